@@ -1,0 +1,107 @@
+"""The command line. Heavy imports stand inside the commands: `--help`, `status` and `report` load neither torch nor ray."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.records import Results, ResultsError
+
+app = typer.Typer(
+    help="Compare semi-supervised methods for 3D medical image segmentation.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+console = Console()
+
+Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file, see configs/.")],
+    overrides: Overrides = [],  # noqa: B006
+    results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
+    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
+    rerun: Annotated[str, typer.Option(metavar="STATE", help="Run again what is stale, failed or diverged.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is done and what would run.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")] = False,
+) -> None:
+    """Run what an experiment has not got a record of yet, then write its report."""
+    from benchmark import commands
+    from benchmark.experiment import load_experiment
+
+    experiment = load_experiment(config, overrides, list(map(str, plugin)))
+    folder = Results(results or Path("results") / experiment.name)
+    if smoke:
+        commands.smoke(experiment, console)
+    elif dry_run:
+        commands.dry_run(experiment, folder, rerun, console)
+    elif not commands.run(experiment, folder, rerun, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
+    """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
+    from benchmark import commands
+    from benchmark.experiment import ExperimentError, load_experiment
+
+    if wrong := [override for override in overrides if not override.startswith("evaluation.")]:
+        raise ExperimentError(f"--set {wrong[0]}: `evaluate` changes keys that begin with evaluation. only; to train under "
+                              "another protocol, `run` the experiment into another folder")
+    results = Results(folder)
+    results.read_plan()
+    if not commands.evaluate(load_experiment(results.experiment_file, overrides), results, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write DIR/report from the records of a results folder."""
+    from reports.tables import write_report
+
+    console.print(f"report: {write_report(folder)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """What a results folder has, cell by cell."""
+    from benchmark.status import cell_states
+
+    table = Table("method", "labelled", "draw", "seed", "state", "")
+    states = cell_states(Results(folder))
+    for cell, state, reason in states:
+        table.add_row(cell["display"], str(cell["labelled"]), str(cell["draw"]), str(cell["seed"]), state, reason)
+    console.print(table)
+    console.print(f"{sum(state == 'done' for _, state, _ in states)} of {len(states)} cells done")
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+    """List the methods, or the settings of one."""
+    from benchmark import commands
+
+    commands.show_methods(name, console)
+
+
+def main() -> None:
+    """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
+    try:
+        app()
+    except _user_errors() as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """The packages' own one-line errors, of those packages that were needed so far."""
+    places = {
+        "benchmark.experiment": "ExperimentError", "data.case": "DataError", "methods.registry": "MethodError",
+        "reports.results": "ReportError",
+    }  # fmt: skip
+    loaded = [getattr(sys.modules[module], name) for module, name in places.items() if module in sys.modules]
+    return (ResultsError, *loaded)

@@ -1,0 +1,137 @@
+"""What the commands do, once the command line is read."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.experiment import Experiment, ExperimentError
+from benchmark.plan import Cell, make_plan, write_plan
+from benchmark.progress import ProgressView, duration
+from benchmark.records import Results
+from methods import registry
+
+RERUN = ("stale", "failed", "diverged")
+
+
+def run(experiment: Experiment, results: Results, rerun: str, console: Console) -> bool:
+    """Run what is left of the experiment and write its report. False if something failed or it was interrupted."""
+    _check_rerun(rerun)
+    results.create()
+    cells = make_plan(experiment, results)
+    write_plan(experiment, cells, results)
+    todo = [cell for cell in cells if _to_run(cell, rerun)]
+    _say_what(cells, todo, console)
+    return _run_cells(experiment, todo, results, console)
+
+
+def evaluate(experiment: Experiment, results: Results, console: Console) -> bool:
+    """Score stored weights under the experiment's evaluation block. False if something failed."""
+    cells = make_plan(experiment, results)
+    write_plan(experiment, cells, results)
+    todo = [cell for cell in cells if cell.state == "rescore"]
+    console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
+    return _run_cells(experiment, todo, results, console)
+
+
+def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, console: Console) -> bool:
+    from reports.tables import write_report
+
+    finished, failures = True, []
+    if todo:
+        from benchmark.scheduler import run_trials
+
+        with ProgressView(todo, console) as view:
+            finished = run_trials([cell.trial for cell in todo], results, experiment.execution, view)
+        failures = view.failures
+    for cell, reason in failures:
+        c = cell.trial.cell
+        console.print(f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}",
+                      markup=False, soft_wrap=True, highlight=False)  # fmt: skip
+    if failures:
+        console.print("failed trials keep their checkpoints; `--rerun failed` tries them again")
+    if not finished:
+        console.print("stopped; checkpoints are saved: run the same command again to go on")
+    console.print(f"report: {write_report(results.folder)}", soft_wrap=True, highlight=False)
+    return finished and not failures
+
+
+def dry_run(experiment: Experiment, results: Results, rerun: str, console: Console) -> None:
+    """Print every cell with its state and why, what would run, and an estimate of hours."""
+    from benchmark.estimate import seconds_of_training
+
+    _check_rerun(rerun)
+    cells = make_plan(experiment, results)
+    table = Table("trial", "method", "labelled", "unlabelled", "draw", "seed", "role", "state", "")
+    for cell in cells:
+        c = cell.trial.cell
+        columns = (c["trial"], c["display"], c["labelled"], c["unlabelled"], c["draw"], c["seed"], c["role"])
+        table.add_row(*map(str, columns), cell.state, cell.reason)
+    console.print(table)
+    todo = [cell for cell in cells if _to_run(cell, rerun)]
+    _say_what(cells, todo, console)
+    if train := [cell.trial for cell in todo if cell.state != "rescore"]:
+        seconds = seconds_of_training(train, experiment)
+        console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate)")
+
+
+def smoke(experiment: Experiment, console: Console) -> None:
+    """Two steps and one window of every cell, in this process. Raises whatever goes wrong, with the cell's name."""
+    import tempfile
+
+    from benchmark.trial import smoke_test
+
+    with tempfile.TemporaryDirectory() as empty:
+        cells = make_plan(experiment, Results(empty))
+    seen = set()
+    for cell in cells:
+        c = cell.trial.cell
+        if (c["display"], c["labelled"]) in seen:  # seeds and draws run the same code
+            continue
+        seen.add((c["display"], c["labelled"]))
+        try:
+            seconds = smoke_test(cell.trial, experiment.execution)
+        except Exception as error:
+            raise ExperimentError(f"smoke test of {c['display']} with {c['labelled']} labelled failed: "
+                                  f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        console.print(f"{c['display']}, {c['labelled']} labelled: ok, {seconds:.2f} s a step", highlight=False)
+    console.print(f"all {len(seen)} kinds of cell run")
+
+
+def show_methods(name: str | None, console: Console) -> None:
+    """All methods, or one with its settings."""
+    if name is None:
+        table = Table("name", "title", "year", "source", "networks", "passes a step", "fidelity")
+        for known in registry.names():
+            info = registry.get(known).info
+            passes = f"{info.passes.train} + {info.passes.extra} forward" if info.passes.extra else str(info.passes.train)
+            table.add_row(known, info.title, str(info.year), info.source, str(info.networks), passes, info.fidelity)
+        console.print(table)
+        return
+    method = registry.get(name)
+    console.print(f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n", markup=False, highlight=False)
+    console.print(f"{(method.__doc__ or '').strip()}\n", markup=False, highlight=False)
+    table = Table("setting", "default", "meaning")
+    for key, field in method.Settings.model_fields.items():
+        table.add_row(key, str(field.default), field.description or "")
+    console.print(table)
+
+
+def _check_rerun(rerun: str) -> None:
+    if rerun and rerun not in RERUN:
+        raise ExperimentError(f"--rerun {rerun}: choose one of {', '.join(RERUN)}")
+
+
+def _to_run(cell: Cell, rerun: str) -> bool:
+    return cell.state in ("new", "running", "interrupted", "rescore") or (bool(rerun) and cell.state == rerun)
+
+
+def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:
+    counts = Counter(cell.state for cell in cells)
+    console.print(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+                  + f"; {len(todo)} to run", highlight=False)  # fmt: skip
+    for state in RERUN:
+        kept = [cell for cell in cells if cell.state == state and cell not in todo]
+        if kept:
+            console.print(f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `--rerun {state}` runs them again",
+                          soft_wrap=True, highlight=False)  # fmt: skip

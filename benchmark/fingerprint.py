@@ -1,0 +1,42 @@
+"""Hashes of the code that decides numbers, so that a result of changed code is noticed and neither reused nor lost."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Everything a trial's figures pass through, the method's own file aside.
+NUMBER_DECIDING = (
+    "data/augment.py", "data/batches.py", "data/randomness.py", "data/resample.py", "data/splits.py",
+    "methods/ema.py", "methods/losses.py", "methods/method.py", "methods/noise.py", "methods/schedules.py",
+    "methods/signed_distance.py", "methods/networks/autocast.py", "methods/networks/discriminators.py",
+    "methods/networks/vnet.py", "benchmark/training.py", "benchmark/inference.py", "benchmark/metrics.py",
+    "benchmark/trial.py",
+)  # fmt: skip
+
+
+def code_fingerprint(method_file: str) -> dict[str, str]:
+    """A short hash a file: of the fixed list above, and of the method's (relative to the checkout or absolute)."""
+    return {file: _hash(ROOT / file) for file in (*NUMBER_DECIDING, method_file)}
+
+
+def changed_files(recorded: dict[str, str], method_file: str) -> list[str]:
+    """Files whose meaning differs from what a record was made with, in order; new and vanished ones included."""
+    current = code_fingerprint(method_file)
+    return [file for file in current | recorded if current.get(file) != recorded.get(file)]
+
+
+@cache
+def _hash(path: Path) -> str:
+    """Of the syntax tree without docstrings: comments and formatting do not count. A missing file hashes as such."""
+    if not path.is_file():
+        return "missing"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]

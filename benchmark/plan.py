@@ -1,0 +1,171 @@
+"""From an experiment to its trials: which cells there are, which are done, and which are left to run."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from benchmark.experiment import Experiment, ExperimentError, MethodEntry
+from benchmark.fingerprint import ROOT
+from benchmark.records import FORMAT, Results, write_text
+from benchmark.status import standing
+from benchmark.trial import Trial
+from data.cache import Dataset, prepare
+from data.splits import labelled_ids, split_hash, unlabelled_ids
+from methods import registry
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial, where it stands (see `benchmark.status`) and why."""
+
+    trial: Trial
+    state: str
+    reason: str
+
+
+def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
+    """Every trial of the experiment, in the order of its tables.
+
+    Methods are planned at each budget that leaves unlabelled cases, and beside them the baseline as the "floor"; with
+    all cases labelled the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once.
+    Raises ExperimentError or MethodError with one line for the user.
+    """
+    entries = [(entry, "method") for entry in experiment.methods]
+    if experiment.baseline is not None:
+        entries.insert(0, (experiment.baseline, "floor"))
+    everything = len(dataset.train_ids)
+    for count in experiment.labelled:
+        if count > everything:
+            raise ExperimentError(f"labelled: {count} is more than the {everything} training cases of {dataset.name}")
+    summary = _data_summary(experiment, dataset)
+    trials: dict[str, Trial] = {}
+    for count in experiment.labelled:
+        for draw in experiment.draws:
+            for entry, role in entries if count < everything else []:
+                for seed in experiment.seeds:
+                    trial = _make_trial(experiment, dataset, summary, entry, role, count, draw, seed)
+                    trials.setdefault(trial.id, trial)
+    if experiment.baseline is not None:
+        for seed in experiment.seeds:
+            trial = _make_trial(experiment, dataset, summary, experiment.baseline, "ceiling", everything, "first", seed)
+            trials[trial.id] = trial
+    _check_names(experiment, list(trials.values()))
+    return list(trials.values())
+
+
+def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
+    """Rows are told apart by their display name, so one name may stand for one method with one set of settings only."""
+    meaning: dict[str, tuple] = {}
+    for trial in trials:
+        identity = (trial.method, json.dumps(trial.settings, sort_keys=True))
+        if meaning.setdefault(trial.cell["display"], identity) != identity:
+            raise ExperimentError(f"two methods are displayed as {trial.cell['display']!r}: give one of them a `display` "
+                                  "of its own")
+    if experiment.reference is not None and experiment.reference not in meaning:
+        raise ExperimentError(f"reference {experiment.reference!r} is not the display name of a planned method: "
+                              f"{', '.join(meaning)}")
+
+
+def _is_supervised(entry: MethodEntry, experiment: Experiment) -> bool:
+    settings = registry.settings_of(entry.name, entry.settings)
+    return registry.get(entry.name).patches(settings, experiment.training.batch_size)[1] == 0
+
+
+def _make_trial(
+    experiment: Experiment, dataset: Dataset, summary: dict, entry: MethodEntry, role: str, count: int, draw, seed: int
+) -> Trial:
+    method = registry.get(entry.name)
+    settings = registry.settings_of(entry.name, entry.settings)
+    labelled = labelled_ids(dataset.train_ids, count, draw)
+    supervised = _is_supervised(entry, experiment)
+    unlabelled = [] if supervised else unlabelled_ids(dataset.train_ids, labelled)
+    used = [*labelled, *unlabelled, *dataset.test_ids]
+    decisive = {
+        "data": dataset.fingerprint(used),
+        "labelled": labelled,
+        "unlabelled": unlabelled,
+        "test": dataset.test_ids,
+        "method": entry.name,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "training": experiment.training.model_dump(mode="json"),
+    }
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    trial_id = f"{entry.name}-{count}-s{seed}-{digest}"
+    info = method.info
+    cell = {
+        "trial": trial_id,
+        "method": entry.name,
+        "variant": method.variant(settings),
+        "display": entry.display or info.title,
+        "year": info.year,
+        "source": info.source,
+        "fidelity": info.fidelity,
+        "settings": settings.model_dump(mode="json", exclude_defaults=True),
+        "labelled": len(labelled),
+        "unlabelled": len(unlabelled),
+        "draw": draw,
+        "seed": seed,
+        "role": role,
+    }
+    return Trial(
+        id=trial_id, cell=cell, method=entry.name, method_file=_method_file(method),
+        settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled, test=dataset.test_ids,
+        seed=seed, data=experiment.data.model_dump(mode="json"), data_summary=summary, training=experiment.training,
+        evaluation=experiment.evaluation, plugins=experiment.plugins,
+    )  # fmt: skip
+
+
+def _method_file(method: type) -> str:
+    """Relative to the checkout for built-in methods, so that a moved checkout is the same code."""
+    path = Path(inspect.getsourcefile(method)).resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
+    settings = experiment.data.model_dump(mode="json")
+    split = settings.get("split", "generated")
+    return {
+        "name": dataset.name,
+        "source": settings["source"],
+        "spacing": dataset.spacing,
+        "native_spacing": list(dataset.native(dataset.test_ids[0]).spacing),
+        "fingerprint": dataset.fingerprint([*dataset.train_ids, *dataset.test_ids])[:16],
+        "split": split if isinstance(split, str) else " / ".join(map(str, split.values())),
+        "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
+        "train": len(dataset.train_ids),
+        "test": len(dataset.test_ids),
+        "classes": dataset.classes,
+    }
+
+
+def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
+    """All cells of an experiment with their standing; builds the data cache where it must."""
+    dataset = prepare(experiment.data)
+    evaluation = experiment.evaluation.model_dump(mode="json")
+    return [
+        Cell(trial, *standing(trial.id, trial.method_file, evaluation, results))
+        for trial in make_trials(experiment, dataset)
+    ]
+
+
+def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> None:
+    """plan.json, from which reports know what was planned, and experiment.yaml, from which the plan can be made again."""
+    summary = cells[0].trial.data_summary
+    plan = {
+        "format": FORMAT,
+        "experiment": experiment.name,
+        "title": experiment.title or experiment.name,
+        "reference": experiment.reference,
+        "data": summary,
+        "training": experiment.training.model_dump(mode="json"),
+        "evaluation": experiment.evaluation.model_dump(mode="json"),
+        "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells],
+    }
+    write_text(results.plan_file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
+    stored = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(results.experiment_file, stored)

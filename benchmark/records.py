@@ -1,0 +1,184 @@
+"""What a trial leaves on disk. Everything is written beside its place and renamed: half a record does not exist.
+
+A results folder holds `plan.json`, `experiment.yaml`, `cases/`, `running/<trial>/` (checkpoints, heartbeat) and
+`records/<trial>/`. This module imports neither torch nor ray, so that status and reports stay quick.
+"""
+
+import csv
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+FORMAT = 1
+
+
+class ResultsError(ValueError):
+    """A results folder that cannot be used; the message is one line for the user."""
+
+
+class Results:
+    """The paths of a results folder, absolute, and what lies there."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).absolute()
+
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.folder / "experiment.yaml"
+
+    def running(self, trial: str) -> Path:
+        return self.folder / "running" / trial
+
+    def record(self, trial: str) -> Path:
+        return self.folder / "records" / trial
+
+    def create(self) -> None:
+        """Make the folder. Raises ResultsError where it cannot be written."""
+        try:
+            for name in ("cases", "running", "records"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / "running" / ".writable", "")
+        except OSError as error:
+            raise ResultsError(f"results folder {self.folder} cannot be written ({error.strerror}): choose another with "
+                               "--results or free it") from error
+
+    def read_plan(self) -> dict:
+        """plan.json. Raises ResultsError where there is none, or of another format."""
+        try:
+            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ResultsError(f"{self.folder} is no results folder: it has no plan.json; `run` makes one") from error
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{self.plan_file} cannot be read ({error}): `run` the experiment again, which rewrites it "
+                               "and keeps all records") from error
+        if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+            raise ResultsError(f"{self.plan_file} is not of format {FORMAT}: use the version of the harness that wrote it")
+        return plan
+
+    def read_record(self, trial: str) -> dict | None:
+        """trial.yaml of a record, or None where there is no whole record."""
+        try:
+            record = yaml.load((self.record(trial) / "trial.yaml").read_text(encoding="utf-8"), _SafeLoader)
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+        return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+    def heartbeat(self, trial: str) -> dict | None:
+        """The last sign of life of a running trial: step, iterations, stage, loss, time in unix seconds."""
+        try:
+            return json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    # A record is put together in running/<trial>/record and moved in one go.
+
+    def unpublished(self, trial: str) -> Path:
+        """An empty folder in which to put a record together."""
+        folder = self.running(trial) / "record"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def publish(self, trial: str) -> bool:
+        """Move a finished record to its place, over an older one; False if there is none to move.
+
+        A record is finished when its trial.yaml is there. Called again after a stop in between, it goes on. The
+        working files of a failed trial stay: a retry goes on from its checkpoint.
+        """
+        finished = self.running(trial) / "record"
+        if not (finished / "trial.yaml").exists():
+            return False
+        _sync(finished)
+        replaced = self.running(trial) / "replaced"
+        shutil.rmtree(replaced, ignore_errors=True)
+        if self.record(trial).exists():
+            self.record(trial).rename(replaced)
+        finished.rename(self.record(trial))
+        _sync(self.record(trial).parent, recursive=False)
+        if self.read_record(trial)["state"] == "done":
+            shutil.rmtree(self.running(trial), ignore_errors=True)
+        return True
+
+
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(partial)` for a temporary path beside `path`, flush it to disk and rename it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """A CSV file with the columns of all rows in order of appearance; what a row lacks, NaN and None are empty fields."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+
+
+def write_case(results: Results, case_id: str, image: np.ndarray, label: np.ndarray) -> None:
+    """cases/<id>.npz, once a results folder: the image (H,W,D) as uint8 between its 0.5th and 99.5th percentile, the
+    truth as uint8."""
+    path = results.folder / "cases" / f"{case_id}.npz"
+    if path.exists():
+        return
+    low, high = np.percentile(image, (0.5, 99.5))
+    scaled = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, image=scaled, label=label)
+
+    write_atomically(path, write)
+
+
+def write_prediction(path: Path, labels: np.ndarray, classes: int) -> None:
+    """Predicted masks, bit-packed: `masks` packs (C,H,W,D) booleans, `shape` is that shape."""
+    masks = labels[None] == np.arange(1, classes + 1).reshape(-1, 1, 1, 1)
+    np.savez_compressed(path, masks=np.packbits(masks), shape=masks.shape)
+
+
+def read_prediction(path: Path) -> np.ndarray:
+    """Predicted masks (C,H,W,D), boolean, before postprocessing."""
+    with np.load(path, allow_pickle=False) as stored:
+        shape = tuple(int(n) for n in stored["shape"])
+        return np.unpackbits(stored["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
+def write_heartbeat(results: Results, trial: str, state: dict) -> None:
+    """Not flushed to disk: it is news, not a result."""
+    path = results.running(trial) / "heartbeat.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(state | {"time": time.time()}), encoding="utf-8")
+    partial.replace(path)
+
+
+def _sync(folder: Path, recursive: bool = True) -> None:
+    for path in [folder, *(folder.rglob("*") if recursive else ())]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,35 @@
+"""Where cells stand, from what lies in a results folder alone: neither torch nor the data is needed."""
+
+import time
+
+from benchmark.fingerprint import changed_files
+from benchmark.records import Results
+
+SILENCE = 120  # seconds without a sign of life after which a trial counts as interrupted
+
+
+def standing(trial: str, method_file: str, evaluation: dict, results: Results) -> tuple[str, str]:
+    """(state, reason) of a trial: new, running, interrupted, done, stale, rescore, failed or diverged.
+
+    stale: code that decides numbers has changed since. rescore: only the evaluation block differs.
+    """
+    record = results.read_record(trial)
+    if record is None:
+        heartbeat = results.heartbeat(trial)
+        if heartbeat is None:
+            return "new", ""
+        where = f"{heartbeat['stage']}, step {heartbeat['step']} of {heartbeat['iterations']}"
+        return ("running" if time.time() - heartbeat["time"] < SILENCE else "interrupted"), where
+    if record["state"] != "done":
+        return record["state"], record["reason"] or ""
+    if changed := changed_files(record["code"], method_file):
+        return "stale", f"changed since: {', '.join(changed)}"
+    if record["evaluation"] != evaluation:
+        return "rescore", "scored under another evaluation block; its weights are kept"
+    return "done", ""
+
+
+def cell_states(results: Results) -> list[tuple[dict, str, str]]:
+    """Every planned cell with its state and reason. Raises ResultsError if the folder has no plan."""
+    plan = results.read_plan()
+    return [(cell, *standing(cell["trial"], cell["method_file"], plan["evaluation"], results)) for cell in plan["cells"]]

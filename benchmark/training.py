@@ -1,0 +1,180 @@
+"""The training loop that all methods share: one step is the method's phases in order, nothing else."""
+
+import pickle
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmark.experiment import Training
+from benchmark.records import write_atomically
+from data.batches import PatchStream
+from data.randomness import integer_seed
+from methods import registry
+from methods.method import Batch, Method, MethodSettings
+from methods.networks.vnet import Backbone
+from methods.schedules import Schedule
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp32": None}
+CHECKPOINT_FORMAT = 1
+
+
+class DivergedError(RuntimeError):
+    """A loss became infinite or not a number."""
+
+
+def build_method(
+    name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device
+) -> Method:
+    """A freshly initialised method on `device`; its weights depend on the seed alone."""
+    backbone = Backbone(classes, training.width, AMP_DTYPES[training.precision])
+    torch.manual_seed(integer_seed(seed, "initialisation"))
+    method = registry.get(name)(settings, backbone, Schedule(training.iterations))
+    return method.to(device, memory_format=torch.channels_last_3d)
+
+
+@dataclass
+class TrainingState:
+    """All that a step changes: with the step's number this is a checkpoint. No generator: every random number comes
+    from (seed, stream, step)."""
+
+    method: Method
+    optimizers: dict[str, torch.optim.Optimizer]
+    scheduled: list[tuple[torch.optim.Optimizer, float]]  # those whose learning rate follows the protocol, and the rate
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    pending: list[tuple[dict[str, float], dict[str, torch.Tensor]]] = field(default_factory=list)
+
+    def flush(self) -> None:
+        """Bring the losses of the steps since the last flush from the device to `history`, in one copy.
+
+        Raises DivergedError, after that, if a total is not finite.
+        """
+        for names in dict.fromkeys(tuple(losses) for _, losses in self.pending):
+            group = [(row, losses) for row, losses in self.pending if tuple(losses) == names]
+            values = torch.stack([torch.stack(list(losses.values())) for _, losses in group]).tolist()
+            self.history += [row | dict(zip(names, v, strict=True)) for (row, _), v in zip(group, values, strict=True)]
+        self.history.sort(key=lambda row: row["step"])
+        first = len(self.history) - len(self.pending)
+        self.pending.clear()
+        for row in self.history[first:]:
+            if bad := [name for name, value in row.items() if name.endswith("total") and value - value != 0]:
+                raise DivergedError(f"loss {bad[0]} is {row[bad[0]]} at step {row['step']}")
+
+
+def initial_state(method: Method, training: Training) -> TrainingState:
+    scheduled: list[tuple[torch.optim.Optimizer, float]] = []
+
+    def sgd(parameters) -> torch.optim.SGD:
+        optimizer = torch.optim.SGD(
+            [p for p in parameters if p.requires_grad],
+            lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay,
+        )  # fmt: skip
+        scheduled.append((optimizer, training.learning_rate))
+        return optimizer
+
+    optimizers = method.configure_optimizers(sgd)
+    if tuple(optimizers) != method.phases:
+        raise registry.MethodError(f"{type(method).__name__}.configure_optimizers() must give one optimiser for each of "
+                                   f"the phases {', '.join(method.phases)}, got {', '.join(optimizers)}")
+    return TrainingState(method, optimizers, scheduled)
+
+
+def train(
+    state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int
+) -> Iterator[int]:
+    """Train from `state.step` to the end; yields the number of steps done after each."""
+    torch.backends.cudnn.benchmark = not training.deterministic
+    torch.backends.cudnn.deterministic = training.deterministic
+    batches = DataLoader(
+        _Stream(stream), batch_size=None, sampler=range(state.step, training.iterations), num_workers=data_workers,
+        prefetch_factor=4 if data_workers else None, pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    earlier = state.history[-1]["seconds"] if state.history else 0.0
+    start = time.perf_counter()
+    for arrays in batches:
+        batch = _to_batch(arrays, device)
+        torch.manual_seed(integer_seed(seed, "training", state.step))  # dropout, noise: functions of (seed, step)
+        rate = state.method.learning_rate_factor(state.step)
+        for optimizer, base in state.scheduled:
+            for group in optimizer.param_groups:
+                group["lr"] = base * rate
+        losses = {}
+        for phase in state.method.phases:
+            losses |= _run_phase(state, batch, phase)
+        state.method.after_step(state.step)
+        seconds = round(earlier + time.perf_counter() - start, 3)
+        state.pending.append(({"step": state.step, "seconds": seconds, "learning_rate_factor": rate}, losses))
+        state.step += 1
+        yield state.step
+
+
+def _run_phase(state: TrainingState, batch: Batch, phase: str) -> dict[str, torch.Tensor]:
+    method, optimizer = state.method, state.optimizers[phase]
+    method.train()
+    losses = method.training_step(batch, state.step, phase)
+    optimizer.zero_grad(set_to_none=True)
+    # Into this phase's parameters and no others: an adversary's gradients are never polluted.
+    losses["total"].backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
+    optimizer.step()
+    prefix = f"{phase}/" if len(method.phases) > 1 else ""
+    return {prefix + name: value.detach().float() for name, value in losses.items()}
+
+
+def _to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
+    arrays = {name: array.to(device, non_blocking=True) for name, array in arrays.items()}
+    fixed = {name: arrays.pop(name) for name in ("labeled_images", "labels", "unlabeled_images")}
+    return Batch(**fixed, views=arrays)
+
+
+class _Stream(torch.utils.data.Dataset):
+    """The patch stream as DataLoader wants it; its workers turn arrays into tensors."""
+
+    def __init__(self, stream: PatchStream):
+        self.stream = stream
+
+    def __getitem__(self, step: int) -> dict:
+        return self.stream[step]
+
+
+def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
+    """Write checkpoint-<step>.pt and remove all but the newest two: a corrupt newest one has a predecessor.
+
+    `code` is the fingerprint of the code that trained it: other code starts anew rather than go on with half a training.
+    """
+    state.flush()
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "code": code,
+        "step": state.step,
+        "method": state.method.state_dict(),
+        "optimizers": {phase: optimizer.state_dict() for phase, optimizer in state.optimizers.items()},
+        "history": state.history,
+    }
+    write_atomically(folder / f"checkpoint-{state.step:08d}.pt", lambda partial: torch.save(content, partial))
+    for old in _checkpoints(folder)[2:]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(state: TrainingState, folder: Path, device: torch.device, code: dict[str, str]) -> None:
+    """Bring `state` to the newest readable checkpoint of the same code in `folder`; with none it stays as it is."""
+    for path in _checkpoints(folder):
+        try:
+            content = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            continue
+        if (content.get("format"), content.get("code")) != (CHECKPOINT_FORMAT, code):
+            continue
+        state.method.load_state_dict(content["method"])
+        for phase, optimizer in state.optimizers.items():
+            optimizer.load_state_dict(content["optimizers"][phase])
+        state.step, state.history = content["step"], content["history"]
+        return
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)

@@ -1,0 +1,1 @@
+"""Cases of 3D images and labels: where they come from, how they are split, cached, augmented and batched."""

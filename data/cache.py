@@ -1,0 +1,158 @@
+"""Cases as plain arrays on disk, built once and then opened as memory maps.
+
+The cache has one folder an entry: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash
+of what decides the arrays (the case's content, the spacing and the code that prepares it), so an entry is never out of
+date, and a cache may be shared by all experiments and processes, or deleted when nothing runs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from data import resample
+from data.case import Case, DataError
+from data.sources import DataSettings, Source, open_source
+
+
+class Dataset:
+    """The cases of a data set, prepared: their arrays on the training grid and on their own.
+
+    `classes` is the number C of foreground classes, `spacing` the isotropic voxel size in mm of the training grid, or
+    None where that is each case's own grid. Holds paths and no arrays: it is small to pickle.
+    """
+
+    def __init__(self, source: Source, spacing: float | None, native: dict[str, Path], training: dict[str, Path]):
+        self.name: str = source.name
+        self.train_ids: list[str] = list(source.train_ids)
+        self.test_ids: list[str] = list(source.test_ids)
+        self.classes: int = source.classes
+        self.spacing = spacing
+        self._native = native
+        self._training = training
+
+    def image(self, case_id: str) -> np.ndarray:
+        """The image on the training grid: a read-only float32 memory map (H, W, D)."""
+        return _array(self._training[case_id], "image")
+
+    def label(self, case_id: str) -> np.ndarray:
+        """The label on the training grid: a read-only uint8 memory map (H, W, D); DataError where there is none."""
+        try:
+            return _array(self._training[case_id], "label")
+        except FileNotFoundError as error:
+            raise DataError(
+                f"case {case_id} of {self.name} has no label: take it out of the labelled and the test cases"
+            ) from error
+
+    def native(self, case_id: str) -> Case:
+        """The case on its own grid, as memory maps: metrics are computed there."""
+        return _open_case(case_id, self._native[case_id])
+
+    def fingerprint(self, ids: list[str]) -> str:
+        """sha256 of the ids, the content of their arrays and the training grid's spacing.
+
+        The arrays are the native ones: they are the same on every machine, where interpolated ones may differ in the
+        last bit.
+        """
+        contents = [[case_id, _description(self._native[case_id])["content"]] for case_id in ids]
+        return hashlib.sha256(json.dumps([contents, self.spacing]).encode()).hexdigest()
+
+
+def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
+    """The data set that `settings` describe, building what the cache does not hold.
+
+    `cache` defaults to $SEMISEG_CACHE, else ~/.cache/semiseg-bench. Any number of processes may prepare at once.
+    Raises DataError for anything wrong with the data, its settings or the cache's folder.
+    """
+    folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
+    source = open_source(settings)
+    code = _code(source)
+    native: dict[str, Path] = {}
+    training: dict[str, Path] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for case_id in [*source.train_ids, *source.test_ids]:
+            content = source.content_key(case_id)
+            native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
+            training[case_id] = native[case_id]
+            if settings.spacing is not None:
+                resampled = partial(_resampled, case_id, native[case_id], settings.spacing, source.classes)
+                training[case_id] = _entry(folder, [content, settings.spacing, code], resampled)
+    except OSError as error:
+        raise DataError(
+            f"cannot build the cache in {folder} ({error}): set SEMISEG_CACHE to a folder with room that can be written"
+        ) from error
+    return Dataset(source, settings.spacing, native, training)
+
+
+def _code(source: Source) -> str:
+    """A hash of the source text that decides an entry's arrays."""
+    files = [__file__, resample.__file__, sys.modules[type(source).__module__].__file__]
+    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+def _resampled(case_id: str, native: Path, spacing: float, classes: int) -> Case:
+    case = _open_case(case_id, native)
+    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
+    image = resample.resample(case.image, shape)
+    label = None if case.label is None else resample.resample_label(case.label, shape, classes)
+    return Case(case_id, image, label, (spacing,) * 3)
+
+
+def _entry(folder: Path, key: list, make: Callable[[], Case]) -> Path:
+    """The folder of an entry, built with `make` where it is missing or damaged."""
+    entry = folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    if _is_whole(entry):
+        return entry
+    with FileLock(f"{entry}.lock"):
+        if not _is_whole(entry):  # another process may have built it meanwhile
+            _build(entry, make())
+    return entry
+
+
+def _build(entry: Path, case: Case) -> None:
+    # Written beside and renamed, so that an entry is there as a whole or not at all. The lock is held, so a folder
+    # that is already there is what an interrupted process left.
+    unfinished = entry.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    content = hashlib.sha256(json.dumps(case.spacing).encode())
+    files = {}
+    for name, array in (("image", case.image), ("label", case.label)):
+        if array is not None:
+            np.save(unfinished / f"{name}.npy", array)
+            files[f"{name}.npy"] = (unfinished / f"{name}.npy").stat().st_size
+            content.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            content.update(np.ascontiguousarray(array))
+    description = {"case": case.id, "spacing": case.spacing, "files": files, "content": content.hexdigest()}
+    (unfinished / "entry.json").write_text(json.dumps(description), encoding="utf-8")
+    shutil.rmtree(entry, ignore_errors=True)
+    unfinished.rename(entry)
+
+
+def _is_whole(entry: Path) -> bool:
+    try:
+        return all((entry / name).stat().st_size == size for name, size in _description(entry)["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _description(entry: Path) -> dict:
+    return json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+
+
+def _array(entry: Path, name: str) -> np.ndarray:
+    return np.load(entry / f"{name}.npy", mmap_mode="r")
+
+
+def _open_case(case_id: str, entry: Path) -> Case:
+    description = _description(entry)
+    label = _array(entry, "label") if "label.npy" in description["files"] else None
+    return Case(case_id, _array(entry, "image"), label, tuple(description["spacing"]))

@@ -1,0 +1,23 @@
+"""One case: an image, its label where there is one, and the size of a voxel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Something is wrong with the data or its settings; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One 3D image and its label, on one grid.
+
+    `image` is float32 (H, W, D); `label` is uint8 (H, W, D) with 0 for background and 1..C for the classes,
+    or None for a case without a label; `spacing` is the size of a voxel in mm along each axis.
+    """
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing: tuple[float, float, float]

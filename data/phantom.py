@@ -1,0 +1,160 @@
+"""Synthetic cases that look like the left-atrium data, for demonstrations and tests without any download.
+
+Each is a blob with veins (the target) in noise and a bias field, among structures of the same brightness that are not
+the target: two chambers in front of it, whose wall towards it vanishes in places, a vessel behind it, and the veins
+themselves beyond the point where the label ends. Intensity alone does therefore not separate the target; its place and
+shape do. Positions and radii are in units of half the nominal volume: the volume spans about -1..1 along each axis.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import fft, ndimage
+
+from data.case import Case
+from data.randomness import generator
+
+SPACING = 1.25  # mm
+
+Side = Annotated[int, Field(ge=16)]
+
+
+class PhantomSettings(BaseModel):
+    """How many synthetic cases, how large, and from which seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["phantom"]
+    train: int = Field(20, ge=1, description="training cases")
+    test: int = Field(6, ge=1, description="test cases")
+    size: tuple[Side, Side, Side] = Field(
+        (64, 64, 40), description="voxels of the smallest case; others are up to an eighth larger along x and y"
+    )
+    seed: int = Field(0, ge=0)
+    spacing: float | None = Field(None, gt=0, description="isotropic voxel size in mm to train at; none = as made")
+
+
+class PhantomSource:
+    """Synthetic cases, each decided by (seed, size, its id): asking for more leaves the others as they are."""
+
+    name = "Phantom"
+    classes = 1
+
+    def __init__(self, settings: PhantomSettings):
+        self._settings = settings
+        self.train_ids = [f"train-{i:03d}" for i in range(settings.train)]
+        self.test_ids = [f"test-{i:03d}" for i in range(settings.test)]
+
+    def content_key(self, case_id: str) -> str:
+        """sha256 of what the case is computed from: the parameters and this file."""
+        text = f"{case_id} {self._settings.size} {self._settings.seed}".encode() + Path(__file__).read_bytes()
+        return hashlib.sha256(text).hexdigest()
+
+    def read(self, case_id: str) -> Case:
+        """The case, computed."""
+        image, label = _phantom(generator(self._settings.seed, f"phantom {case_id}"), self._settings.size)
+        return Case(case_id, image, label, (SPACING,) * 3)
+
+
+def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    shape = (size[0] + int(rng.integers(size[0] // 8 + 1)), size[1] + int(rng.integers(size[1] // 8 + 1)), size[2])
+    grid = np.stack(
+        np.meshgrid(*((np.arange(n) - (n - 1) / 2) / (s / 2) for n, s in zip(shape, size, strict=True)), indexing="ij")
+    )
+    grid -= rng.uniform(-0.12, 0.12, (3, 1, 1, 1))  # the heart is not quite in the middle
+
+    body, veins = _atrium(grid, rng)
+    wobble = 0.05 * _smooth(rng, shape, 5)
+    label = _largest_component(np.maximum(body, veins[0]) + wobble > 0)
+    atrium = np.maximum(body, veins[1]) + wobble  # with the veins as far as they can be seen
+
+    # The wall between the target and the chambers: where it is thinner than a voxel, they run into one another.
+    wall = 0.03 + 0.05 * _smooth(rng, shape, 4)
+    image = _surroundings(grid, rng)
+    for field in _neighbours(grid, rng):
+        image = np.where((field + wobble > 0) & (atrium < -wall), rng.uniform(0.9, 1.1), image)
+    image = np.where(atrium > 0, 1 + 0.06 * _smooth(rng, shape, 4), image)
+    scar = (np.abs(atrium) < 0.05) & (_smooth(rng, shape, 5) > 1)  # late enhancement of the wall, in patches
+    image = np.where(scar, image + 0.3, image)
+
+    image = ndimage.gaussian_filter(image, rng.uniform(0.5, 0.8)) * np.exp(0.15 * _smooth(rng, shape, 3))
+    sigma = rng.uniform(0.08, 0.16)
+    image = np.hypot(image + sigma * rng.standard_normal(shape), sigma * rng.standard_normal(shape))  # Rician noise
+    image = (image - image.mean()) / image.std()
+    # Rounded, so that processors whose last bits differ make the same case, and with it the same fingerprint.
+    return image.round(3).astype(np.float32), label.astype(np.uint8)
+
+
+def _atrium(grid: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The target's body and its veins as fields that are positive inside; the veins as labelled, and as visible."""
+    radii = np.array([0.62, 0.42, 0.58]) * rng.uniform(0.85, 1.15, 3)
+    body = _ellipsoid(grid, (0, 0.1, 0), radii)
+    for _ in range(2):  # lobes
+        centre = np.array([0, 0.1, 0]) + radii * rng.uniform(-0.6, 0.6, 3)
+        body = np.maximum(body, _ellipsoid(grid, centre, radii * rng.uniform(0.6, 0.85, 3)))
+    labelled = np.full(grid.shape[1:], -np.inf)
+    visible = labelled
+    for side, height in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        if rng.random() < 0.1:  # some have three
+            continue
+        root = np.array([0, 0.1, 0]) + radii * (0.6 * side, 0.2, 0.5 * height)
+        way = np.array([side, rng.uniform(-0.2, 0.5), height * rng.uniform(-0.1, 0.5)])
+        radius = rng.uniform(0.09, 0.14)
+        length = rng.uniform(0.3, 0.45)
+        labelled = np.maximum(labelled, _tube(grid, root, root + length * way, radius))
+        visible = np.maximum(visible, _tube(grid, root, root + (length + rng.uniform(0.15, 0.5)) * way, radius))
+    return body, (labelled, visible)
+
+
+def _neighbours(grid: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Structures as bright as the target that are not the target: two chambers and a root in front, a vessel behind."""
+    jitter = rng.uniform(-0.1, 0.1, (5, 3))
+    return [
+        _ellipsoid(grid, (-0.6, -0.45, -0.1) + jitter[0], (0.48, 0.5, 0.75)),
+        _ellipsoid(grid, (0.5, -0.65, -0.4) + jitter[1], (0.66, 0.48, 0.7)),
+        _tube(grid, (0.05, -0.55, 0.1) + jitter[2], (0.2, -0.6, 1.3), rng.uniform(0.2, 0.28)),
+        _tube(grid, (0.4, 0.7, -1.3) + jitter[3], (0.35, 0.75, 1.3) + jitter[4], rng.uniform(0.14, 0.2)),
+    ]
+
+
+def _surroundings(grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Muscle around the heart, dark lung beside and behind it, and a grey spine."""
+    shape = grid.shape[1:]
+    heart = _ellipsoid(grid, (0, -0.4, 0), (1.15, 0.95, 1.4)) + 0.12 * _smooth(rng, shape, 6)
+    image = np.where(heart > 0, 0.4, 0.08) + 0.06 * _smooth(rng, shape, 10)
+    spine = _tube(grid, (-0.1, 0.95, -1.3), (-0.1, 0.95, 1.3), 0.3)
+    return np.where(spine > 0, 0.35, image)
+
+
+def _ellipsoid(grid: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+    """About the distance to the surface, positive inside."""
+    scaled = (grid - _column(centre)) / _column(radii)
+    return min(radii) * (1 - np.sqrt(np.einsum("i...,i...", scaled, scaled)))
+
+
+def _tube(grid: np.ndarray, start: Sequence[float], end: Sequence[float], radius: float) -> np.ndarray:
+    """The distance to the surface of a tube with round ends, positive inside."""
+    way = _column(end) - _column(start)
+    offset = grid - _column(start)
+    along = np.clip(np.einsum("i...,i...", offset, way) / (way**2).sum(), 0, 1)
+    offset -= along * way
+    return radius - np.sqrt(np.einsum("i...,i...", offset, offset))
+
+
+def _column(vector: Sequence[float]) -> np.ndarray:
+    return np.reshape(vector, (3, 1, 1, 1))
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, ...], waves: int) -> np.ndarray:
+    """Smooth noise of deviation about 0.7: the `waves` lowest cosines along each axis, with random amplitudes."""
+    amplitudes = rng.standard_normal((waves,) * 3)
+    return 0.7 * np.sqrt(np.prod(shape) / waves**3) * fft.idctn(amplitudes, s=shape, norm="ortho")
+
+
+def _largest_component(mask: np.ndarray) -> np.ndarray:
+    components, _ = ndimage.label(mask)
+    return components == np.bincount(components.flat)[1:].argmax() + 1

@@ -1,0 +1,37 @@
+"""Bringing volumes from one grid to another of the same physical extent.
+
+A grid is aligned with another by *extent*: the outer faces of the two volumes coincide, not the centres of their corner
+voxels. So halving and doubling the resolution does not shift the image, and the two directions are consistent.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+
+def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: float) -> tuple[int, ...]:
+    """The number of voxels along each axis that a volume of `native` mm voxels has at isotropic `spacing` mm."""
+    return tuple(max(round(dim * size / spacing), 1) for dim, size in zip(shape, native, strict=True))
+
+
+def resample(volume: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
+    """A float volume on a grid of `shape` voxels and the same extent, float32; `order` as in `scipy.ndimage.zoom`.
+
+    Beyond the centres of the outermost voxels the volume is taken as constant.
+    """
+    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
+    return ndimage.zoom(volume, factors, output=np.float32, order=order, mode="nearest", grid_mode=True)
+
+
+def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray:
+    """A label (0..classes) on a grid of `shape` voxels, uint8.
+
+    Each voxel gets the class whose linearly interpolated indicator is largest; a tie goes to the lower class,
+    background first. With one class that is the threshold p > 0.5.
+    """
+    result = np.zeros(shape, np.uint8)
+    highest = resample((label == 0).astype(np.float32), shape)
+    for value in range(1, classes + 1):
+        share = resample((label == value).astype(np.float32), shape)
+        result[share > highest] = value
+        np.maximum(highest, share, out=highest)
+    return result

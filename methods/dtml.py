@@ -1,0 +1,80 @@
+"""Dual-Task Mutual Learning (Zhang & Zhang, PRCV 2021)."""
+
+from typing import Literal
+
+from methods.losses import dice_loss, one_hot, segmentation_loss
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+from methods.signed_distance import SignedDistanceView, active_fraction, distance_loss, distance_to_mask
+
+
+@register("dtml")
+class DTML(Method):
+    """Two V-Nets that learn from each other: M_s segments, M_d regresses signed distance maps (Fig. 1).
+
+    Both see the same patches, labelled and unlabelled; only initialisation and dropout set them apart.
+    """
+
+    info = Info(
+        title="DTML", year=2021, source="Zhang & Zhang, PRCV 2021; authors' release", fidelity="faithful",
+        passes=Passes(train=8), networks=2,
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        supervision: Literal["mask", "dis", "dis_mask"] = setting("mask", "loss of M_d on labelled patches (Table 1)")
+        consistency_weight: float = setting(1.0, "weight of L_con at the end of its ramp", search=(0.1, 3.0))
+        consistency_factor: Literal["code", "paper"] = setting(
+            "code", "the release back-propagates L_con from both objectives, twice the weight of Eq. 5-6 (paper)"
+        )
+        distance_norm: Literal["l2", "l1"] = setting("l2", "L_dis: squared (paper) or absolute (code) difference")
+        unlabelled: bool = setting(True, "False: labelled cases only (Table 2, 16/0); all patches are labelled then")
+        predict_with: Literal["segmentation", "distance", "mean"] = setting(
+            "segmentation", "network used at test time: M_s (code), M_d, or the mean of both"
+        )
+        shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; matters where M_d predicts")
+
+    @classmethod
+    def patches(cls, settings, batch_size):
+        return super().patches(settings, batch_size) if settings.unlabelled else (batch_size, 0)
+
+    @classmethod
+    def variant(cls, settings):
+        return settings.supervision if settings.unlabelled else "labelled_only"
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.segmenter = backbone()
+        self.regressor = backbone(segmentation=False, signed_distance=True)
+
+    def views(self):
+        return {"signed_distance": SignedDistanceView(self.backbone.classes)} if "dis" in self.settings.supervision else {}
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        images = batch.images
+        logits = self.segmenter(images).logits
+        distance = self.regressor(images).signed_distance
+        from_distance = distance_to_mask(distance)  # Eq. 2
+
+        segmentation = segmentation_loss(logits[:labelled], batch.labels)
+        losses = {"segmentation": segmentation}
+        if "mask" in self.settings.supervision:
+            losses["mask"] = dice_loss(from_distance[:labelled], one_hot(batch.labels, self.backbone.classes))
+        if "dis" in self.settings.supervision:
+            target = batch.views["signed_distance"]
+            losses["distance"] = distance_loss(distance[:labelled], target, self.settings.distance_norm)
+        consistency = (from_distance - logits.sigmoid()).square().mean()  # Eq. 4, over all patches
+
+        # One backward pass of the sum gives each network the gradient of its own objective (Eq. 5 and 6).
+        factor = 2 if self.settings.consistency_factor == "code" else 1
+        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        total = sum(losses.values()) + factor * weight * consistency
+        return {**losses, "consistency": consistency, "active_fraction": active_fraction(distance), "total": total}
+
+    def predict(self, images):
+        if self.settings.predict_with == "segmentation":
+            return self.segmenter(images).logits.sigmoid()
+        from_distance = distance_to_mask(self.regressor(images).signed_distance, self.settings.shift)
+        if self.settings.predict_with == "distance":
+            return from_distance
+        return 0.5 * (from_distance + self.segmenter(images).logits.sigmoid())

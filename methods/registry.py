@@ -1,0 +1,99 @@
+"""Methods by name. A built-in method is a file of this folder; a plug-in is a file anywhere."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import methods
+from methods._validation import describe, nearest
+from methods.method import Method, MethodSettings
+
+BASELINE = "vnet"  # the supervised floor and ceiling of an experiment that names no other
+
+_METHODS: dict[str, type[Method]] = {}
+
+
+class MethodError(ValueError):
+    """A method, setting or plug-in that cannot be used; the message is one line for the user."""
+
+
+def register(name: str) -> Callable[[type[Method]], type[Method]]:
+    """Class decorator that makes a `Method` available under `name`.
+
+    Raises MethodError if another file has taken the name or the class lacks what tables need.
+    """
+
+    def decorator(cls: type[Method]) -> type[Method]:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):  # it becomes a folder's name
+            raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
+        taken = _METHODS.get(name)
+        if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
+            raise MethodError(f"method name {name!r} of {inspect.getsourcefile(cls)} is taken by "
+                              f"{inspect.getsourcefile(taken)}: choose another")
+        if not hasattr(cls, "info"):
+            raise MethodError(f"method {name!r} has no `info`: add `info = Info(title=…, year=…, …)` to its class")
+        _METHODS[name] = cls
+        return cls
+
+    return decorator
+
+
+@cache
+def _import_built_in() -> None:
+    for module in pkgutil.iter_modules(methods.__path__):
+        importlib.import_module(f"methods.{module.name}")
+
+
+def load_plugin(path: str | Path) -> list[str]:
+    """Import a file that registers methods; returns the names it registered.
+
+    Raises MethodError if the file is missing, fails to import or registers nothing.
+    """
+    _import_built_in()
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise MethodError(f"plug-in {path} does not exist")
+    module_name = f"semiseg_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except MethodError:
+        raise
+    except Exception as error:
+        raise MethodError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
+    registered = [name for name, cls in _METHODS.items() if cls.__module__ == module_name]
+    if not registered:
+        raise MethodError(f"plug-in {path} registers no method: decorate its class with @register(\"name\")")
+    return registered
+
+
+def names() -> list[str]:
+    """All registered names, sorted."""
+    _import_built_in()
+    return sorted(_METHODS)
+
+
+def get(name: str) -> type[Method]:
+    """The class registered under `name`. Raises MethodError, with the nearest name, if there is none."""
+    if name not in names():
+        raise MethodError(f"unknown method {name!r}{nearest(name, names())} (`run_benchmark.py methods` lists them)")
+    return _METHODS[name]
+
+
+def settings_of(name: str, values: dict) -> MethodSettings:
+    """The method's settings, `values` over its defaults. Raises MethodError naming the key that is wrong."""
+    settings = get(name).Settings
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        raise MethodError(f"settings of method {name!r}: {describe(error, settings)}") from error

@@ -1,0 +1,75 @@
+"""Shape-aware semi-supervised segmentation, SASSNet (Li et al., MICCAI 2020)."""
+
+import torch
+import torch.nn.functional as F
+
+from methods.losses import dice_loss, one_hot
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.networks.discriminators import DistanceMapDiscriminator
+from methods.registry import register
+from methods.signed_distance import SignedDistanceView, distance_loss
+
+
+@register("sass")
+class SASSNet(Method):
+    """One V-Net with two heads; a discriminator tells its distance maps of labelled and unlabelled scans apart.
+
+    The discriminator never sees true distance maps: it compares predictions with predictions.
+    """
+
+    info = Info(
+        title="SASSNet", year=2020, source="Li et al., MICCAI 2020; authors' release", fidelity="faithful",
+        passes=Passes(train=4, extra=4), networks=2,
+    )  # fmt: skip
+    phases = ("segment", "discriminate")
+
+    class Settings(MethodSettings):
+        distance_weight: float = setting(0.3, "weight of the distance regression", search=(0.1, 1.0))
+        adversarial_weight: float = setting(
+            0.01, "weight of the adversarial loss at the end of its ramp: 0.01 with 16 labelled, 0.015 with 8 (README)",
+            search=(0.001, 0.1),
+        )  # fmt: skip
+        discriminator_learning_rate: float = setting(1e-4, "Adam's learning rate, constant")
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.network = backbone(signed_distance=True)
+        self.discriminator = DistanceMapDiscriminator(backbone.classes, backbone.amp_dtype)
+
+    def views(self):
+        return {"signed_distance": SignedDistanceView(self.backbone.classes)}
+
+    def configure_optimizers(self, sgd):
+        rate = self.settings.discriminator_learning_rate
+        return {
+            "segment": sgd(self.network.parameters()),
+            "discriminate": torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99)),
+        }
+
+    def training_step(self, batch, step, phase):
+        return self._segment(batch, step) if phase == "segment" else self._discriminate(batch)
+
+    def _segment(self, batch, step):
+        self.discriminator.eval()  # its dropout is off while the V-Net learns from it
+        labelled = len(batch.labeled_images)
+        output = self.network(batch.images)
+        probabilities = output.logits[:labelled].sigmoid()
+        segmentation = dice_loss(probabilities, one_hot(batch.labels, self.backbone.classes))
+        distance = distance_loss(output.signed_distance[:labelled], batch.views["signed_distance"], "l2")
+        judged = self.discriminator(output.signed_distance[labelled:], batch.unlabeled_images)
+        adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # pass for labelled
+
+        weight = self.settings.adversarial_weight * self.schedule.ramp_up(step)
+        total = segmentation + self.settings.distance_weight * distance + weight * adversarial
+        return {"segmentation": segmentation, "distance": distance, "adversarial": adversarial, "total": total}
+
+    def _discriminate(self, batch):
+        self.network.eval()  # the release judges eval-mode maps of the weights just updated
+        images = batch.images
+        with torch.no_grad():
+            signed_distance = self.network(images).signed_distance
+        is_labelled = torch.arange(len(images), device=images.device) < len(batch.labeled_images)
+        return {"total": F.cross_entropy(self.discriminator(signed_distance, images), is_labelled.long())}
+
+    def predict(self, images):
+        return self.network(images).logits.sigmoid()

@@ -1,0 +1,75 @@
+"""The literature's figures (published.yaml) and whether ours may be held against them."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+CERTAINTY = {
+    "read": "read in the full text",
+    "readme": "read in the repository",
+    "memory": "from memory, not read again",
+    "memory, Dice and 95HD confirmed elsewhere": "from memory, Dice and 95HD confirmed elsewhere",
+}
+LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing", None: "postprocessing not known"}
+
+
+@cache
+def literature() -> dict:
+    """published.yaml as it stands: data, train, patch, iterations, sources, entries."""
+    return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+
+
+def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> dict | None:
+    """The entry to show beside a row of ours, or None.
+
+    That of our variant ("" for a method with only one), or else one whose source does not state its variant. Budgets
+    are matched by the number of labelled cases and by whether there are unlabelled ones, for a smaller data set has
+    fewer of those; a ceiling by all cases being labelled.
+    """
+    budget = (literature()["train"] if ceiling else labelled, unlabelled > 0)
+    shown = {
+        entry["variant"]: entry
+        for entry in literature()["entries"]
+        if entry["headline"] and entry["method"] == method and (entry["labelled"], entry["unlabelled"] > 0) == budget
+    }
+    return shown.get(variant or None) or shown.get(None)
+
+
+def differences(entry: dict, plan: dict) -> list[str]:
+    """Why our figures are not comparable with a published entry: one phrase a reason, none if they are."""
+    data, training, theirs = plan["data"], plan["training"], literature()
+    reasons = []
+    if data["split"] != "official":
+        sizes = f"{data['train']} training and {data['test']} test cases"
+        reasons.append(f"{sizes} (split {data['split']}), not the official split")
+    if not native(data):
+        reasons.append(f"trained at {data['spacing']:g} mm, not at the scans' own spacing")
+    if training["iterations"] != theirs["iterations"]:
+        reasons.append(f"{training['iterations']} training iterations, not {theirs['iterations']}")
+    if list(training["patch"]) != theirs["patch"]:
+        reasons.append(f"patches of {times(training['patch'])}, not {times(theirs['patch'])}")
+    if entry["iterations"] not in (None, theirs["iterations"]):
+        reasons.append(f"some were published after {entry['iterations']} iterations")
+    return reasons
+
+
+def describe(entry: dict) -> str:
+    """Where an entry stands, how sure it is and under which protocol it was made, in one line."""
+    parts = [
+        CERTAINTY[entry["certainty"]],
+        f"{entry['iterations']} iterations" if entry["iterations"] else "iterations not stated",
+        f"checkpoint: {entry['checkpoint']}",
+        LARGEST_COMPONENT[entry["largest_component"]],
+    ]
+    return f"{entry['source']} ({', '.join(parts)})" + (f": {entry['remark']}" if entry["remark"] else "")
+
+
+def native(data: dict) -> bool:
+    """Whether a plan's data are used at the spacing they are stored at."""
+    return data["spacing"] is None or np.allclose(data["native_spacing"], data["spacing"])
+
+
+def times(sizes) -> str:
+    return "×".join(f"{size:g}" for size in sizes)

@@ -1,0 +1,222 @@
+"""Reads a results folder into pandas frames; nothing here writes or decides what a number means."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+FORMAT = 1
+
+# The states of a planned cell that this module can tell from the files. "stale" (the code has changed since the record
+# was made) is the planner's to decide, for it takes the code to know. Only cells that are DONE have rows in `cases`.
+DONE = "done"
+FAILED = "failed"
+DIVERGED = "diverged"
+UNREADABLE = "unreadable"
+OTHER_PROTOCOL = "other protocol"
+RUNNING = "running"
+NOT_RUN = "not run"
+
+PLAN_KEYS = ("experiment", "title", "reference", "data", "training", "evaluation", "cells")
+BLOCK_KEYS = {
+    "data": ("name", "spacing", "native_spacing", "fingerprint", "split", "split_hash", "train", "test", "classes"),
+    "training": ("iterations", "batch_size", "patch"),
+    "evaluation": ("stride", "postprocessing", "empty"),
+}
+CELL_KEYS = (
+    "trial", "method", "display", "year", "source", "fidelity", "settings", "variant",
+    "labelled", "unlabelled", "draw", "seed", "role",
+)  # fmt: skip
+CASE_KEYS = ("checkpoint", "postprocessing", "class", "case", "metric", "unit")
+
+# What every done record holds: the last checkpoint, scored both ways, with each of these metrics.
+CHECKPOINT = "last"
+POSTPROCESSINGS = ("none", "largest_component")
+EMPTY_POLICIES = ("worst", "exclude")
+METRICS = (
+    ("dice", ""), ("jaccard", ""), ("asd", "voxel"), ("asd", "mm"), ("hd95", "voxel"), ("hd95", "mm"),
+    ("assd", "voxel"), ("assd", "mm"), ("predicted", "voxel"), ("reference", "voxel"),
+)  # fmt: skip
+
+
+# the parser in C takes a tenth of the time, and there may be hundreds of records
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ReportError(Exception):
+    """A results folder that cannot be reported on; the message is one line for the user."""
+
+
+class _BrokenRecord(Exception):
+    """One record that cannot be used; its cell becomes UNREADABLE and the report goes on."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder as read.
+
+    plan: plan.json as it stands.
+    cells: one row a planned cell, in the plan's order: the cell's own keys, `state` and `reason` (one line, or "").
+    cases: one row a measured value of the cells that are done: trial and the columns of cases.csv, `value` as float
+        (NaN where a distance is undefined and left out).
+    provenance: one row a readable record, index trial, columns as found in the provenance.json files.
+    strays: records in the folder that belong to no planned cell.
+    """
+
+    plan: dict
+    cells: pd.DataFrame
+    cases: pd.DataFrame
+    provenance: pd.DataFrame
+    strays: list[str]
+
+
+def read_results(folder: Path | str) -> Results:
+    """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError."""
+    folder = Path(folder)
+    plan = _read_plan(folder)
+    states, cases, provenance = [], [], {}
+    for cell in plan["cells"]:
+        trial = cell["trial"]
+        try:
+            state, reason = _read_state(folder, plan, trial)
+            if state in (DONE, FAILED, DIVERGED):
+                provenance[trial] = _read_provenance(folder / "records" / trial / "provenance.json")
+            if state == DONE:
+                cases.append(_read_cases(folder / "records" / trial / "cases.csv", plan).assign(trial=trial))
+        except _BrokenRecord as error:
+            state, reason = UNREADABLE, str(error)
+        states.append({"state": state, "reason": reason})
+    planned = {cell["trial"] for cell in plan["cells"]}
+    return Results(
+        plan=plan,
+        cells=pd.DataFrame([cell | state for cell, state in zip(plan["cells"], states, strict=True)],
+                           columns=[*CELL_KEYS, "state", "reason"], dtype=object),
+        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=["trial", *CASE_KEYS, "value"]),
+        provenance=pd.DataFrame.from_dict(provenance, orient="index"),
+        strays=sorted({path.parent.name for path in folder.glob("records/*/trial.yaml")} - planned),
+    )  # fmt: skip
+
+
+def _read_plan(folder: Path) -> dict:
+    path = folder / "plan.json"
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: there is no such folder; give the results folder of an experiment")
+    if not path.is_file():
+        raise ReportError(f"{folder} is no results folder: it holds no plan.json; give the folder an experiment wrote")
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read ({_one_line(error)}); plan the experiment again") from None
+    if not isinstance(plan, dict):
+        raise ReportError(f"{path} is no plan: it holds no mapping; plan the experiment again")
+    if plan.get("format") != FORMAT:
+        raise ReportError(
+            f"{path} has format {plan.get('format')}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    missing = [key for key in PLAN_KEYS if key not in plan]
+    for block, keys in BLOCK_KEYS.items():
+        missing += [f"{block}.{key}" for key in keys if key not in (plan.get(block) or ())]
+    if missing:
+        raise ReportError(f"{path} lacks {', '.join(missing)}; plan the experiment again")
+    postprocessing, empty = plan["evaluation"]["postprocessing"], plan["evaluation"]["empty"]
+    if postprocessing not in POSTPROCESSINGS or empty not in EMPTY_POLICIES:
+        raise ReportError(
+            f"{path}: unknown postprocessing {postprocessing} or empty policy {empty}; plan the experiment again"
+        )
+    for number, cell in enumerate(plan["cells"], start=1):
+        missing = [key for key in CELL_KEYS if key not in cell]
+        if missing:
+            raise ReportError(f"{path}: cell {number} lacks {', '.join(missing)}; plan the experiment again")
+    trials = [cell["trial"] for cell in plan["cells"]]
+    twice = sorted({trial for trial in trials if trials.count(trial) > 1})
+    if twice:
+        raise ReportError(f"{path} plans {', '.join(twice)} more than once; plan the experiment again")
+    return plan
+
+
+def _read_state(folder: Path, plan: dict, trial: str) -> tuple[str, str]:
+    record = folder / "records" / trial / "trial.yaml"
+    if not record.is_file():
+        return _state_without_record(folder / "running" / trial / "heartbeat.json")
+    try:
+        stored = yaml.load(record.read_text(encoding="utf-8"), _SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _BrokenRecord(f"trial.yaml: {_one_line(error)}") from None
+    if not isinstance(stored, dict):
+        raise _BrokenRecord("trial.yaml holds no mapping")
+    if stored.get("format") != FORMAT:
+        raise _BrokenRecord(f"trial.yaml has format {stored.get('format')}, this version reads {FORMAT}")
+    if stored.get("trial") != trial:
+        raise _BrokenRecord(f"trial.yaml is that of {stored.get('trial')}")
+    if stored.get("state") not in (DONE, FAILED, DIVERGED):
+        raise _BrokenRecord(f"trial.yaml has the unknown state {stored.get('state')}")
+    differences = _protocol_differences(stored, plan)
+    if differences:
+        return OTHER_PROTOCOL, "; ".join(differences)
+    return stored["state"], _one_line(stored.get("reason") or "")
+
+
+def _state_without_record(heartbeat: Path) -> tuple[str, str]:
+    if not heartbeat.is_file():
+        return NOT_RUN, ""
+    try:
+        beat = json.loads(heartbeat.read_text(encoding="utf-8"))
+        return RUNNING, f"last seen at step {beat['step']} of {beat['iterations']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return RUNNING, ""  # being written at this moment: the next report will know the step
+
+
+def _protocol_differences(stored: dict, plan: dict) -> list[str]:
+    """What would make a record's numbers incomparable with the plan's: one short phrase a difference."""
+    pairs = [(block, key) for block in ("training", "evaluation")
+             for key in sorted((stored.get(block) or {}).keys() | plan[block].keys())]  # fmt: skip
+    pairs += [("data", "fingerprint"), ("data", "split_hash")]
+    differences = []
+    for block, key in pairs:
+        have, want = (stored.get(block) or {}).get(key), plan[block].get(key)
+        if have != want:
+            differences.append(f"{block}.{key} is {have}, the plan's {want}")
+    return differences
+
+
+def _read_cases(path: Path, plan: dict) -> pd.DataFrame:
+    """A done record's values, checked: nothing twice, nothing missing, nothing infinite."""
+    try:
+        # only `value` may be empty: a case called "NA" is a case
+        types = dict.fromkeys(CASE_KEYS, str) | {"class": int, "value": float}
+        empty = {"value": ["", "nan", "NaN"]}
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=empty)
+    except (OSError, ValueError) as error:
+        raise _BrokenRecord(f"cases.csv: {_one_line(error)}") from None
+    missing = [key for key in (*CASE_KEYS, "value") if key not in table]
+    if missing:
+        raise _BrokenRecord(f"cases.csv has no column {', '.join(missing)}")
+    if table.duplicated(list(CASE_KEYS)).any():
+        raise _BrokenRecord("cases.csv gives some values twice")
+    if np.isinf(table["value"]).any():
+        raise _BrokenRecord("cases.csv holds infinite values")
+    cases, planned = table["case"].nunique(), plan["data"]["test"]
+    if cases != planned:
+        raise _BrokenRecord(f"cases.csv has {cases} of the {planned} test cases")
+    found = table[table["checkpoint"] == CHECKPOINT].groupby(["postprocessing", "class", "metric", "unit"]).size()
+    expected = [(postprocessing, number, *metric) for postprocessing in POSTPROCESSINGS
+                for number in range(1, plan["data"]["classes"] + 1) for metric in METRICS]  # fmt: skip
+    if any(found.get(key, 0) != cases for key in expected):
+        raise _BrokenRecord("cases.csv lacks some metrics of some cases")
+    return table[[*CASE_KEYS, "value"]]
+
+
+def _read_provenance(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _BrokenRecord(f"provenance.json: {_one_line(error)}") from None
+
+
+def _one_line(text) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,84 @@
+"""Writes small made-up results folders for the tests of reports."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+CASES = [f"CASE{number}" for number in range(6)]
+METRICS = {
+    ("dice", ""): 0.85, ("jaccard", ""): 0.75, ("asd", "voxel"): 2.0, ("asd", "mm"): 1.25, ("hd95", "voxel"): 8.0,
+    ("hd95", "mm"): 5.0, ("assd", "voxel"): 2.2, ("assd", "mm"): 1.4,
+}  # fmt: skip
+
+
+def cell(method: str, labelled: int = 8, seed: int = 1, **changes) -> dict:
+    """A planned cell; its trial id is made of what the tests vary."""
+    planned = {
+        "method": method, "display": method.upper(), "year": 2021, "source": "Someone, 2021", "fidelity": "faithful",
+        "settings": {}, "variant": "", "labelled": labelled, "unlabelled": 20, "draw": "first", "seed": seed,
+        "role": "method",
+    } | changes  # fmt: skip
+    return {"trial": f"{method}-{labelled}-{seed}-{planned['draw']}"} | planned
+
+
+def plan(cells: list[dict], **changes) -> dict:
+    """A plan of these cells; `changes` are merged into its blocks."""
+    planned = {
+        "format": 1, "experiment": "made_up", "title": "Made up", "reference": "B",
+        "data": {"name": "LA", "source": "la", "spacing": 1.25, "native_spacing": [0.625, 0.625, 0.625],
+                 "fingerprint": "f00", "split": "train.list / test.list", "split_hash": "5911a5", "train": 28,
+                 "test": len(CASES), "classes": 1},
+        "training": {"iterations": 600, "batch_size": 4, "patch": [64, 64, 48]},
+        "evaluation": {"stride": [9, 9, 2], "postprocessing": "none", "empty": "worst"},
+        "cells": cells,
+    }  # fmt: skip
+    for key, value in changes.items():
+        planned[key] = planned[key] | value if isinstance(value, dict) else value
+    return planned
+
+
+def values(planned: dict, seed: int) -> pd.DataFrame:
+    """A made-up cases.csv: random, the same for the same seed; the largest component scores a little better."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for postprocessing in ("none", "largest_component"):
+        for number in range(1, planned["data"]["classes"] + 1):
+            for case in CASES:
+                key = {"checkpoint": "last", "postprocessing": postprocessing, "class": number, "case": case}
+                for (metric, unit), typical in METRICS.items():
+                    bonus = 0.01 if postprocessing == "largest_component" else 0.0
+                    value = typical * rng.uniform(0.9, 1.1) + bonus
+                    rows.append(key | {"metric": metric, "unit": unit, "value": value})
+                for metric, count in (("predicted", 900), ("reference", 1000)):
+                    rows.append(key | {"metric": metric, "unit": "voxel", "value": count})
+    return pd.DataFrame(rows)
+
+
+def write_plan(folder: Path, planned: dict) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(planned))
+    return folder
+
+
+def write_record(folder: Path, planned: dict, planned_cell: dict, table: pd.DataFrame | None = None, **changes) -> Path:
+    """A record of this cell: done with `table`, or with made-up values; `changes` replace keys of trial.yaml."""
+    record = folder / "records" / planned_cell["trial"]
+    record.mkdir(parents=True)
+    stored = {key: planned[key] for key in ("data", "training", "evaluation")} | {
+        "format": 1, "trial": planned_cell["trial"], "state": "done", "reason": None, "cell": planned_cell, "code": {},
+    } | changes  # fmt: skip
+    if stored["state"] == "done":
+        table = values(planned, sum(planned_cell["trial"].encode())) if table is None else table
+        table.to_csv(record / "cases.csv", index=False)
+    (record / "provenance.json").write_text(json.dumps({"seconds_training": 12.5}))
+    (record / "trial.yaml").write_text(yaml.safe_dump(stored))
+    return record
+
+
+def write_heartbeat(folder: Path, planned_cell: dict, text: str) -> None:
+    running = folder / "running" / planned_cell["trial"]
+    running.mkdir(parents=True)
+    (running / "heartbeat.json").write_text(text)

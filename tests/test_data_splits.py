@@ -1,0 +1,61 @@
+"""Which cases are labelled."""
+
+from pathlib import Path
+
+import pytest
+
+import data.la
+from data.case import DataError
+from data.splits import labelled_ids, split_hash, unlabelled_ids
+
+IDS = [f"case-{i}" for i in range(80)]
+
+
+@pytest.fixture(scope="module")
+def official():
+    lists = Path(data.la.__file__).parent / "lists"
+    return [(lists / f"la_{part}.list").read_text().split() for part in ("train", "test")]
+
+
+def test_official_lists_are_the_published_split(official):
+    train, test = official
+    assert (len(set(train)), len(set(test))) == (80, 20)
+    assert not set(train) & set(test)
+
+
+def test_first_is_what_the_papers_call_labelled(official):
+    sixteen = labelled_ids(official[0], 16, "first")
+    assert sixteen == official[0][:16]
+    assert (sixteen[0], sixteen[15]) == ("06SR5RBREL16DQ6M8LWS", "5BHTH9RHH3PQT913I59W")
+    assert labelled_ids(official[0], 8, "first")[-1] == "38CWS74285MFGZZXR09Z"
+
+
+@pytest.mark.parametrize("draw", ["first", 0, 1])
+def test_fractions_of_one_draw_are_nested(draw):
+    draws = [labelled_ids(IDS, count, draw) for count in (4, 8, 16, 80)]
+    for few, many in zip(draws, draws[1:], strict=False):
+        assert set(few) < set(many)
+    assert [len(set(ids)) for ids in draws] == [4, 8, 16, 80]
+
+
+def test_draws_differ_and_repeat():
+    assert set(labelled_ids(IDS, 8, 0)) != set(labelled_ids(IDS, 8, 1)) != set(labelled_ids(IDS, 8, "first"))
+    assert labelled_ids(IDS, 8, 0) == labelled_ids(IDS, 8, 0)
+
+
+@pytest.mark.parametrize("count", [0, 81])
+def test_impossible_counts_are_refused(count):
+    with pytest.raises(DataError, match=f"{count} labelled cases asked for, but there are 80 training cases"):
+        labelled_ids(IDS, count, "first")
+
+
+def test_unlabelled_are_the_rest_in_order():
+    labelled = labelled_ids(IDS, 16, 3)
+    rest = unlabelled_ids(IDS, labelled)
+    assert rest == sorted(rest, key=IDS.index) and set(rest) == set(IDS) - set(labelled)
+
+
+def test_split_hash_sees_cases_and_order():
+    hashes = {split_hash(IDS, ["a"]), split_hash(IDS[::-1], ["a"]), split_hash(IDS, ["b"]), split_hash([*IDS, "a"], [])}
+    assert len(hashes) == 4
+    assert split_hash(IDS, ["a"]) == split_hash(list(IDS), ["a"])
