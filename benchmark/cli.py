@@ -1,4 +1,4 @@
-"""The command line. Heavy imports stand inside the commands: `--help`, `status` and `report` load neither torch nor ray."""
+"""The command line. Heavy imports stand inside the commands: `--help`, `status`, `report` load neither torch nor ray."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,9 @@ def run(
     plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
     rerun: Annotated[str, typer.Option(metavar="STATE", help="Run again what is stale, failed or diverged.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is done and what would run.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
+    ] = False,
 ) -> None:
     """Run what an experiment has not got a record of yet, then write its report."""
     from benchmark import commands
@@ -51,8 +53,10 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
     from benchmark.experiment import ExperimentError, load_experiment
 
     if wrong := [override for override in overrides if not override.startswith("evaluation.")]:
-        raise ExperimentError(f"--set {wrong[0]}: `evaluate` changes keys that begin with evaluation. only; to train under "
-                              "another protocol, `run` the experiment into another folder")
+        raise ExperimentError(
+            f"--set {wrong[0]}: `evaluate` changes keys that begin with evaluation. only; to train under "
+            "another protocol, `run` the experiment into another folder"
+        )
     results = Results(folder)
     results.read_plan()
     if not commands.evaluate(load_experiment(results.experiment_file, overrides), results, console):

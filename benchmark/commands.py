@@ -92,8 +92,10 @@ def smoke(experiment: Experiment, console: Console) -> None:
         try:
             seconds = smoke_test(cell.trial, experiment.execution)
         except Exception as error:
-            raise ExperimentError(f"smoke test of {c['display']} with {c['labelled']} labelled failed: "
-                                  f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise ExperimentError(
+                f"smoke test of {c['display']} with {c['labelled']} labelled failed: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
         console.print(f"{c['display']}, {c['labelled']} labelled: ok, {seconds:.2f} s a step", highlight=False)
     console.print(f"all {len(seen)} kinds of cell run")
 
@@ -104,12 +106,16 @@ def show_methods(name: str | None, console: Console) -> None:
         table = Table("name", "title", "year", "source", "networks", "passes a step", "fidelity")
         for known in registry.names():
             info = registry.get(known).info
-            passes = f"{info.passes.train} + {info.passes.extra} forward" if info.passes.extra else str(info.passes.train)
+            passes = (
+                f"{info.passes.train} + {info.passes.extra} forward" if info.passes.extra else str(info.passes.train)
+            )
             table.add_row(known, info.title, str(info.year), info.source, str(info.networks), passes, info.fidelity)
         console.print(table)
         return
     method = registry.get(name)
-    console.print(f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n", markup=False, highlight=False)
+    console.print(
+        f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n", markup=False, highlight=False
+    )
     console.print(f"{(method.__doc__ or '').strip()}\n", markup=False, highlight=False)
     table = Table("setting", "default", "meaning")
     for key, field in method.Settings.model_fields.items():

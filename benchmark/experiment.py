@@ -4,8 +4,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from data.augment import AUGMENTATIONS
 from data.sources import DataSettings
@@ -91,7 +99,8 @@ class Experiment(_Block):
     data: DataSettings
     methods: list[MethodEntry] = Field(min_length=1)
     baseline: MethodEntry | None = Field(
-        MethodEntry(name=registry.BASELINE), description="supervised floor of each budget and ceiling of all; null: none"
+        MethodEntry(name=registry.BASELINE),
+        description="supervised floor of each budget and ceiling of all; null: none",
     )
     labelled: list[PositiveInt] = Field(min_length=1)
     draws: list[Literal["first"] | int] = Field(
@@ -117,8 +126,10 @@ class Experiment(_Block):
     @model_validator(mode="after")
     def _strides_fit(self) -> "Experiment":
         if any(s > p for s, p in zip(self.evaluation.stride, self.training.patch, strict=True)):
-            raise ValueError(f"evaluation.stride {list(self.evaluation.stride)} is larger than training.patch "
-                             f"{list(self.training.patch)}: windows would leave gaps")
+            raise ValueError(
+                f"evaluation.stride {list(self.evaluation.stride)} is larger than training.patch "
+                f"{list(self.training.patch)}: windows would leave gaps"
+            )
         return self
 
 

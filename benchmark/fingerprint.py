@@ -13,7 +13,7 @@ NUMBER_DECIDING = (
     "methods/ema.py", "methods/losses.py", "methods/method.py", "methods/noise.py", "methods/schedules.py",
     "methods/signed_distance.py", "methods/networks/autocast.py", "methods/networks/discriminators.py",
     "methods/networks/vnet.py", "benchmark/training.py", "benchmark/inference.py", "benchmark/metrics.py",
-    "benchmark/trial.py",
+    "benchmark/scoring.py",
 )  # fmt: skip
 
 
@@ -37,6 +37,10 @@ def _hash(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]

@@ -38,7 +38,9 @@ def predict_volume(
 
     A volume smaller than the patch is padded with zeros, evenly on both sides, to exactly the patch.
     """
-    padding = [(max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for n, p in zip(image.shape, patch, strict=True)]
+    padding = [
+        (max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for n, p in zip(image.shape, patch, strict=True)
+    ]
     volume = torch.from_numpy(np.pad(image, padding)).to(device)
     total = torch.zeros((classes, *volume.shape), device=device)
     visits = torch.zeros(volume.shape, device=device)
@@ -64,4 +66,3 @@ def label_map(probabilities: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
         probabilities = np.stack([resample(channel, shape) for channel in probabilities])
     best = probabilities.argmax(0)
     return np.where(probabilities.max(0) > 0.5, best + 1, 0).astype(np.uint8)
-

@@ -17,8 +17,8 @@ def case_metrics(
     """Rows (class, metric, unit, value) of one case, for label maps (H,W,D) with values 0..C.
 
     dice and jaccard as fractions; asd (directed prediction -> reference, the papers' convention), hd95 and assd in
-    voxels and in mm; predicted and reference as voxel counts. Where exactly one of the two masks is empty, distances are
-    the image diagonal (`empty` "worst") or NaN ("exclude"); where both are, every score is undefined and NaN.
+    voxels and in mm; predicted and reference as voxel counts. Where exactly one of the two masks is empty, distances
+    are the image diagonal (`empty` "worst") or NaN ("exclude"); where both are, every score is undefined and NaN.
     """
     rows: list[Row] = []
     for value in range(1, classes + 1):
@@ -60,7 +60,7 @@ def surface_distances(
 
 
 def surface_points(mask: np.ndarray) -> np.ndarray:
-    """Indices (N, ndim) of the voxels with a background voxel among their face neighbours; the outside is background."""
+    """Indices (N, ndim) of voxels with a background voxel among their face neighbours; the outside is background."""
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     inside = mask[box]
     surface = inside & ~ndimage.binary_erosion(inside)

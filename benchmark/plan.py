@@ -63,11 +63,13 @@ def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
     for trial in trials:
         identity = (trial.method, json.dumps(trial.settings, sort_keys=True))
         if meaning.setdefault(trial.cell["display"], identity) != identity:
-            raise ExperimentError(f"two methods are displayed as {trial.cell['display']!r}: give one of them a `display` "
-                                  "of its own")
+            raise ExperimentError(
+                f"two methods are displayed as {trial.cell['display']!r}: give one of them a `display` of its own"
+            )
     if experiment.reference is not None and experiment.reference not in meaning:
-        raise ExperimentError(f"reference {experiment.reference!r} is not the display name of a planned method: "
-                              f"{', '.join(meaning)}")
+        raise ExperimentError(
+            f"reference {experiment.reference!r} is not the display name of a planned method: {', '.join(meaning)}"
+        )
 
 
 def _is_supervised(entry: MethodEntry, experiment: Experiment) -> bool:
@@ -154,7 +156,7 @@ def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
 
 
 def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> None:
-    """plan.json, from which reports know what was planned, and experiment.yaml, from which the plan can be made again."""
+    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again."""
     summary = cells[0].trial.data_summary
     plan = {
         "format": FORMAT,

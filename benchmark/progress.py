@@ -54,7 +54,9 @@ class ProgressView:
     def __init__(self, cells: list[Cell], console: Console):
         self._rows = {cell.trial.id: _Row(cell) for cell in cells}
         self._console = console
-        self._live = Live(console=console, refresh_per_second=2, get_renderable=self._table) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=2, get_renderable=self._table) if console.is_terminal else None
+        )
 
     def __enter__(self) -> "ProgressView":
         if self._live:
@@ -74,12 +76,19 @@ class ProgressView:
             done = sum(r.stage == "done" for r in self._rows.values())
             name, labelled, draw, seed, *rest = row.columns()
             facts = [f"{h} {v}" for h, v in zip(HEADERS[5:], rest[1:], strict=True) if v]
-            self._console.print(f"[{done}/{len(self._rows)}] {name}, {labelled} labelled ({draw}), seed {seed}: "
-                                + ", ".join([rest[0], *facts]), markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                f"[{done}/{len(self._rows)}] {name}, {labelled} labelled ({draw}), seed {seed}: "
+                + ", ".join([rest[0], *facts]),
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
     @property
     def failures(self) -> list[tuple[Cell, str]]:
-        return [(row.cell, row.reason or row.stage) for row in self._rows.values() if row.stage in ("failed", "diverged")]
+        return [
+            (row.cell, row.reason or row.stage) for row in self._rows.values() if row.stage in ("failed", "diverged")
+        ]
 
     def _table(self) -> Table:
         """The running trials, then as many of the others as fit; finished ones go first when room is short."""

@@ -48,8 +48,10 @@ class Results:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "running" / ".writable", "")
         except OSError as error:
-            raise ResultsError(f"results folder {self.folder} cannot be written ({error.strerror}): choose another with "
-                               "--results or free it") from error
+            raise ResultsError(
+                f"results folder {self.folder} cannot be written ({error.strerror}): choose another with "
+                "--results or free it"
+            ) from error
 
     def read_plan(self) -> dict:
         """plan.json. Raises ResultsError where there is none, or of another format."""
@@ -58,10 +60,14 @@ class Results:
         except FileNotFoundError as error:
             raise ResultsError(f"{self.folder} is no results folder: it has no plan.json; `run` makes one") from error
         except (OSError, ValueError) as error:
-            raise ResultsError(f"{self.plan_file} cannot be read ({error}): `run` the experiment again, which rewrites it "
-                               "and keeps all records") from error
+            raise ResultsError(
+                f"{self.plan_file} cannot be read ({error}): `run` the experiment again, which rewrites it "
+                "and keeps all records"
+            ) from error
         if not isinstance(plan, dict) or plan.get("format") != FORMAT:
-            raise ResultsError(f"{self.plan_file} is not of format {FORMAT}: use the version of the harness that wrote it")
+            raise ResultsError(
+                f"{self.plan_file} is not of format {FORMAT}: use the version of the harness that wrote it"
+            )
         return plan
 
     def read_record(self, trial: str) -> dict | None:
@@ -130,7 +136,7 @@ def write_atomically(path: Path, write) -> None:
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    """A CSV file with the columns of all rows in order of appearance; what a row lacks, NaN and None are empty fields."""
+    """A CSV file with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
         writer.writeheader()

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-# Before Ray is imported: it reads them then. No result files of its own, no change of directory, no experiment snapshots.
+# Ray reads these when it is imported. No result files of its own, no change of directory, no experiment snapshots.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
@@ -84,8 +84,9 @@ def _slots(threads: int, gpus: float) -> int:
     have = ray.cluster_resources()
     for name, asked, key in (("CPU", threads, "training.threads"), ("GPU", gpus, "execution.gpus_per_trial")):
         if asked > have.get(name, 0):
-            raise ExperimentError(f"{key}: a trial asks for {asked:g} {name}s, but this machine has "
-                                  f"{have.get(name, 0):g}; lower it")
+            raise ExperimentError(
+                f"{key}: a trial asks for {asked:g} {name}s, but this machine has {have.get(name, 0):g}; lower it"
+            )
     return int(min(have["CPU"] // threads, have["GPU"] // gpus if gpus else math.inf))
 
 
@@ -142,4 +143,3 @@ class _Listener(tune.Callback):
         else:
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
         self.lost[trial.config["trial"]] = reason
-

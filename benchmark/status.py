@@ -32,4 +32,6 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
 def cell_states(results: Results) -> list[tuple[dict, str, str]]:
     """Every planned cell with its state and reason. Raises ResultsError if the folder has no plan."""
     plan = results.read_plan()
-    return [(cell, *standing(cell["trial"], cell["method_file"], plan["evaluation"], results)) for cell in plan["cells"]]
+    return [
+        (cell, *standing(cell["trial"], cell["method_file"], plan["evaluation"], results)) for cell in plan["cells"]
+    ]

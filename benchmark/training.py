@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from benchmark.experiment import Training
 from benchmark.records import write_atomically
 from data.batches import PatchStream
+from data.cache import Dataset
 from data.randomness import integer_seed
 from methods import registry
 from methods.method import Batch, Method, MethodSettings
@@ -34,6 +35,16 @@ def build_method(
     torch.manual_seed(integer_seed(seed, "initialisation"))
     method = registry.get(name)(settings, backbone, Schedule(training.iterations))
     return method.to(device, memory_format=torch.channels_last_3d)
+
+
+def make_stream(
+    method: Method, dataset: Dataset, labelled: list[str], unlabelled: list[str], training: Training, seed: int
+) -> PatchStream:
+    """The method's batches: as many labelled and unlabelled patches a step as it asks for, and its views."""
+    patches = method.patches(method.settings, training.batch_size)
+    return PatchStream(
+        dataset, labelled, unlabelled, *patches, training.patch, training.augmentation, seed, method.views()
+    )
 
 
 @dataclass
@@ -78,8 +89,10 @@ def initial_state(method: Method, training: Training) -> TrainingState:
 
     optimizers = method.configure_optimizers(sgd)
     if tuple(optimizers) != method.phases:
-        raise registry.MethodError(f"{type(method).__name__}.configure_optimizers() must give one optimiser for each of "
-                                   f"the phases {', '.join(method.phases)}, got {', '.join(optimizers)}")
+        raise registry.MethodError(
+            f"{type(method).__name__}.configure_optimizers() must give one optimiser for each of "
+            f"the phases {', '.join(method.phases)}, got {', '.join(optimizers)}"
+        )
     return TrainingState(method, optimizers, scheduled)
 
 
@@ -143,7 +156,7 @@ class _Stream(torch.utils.data.Dataset):
 def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
     """Write checkpoint-<step>.pt and remove all but the newest two: a corrupt newest one has a predecessor.
 
-    `code` is the fingerprint of the code that trained it: other code starts anew rather than go on with half a training.
+    `code` is the fingerprint of the code that trained it: other code starts anew instead of going on from it.
     """
     state.flush()
     content = {

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
-import numpy as np
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -14,23 +13,21 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from benchmark import provenance, records
 from benchmark.experiment import Evaluation, Execution, Training
 from benchmark.fingerprint import code_fingerprint
-from benchmark.inference import label_map, predict_volume
-from benchmark.metrics import case_metrics, largest_component
 from benchmark.records import Results
+from benchmark.scoring import predict_labels, score
 from benchmark.training import (
     DivergedError,
     TrainingState,
     build_method,
     initial_state,
     load_checkpoint,
+    make_stream,
     save_checkpoint,
     train,
 )
-from data.batches import PatchStream
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
 from methods import registry
-from methods.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
 
@@ -90,7 +87,9 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
     """
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     if results.publish(trial.id):  # stopped between finishing a record and moving it to its place
-        yield Progress(trial=trial.id, stage="done", step=trial.training.iterations, iterations=trial.training.iterations)
+        yield Progress(
+            trial=trial.id, stage="done", step=trial.training.iterations, iterations=trial.training.iterations
+        )
         return
     try:
         yield from _run(trial, results, execution, sharing)
@@ -108,8 +107,9 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
     provenance.reset_peak_memory(device)
     started, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
-    method = load_method(trial, dataset, device)
     training = trial.training
+    settings = registry.settings_of(trial.method, trial.settings)
+    method = build_method(trial.method, settings, training, dataset.classes, trial.seed, device)
 
     record = results.read_record(trial.id)
     if record is not None and record["state"] == "done" and record["code"] == code_fingerprint(trial.method_file):
@@ -146,9 +146,9 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
         yield _alive(results, trial, Progress(
             trial=trial.id, stage=f"testing {done + 1}/{len(trial.test)}", step=training.iterations,
             iterations=training.iterations))  # fmt: skip
-        labels = predict_case(method, dataset, case_id, trial, execution, device)
-        rows += score_case(dataset, case_id, labels, trial.evaluation)
         native = dataset.native(case_id)
+        labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, execution.window_batch)
+        rows += score(labels, native, dataset.classes, trial.evaluation)
         records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
         records.write_case(results, case_id, native.image, native.label)
     seconds = time.perf_counter() - test_begin
@@ -169,26 +169,12 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
     yield Progress(trial=trial.id, stage="done", step=training.iterations, iterations=training.iterations)
 
 
-def load_method(trial: Trial, dataset: Dataset, device: torch.device) -> Method:
-    """The trial's method, initialised from its seed."""
-    settings = registry.settings_of(trial.method, trial.settings)
-    return build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
-
-
-def _patch_stream(trial: Trial, dataset: Dataset, method: Method) -> PatchStream:
-    labelled_patches, unlabelled_patches = method.patches(method.settings, trial.training.batch_size)
-    return PatchStream(
-        dataset, trial.labelled, trial.unlabelled, labelled_patches, unlabelled_patches, trial.training.patch,
-        trial.training.augmentation, trial.seed, method.views(),
-    )  # fmt: skip
-
-
 def _train(
     trial: Trial, results: Results, execution: Execution, dataset: Dataset, state: TrainingState, device: torch.device
 ) -> Iterator[Progress]:
     training, folder = trial.training, results.running(trial.id)
     code = code_fingerprint(trial.method_file)
-    stream = _patch_stream(trial, dataset, state.method)
+    stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_sign = last_checkpoint = time.monotonic()
     steps = train(state, stream, training, trial.seed, device, execution.data_workers)
     try:
@@ -218,40 +204,23 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     device = choose_device(execution.device)
     torch.set_num_threads(trial.training.threads)
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
-    state = initial_state(load_method(trial, dataset, device), trial.training)
-    steps = train(state, _patch_stream(trial, dataset, state.method), trial.training, trial.seed, device, data_workers=0)
+    training = trial.training
+    settings = registry.settings_of(trial.method, trial.settings)
+    method = build_method(trial.method, settings, training, dataset.classes, trial.seed, device)
+    state = initial_state(method, training)
+    stream = make_stream(method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
+    steps = train(state, stream, training, trial.seed, device, data_workers=0)
     next(steps)
     begin = time.perf_counter()
     next(steps)
     state.flush()
     seconds = time.perf_counter() - begin
     steps.close()
-    state.method.eval()
-    labels = predict_case(state.method, dataset, trial.test[0], trial, execution, device, max_windows=1)
-    score_case(dataset, trial.test[0], labels, trial.evaluation)
+    method.eval()
+    case_id = trial.test[0]
+    labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, 1, max_windows=1)
+    score(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
     return seconds
-
-
-def predict_case(
-    method: Method, dataset: Dataset, case_id: str, trial: Trial, execution: Execution, device: torch.device,
-    max_windows: int | None = None,
-) -> np.ndarray:
-    """Predicted labels (H,W,D) of a case on its own grid, before postprocessing."""
-    probabilities = predict_volume(
-        method.predict, dataset.image(case_id), dataset.classes, trial.training.patch, trial.evaluation.stride,
-        execution.window_batch, device, max_windows,
-    )  # fmt: skip
-    return label_map(probabilities, dataset.native(case_id).image.shape)
-
-
-def score_case(dataset: Dataset, case_id: str, labels: np.ndarray, evaluation: Evaluation) -> list[dict]:
-    """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
-    native = dataset.native(case_id)
-    rows = []
-    for name, masks in (("none", labels), ("largest_component", largest_component(labels, dataset.classes))):
-        scores = case_metrics(masks, native.label, dataset.classes, native.spacing, evaluation.empty)
-        rows += [{"checkpoint": "last", "postprocessing": name, "case": case_id, **score} for score in scores]
-    return rows
 
 
 def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Progress:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """", did you mean 'x'?" for the known word nearest to `word`, else what is known."""
+    """ ", did you mean 'x'?" for the known word nearest to `word`, else what is known."""
     close = difflib.get_close_matches(word, known, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known) or 'none'}"
 

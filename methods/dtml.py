@@ -22,7 +22,7 @@ class DTML(Method):
 
     class Settings(MethodSettings):
         supervision: Literal["mask", "dis", "dis_mask"] = setting("mask", "loss of M_d on labelled patches (Table 1)")
-        consistency_weight: float = setting(1.0, "weight of L_con at the end of its ramp", search=(0.1, 3.0))
+        consistency_weight: float = setting(1.0, "weight of L_con at the end of its ramp", search=(0.1, 3.0), ge=0)
         consistency_factor: Literal["code", "paper"] = setting(
             "code", "the release back-propagates L_con from both objectives, twice the weight of Eq. 5-6 (paper)"
         )
@@ -47,7 +47,9 @@ class DTML(Method):
         self.regressor = backbone(segmentation=False, signed_distance=True)
 
     def views(self):
-        return {"signed_distance": SignedDistanceView(self.backbone.classes)} if "dis" in self.settings.supervision else {}
+        return (
+            {"signed_distance": SignedDistanceView(self.backbone.classes)} if "dis" in self.settings.supervision else {}
+        )
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labeled_images)

@@ -14,7 +14,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Soft Dice with squared denominator over all voxels of the batch at once, mean over classes (V-Net; UA-MT release).
+    """Soft Dice with squared denominator over all voxels of the batch at once, mean over classes (UA-MT release).
 
     1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-5.
     """

@@ -46,9 +46,14 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def setting(default: Any, meaning: str, search: tuple | None = None) -> Any:
-    """A setting with its published default, a one-line meaning and, optionally, (low, high) or choices to search."""
-    return Field(default, description=meaning, json_schema_extra={"search": list(search)} if search else None)
+def setting(default: Any, meaning: str, search: tuple | None = None, **constraints: Any) -> Any:
+    """A setting with its published default, a one-line meaning and, optionally, (low, high) or choices to search.
+
+    `constraints` are pydantic's: ge, gt, le, lt, multiple_of.
+    """
+    return Field(
+        default, description=meaning, json_schema_extra={"search": list(search)} if search else None, **constraints
+    )
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,10 @@ def register(name: str) -> Callable[[type[Method]], type[Method]]:
             raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
         taken = _METHODS.get(name)
         if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
-            raise MethodError(f"method name {name!r} of {inspect.getsourcefile(cls)} is taken by "
-                              f"{inspect.getsourcefile(taken)}: choose another")
+            raise MethodError(
+                f"method name {name!r} of {inspect.getsourcefile(cls)} is taken by "
+                f"{inspect.getsourcefile(taken)}: choose another"
+            )
         if not hasattr(cls, "info"):
             raise MethodError(f"method {name!r} has no `info`: add `info = Info(title=…, year=…, …)` to its class")
         _METHODS[name] = cls
@@ -73,7 +75,7 @@ def load_plugin(path: str | Path) -> list[str]:
         raise MethodError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
     registered = [name for name, cls in _METHODS.items() if cls.__module__ == module_name]
     if not registered:
-        raise MethodError(f"plug-in {path} registers no method: decorate its class with @register(\"name\")")
+        raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
     return registered
 
 

@@ -24,12 +24,12 @@ class SASSNet(Method):
     phases = ("segment", "discriminate")
 
     class Settings(MethodSettings):
-        distance_weight: float = setting(0.3, "weight of the distance regression", search=(0.1, 1.0))
+        distance_weight: float = setting(0.3, "weight of the distance regression", search=(0.1, 1.0), ge=0)
         adversarial_weight: float = setting(
             0.01, "weight of the adversarial loss at the end of its ramp: 0.01 with 16 labelled, 0.015 with 8 (README)",
-            search=(0.001, 0.1),
+            search=(0.001, 0.1), ge=0,
         )  # fmt: skip
-        discriminator_learning_rate: float = setting(1e-4, "Adam's learning rate, constant")
+        discriminator_learning_rate: float = setting(1e-4, "Adam's learning rate, constant", gt=0)
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)

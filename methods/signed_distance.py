@@ -35,8 +35,9 @@ class SignedDistanceView:
         self.classes = classes
 
     def __call__(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        maps = [[signed_distance_map(label == value) for value in range(1, self.classes + 1)]
-                for label in arrays["labels"]]
+        maps = [
+            [signed_distance_map(label == value) for value in range(1, self.classes + 1)] for label in arrays["labels"]
+        ]
         return np.asarray(maps, np.float32)
 
 

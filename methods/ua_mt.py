@@ -28,9 +28,13 @@ class UAMT(Method):
 
     class Settings(MethodSettings):
         consistency_on: Literal["all", "unlabelled"] = setting("all", "patches that the consistency loss sees")
-        consistency_weight: float = setting(0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1))
-        ema_decay: float = setting(0.99, "decay of the teacher")
-        monte_carlo_passes: int = setting(8, "stochastic passes of the teacher, two a forward as in the release")
+        consistency_weight: float = setting(
+            0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
+        )
+        ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
+        monte_carlo_passes: int = setting(
+            8, "stochastic passes of the teacher, two a forward as in the release", gt=0, multiple_of=2
+        )
 
     @classmethod
     def variant(cls, settings):
@@ -43,11 +47,12 @@ class UAMT(Method):
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labeled_images)
-        logits = self.student(batch.images).logits
+        images = batch.images
+        logits = self.student(images).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
 
         first = 0 if self.settings.consistency_on == "all" else labelled
-        images = batch.images[first:]
+        images = images[first:]
         with torch.no_grad():
             target = self.teacher(add_noise(images)).logits.sigmoid()
             uncertainty = binary_entropy(self._monte_carlo_mean(images))

@@ -42,7 +42,9 @@ class DistanceVNet(Method):
         self.network = backbone(segmentation=False, signed_distance=True)
 
     def views(self):
-        return {"signed_distance": SignedDistanceView(self.backbone.classes)} if self.settings.supervision == "dis" else {}
+        return (
+            {"signed_distance": SignedDistanceView(self.backbone.classes)} if self.settings.supervision == "dis" else {}
+        )
 
     def training_step(self, batch, step, phase):
         distance = self.network(batch.labeled_images).signed_distance

@@ -148,8 +148,7 @@ def _published_text(row: pd.Series, literature: list[str]) -> str:
     if pd.isna(row["published_source"]):
         return MISSING
     figures = " / ".join(
-        MISSING if pd.isna(row[f"published_{name}"]) else f"{row[f'published_{name}']:.2f}"
-        for name in PUBLISHED
+        MISSING if pd.isna(row[f"published_{name}"]) else f"{row[f'published_{name}']:.2f}" for name in PUBLISHED
     )
     theirs = (int(row["published_labelled"]), int(row["published_unlabelled"]))
     budget = "" if theirs == (row["labelled"], row["unlabelled"]) else f" ({theirs[0]}/{theirs[1]})"
