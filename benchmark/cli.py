@@ -1,4 +1,4 @@
-"""The command line. Heavy imports stand inside the commands: `--help`, `status`, `report` load neither torch nor ray."""
+"""The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
 import sys
 from pathlib import Path
@@ -66,9 +66,9 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def report(folder: Folder) -> None:
     """Write DIR/report from the records of a results folder."""
-    from reports.tables import write_report
+    from benchmark.status import write_report
 
-    console.print(f"report: {write_report(folder)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(Results(folder))}", soft_wrap=True, highlight=False)
 
 
 @app.command()

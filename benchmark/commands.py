@@ -9,6 +9,7 @@ from benchmark.experiment import Experiment, ExperimentError
 from benchmark.plan import Cell, make_plan, write_plan
 from benchmark.progress import ProgressView, duration
 from benchmark.records import Results
+from benchmark.status import write_report
 from methods import registry
 
 RERUN = ("stale", "failed", "diverged")
@@ -35,8 +36,6 @@ def evaluate(experiment: Experiment, results: Results, console: Console) -> bool
 
 
 def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, console: Console) -> bool:
-    from reports.tables import write_report
-
     finished, failures = True, []
     if todo:
         from benchmark.scheduler import run_trials
@@ -52,7 +51,7 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, conso
         console.print("failed trials keep their checkpoints; `--rerun failed` tries them again")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
-    console.print(f"report: {write_report(results.folder)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(results)}", soft_wrap=True, highlight=False)
     return finished and not failures
 
 
@@ -139,5 +138,5 @@ def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:
     for state in RERUN:
         kept = [cell for cell in cells if cell.state == state and cell not in todo]
         if kept:
-            console.print(f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `--rerun {state}` runs them again",
-                          soft_wrap=True, highlight=False)  # fmt: skip
+            line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `--rerun {state}` runs them again"
+            console.print(line, soft_wrap=True, highlight=False, markup=False)

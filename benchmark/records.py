@@ -5,6 +5,7 @@ A results folder holds `plan.json`, `experiment.yaml`, `cases/`, `running/<trial
 """
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -135,13 +136,14 @@ def write_atomically(path: Path, write) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """A CSV file with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+def csv_text(rows: list[dict]) -> str:
+    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+    return text.getvalue()
 
 
 def write_case(results: Results, case_id: str, image: np.ndarray, label: np.ndarray) -> None:

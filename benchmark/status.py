@@ -1,6 +1,7 @@
 """Where cells stand, from what lies in a results folder alone: neither torch nor the data is needed."""
 
 import time
+from pathlib import Path
 
 from benchmark.fingerprint import changed_files
 from benchmark.records import Results
@@ -24,9 +25,22 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
         return record["state"], record["reason"] or ""
     if changed := changed_files(record["code"], method_file):
         return "stale", f"changed since: {', '.join(changed)}"
-    if record["evaluation"] != evaluation:
+    if _scoring(record["evaluation"]) != _scoring(evaluation):
         return "rescore", "scored under another evaluation block; its weights are kept"
     return "done", ""
+
+
+def write_report(results: Results) -> Path:
+    """DIR/report, with the rows marked whose records are stale: only the code can tell, so reports are told."""
+    from reports import tables
+
+    stale = {cell["trial"]: reason for cell, state, reason in cell_states(results) if state == "stale"}
+    return tables.write_report(results.folder, stale)
+
+
+def _scoring(evaluation: dict) -> dict:
+    """What decides the stored figures: both postprocessings are always stored, so choosing one is no part of it."""
+    return {key: value for key, value in evaluation.items() if key != "postprocessing"}
 
 
 def cell_states(results: Results) -> list[tuple[dict, str, str]]:

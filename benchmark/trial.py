@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 import yaml
@@ -28,6 +29,7 @@ from benchmark.training import (
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
 from methods import registry
+from methods.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
 
@@ -60,7 +62,7 @@ class Trial(BaseModel):
 
 
 class Progress(BaseModel):
-    """A sign of life. stage: training, testing, done, failed or diverged."""
+    """A sign of life. stage: training, testing i/n, done, failed or diverged."""
 
     trial: str
     stage: str
@@ -70,15 +72,6 @@ class Progress(BaseModel):
     reason: str | None = None
 
 
-@lru_cache(maxsize=2)
-def _dataset(settings: str) -> Dataset:
-    return prepare(TypeAdapter(DataSettings).validate_json(settings))
-
-
-def choose_device(name: str) -> torch.device:
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
-
-
 def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int = 1) -> Iterator[Progress]:
     """Run a trial, or what is left of it, to a record; yields signs of life, the last one with stage "done".
 
@@ -86,87 +79,90 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
     Closing the generator saves a checkpoint first. `sharing`: how many trials may share the machine, for provenance.
     """
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
-    if results.publish(trial.id):  # stopped between finishing a record and moving it to its place
-        yield Progress(
-            trial=trial.id, stage="done", step=trial.training.iterations, iterations=trial.training.iterations
-        )
-        return
     try:
-        yield from _run(trial, results, execution, sharing)
+        # True where an earlier run stopped between finishing the record and moving it to its place.
+        if not results.publish(trial.id):
+            yield from _run(trial, results, execution, sharing)
+        yield _sign(trial, "done", trial.training.iterations)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
         yield write_failure(trial, results, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> Iterator[Progress]:
-    for plugin in trial.plugins:
-        registry.load_plugin(plugin)
-    device = choose_device(execution.device)
-    torch.set_num_threads(trial.training.threads)
-    provenance.reset_peak_memory(device)
-    started, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
-    training = trial.training
-    settings = registry.settings_of(trial.method, trial.settings)
-    method = build_method(trial.method, settings, training, dataset.classes, trial.seed, device)
+def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Progress:
+    """Leave a record that says why a trial has no figures; one that has figures is never replaced."""
+    earlier = results.read_record(trial.id)
+    if earlier is None or earlier["state"] != "done":
+        _write_trial_yaml(results.unpublished(trial.id), trial, state, reason)
+        results.publish(trial.id)
+    return _sign(trial, state, 0, reason=reason)
 
-    record = results.read_record(trial.id)
-    if record is not None and record["state"] == "done" and record["code"] == code_fingerprint(trial.method_file):
-        # Trained already and with the same code: only the evaluation differs.
+
+def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> Iterator[Progress]:
+    device, dataset, method = _set_up(trial, execution)
+    provenance.reset_peak_memory(device)
+    begin = time.perf_counter()
+    code = code_fingerprint(trial.method_file)
+    earlier = results.read_record(trial.id)
+    if earlier is not None and earlier["state"] == "done" and earlier["code"] == code:
+        # Trained already, with the code of today: it is here to be scored under another evaluation block.
         stored = results.record(trial.id)
         method.load_state_dict(torch.load(stored / "weights.pt", map_location=device, weights_only=True))
         history = (stored / "history.csv").read_text(encoding="utf-8")
         facts = json.loads((stored / "provenance.json").read_text(encoding="utf-8"))
     else:
-        state = initial_state(method, training)
-        load_checkpoint(state, results.running(trial.id), device, code_fingerprint(trial.method_file))
-        first_step, first_time = state.step, time.perf_counter()
-        yield from _train(trial, results, execution, dataset, state, device)
-        seconds = time.perf_counter() - first_time
-        done_here = training.iterations - first_step
-        history = state.history
+        state = initial_state(method, trial.training)
+        load_checkpoint(state, results.running(trial.id), device, code)
         facts = {
             **provenance.environment(),
             "device": provenance.describe_device(device),
-            "threads": training.threads,
-            "started": started,
-            "seconds_training": history[-1]["seconds"],
-            "iterations_per_second": round(done_here / seconds, 4) if done_here else None,
-            "resumed_at_step": first_step,
+            "threads": trial.training.threads,
             "trials_sharing_the_machine": sharing,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "resumed_at_step": state.step,
         }
+        yield from _train(trial, results, execution, dataset, state, device)
+        history = records.csv_text(state.history)
+        seconds = state.history[-1]["seconds"]  # of all its sessions
+        facts |= {"seconds_training": seconds, "iterations_per_second": round(trial.training.iterations / seconds, 4)}
 
+    # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
-    (folder / "predictions").mkdir()
-    rows: list[dict] = []
     test_begin = time.perf_counter()
-    method.eval()
-    for done, case_id in enumerate(trial.test):
-        yield _alive(results, trial, Progress(
-            trial=trial.id, stage=f"testing {done + 1}/{len(trial.test)}", step=training.iterations,
-            iterations=training.iterations))  # fmt: skip
-        native = dataset.native(case_id)
-        labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, execution.window_batch)
-        rows += score(labels, native, dataset.classes, trial.evaluation)
-        records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
-        records.write_case(results, case_id, native.image, native.label)
-    seconds = time.perf_counter() - test_begin
+    yield from _test(trial, results, execution, dataset, method, folder)
     facts |= {
-        "inference_seconds_per_case": round(seconds / len(trial.test), 3),
-        "seconds_total": round(time.perf_counter() - begin, 3),
+        "inference_seconds_per_case": round((time.perf_counter() - test_begin) / len(trial.test), 3),
+        "seconds_this_session": round(time.perf_counter() - begin, 3),
         "peak_memory_bytes": provenance.peak_memory(device),
     }
-    records.write_csv(folder / "cases.csv", rows)
-    if isinstance(history, str):
-        (folder / "history.csv").write_text(history, encoding="utf-8")
-    else:
-        records.write_csv(folder / "history.csv", history)
+    (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
     _write_trial_yaml(folder, trial, "done", None)
     results.publish(trial.id)
-    yield Progress(trial=trial.id, stage="done", step=training.iterations, iterations=training.iterations)
+
+
+def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
+    for plugin in trial.plugins:
+        registry.load_plugin(plugin)
+    torch.set_num_threads(trial.training.threads)
+    device = choose_device(execution.device)
+    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    settings = registry.settings_of(trial.method, trial.settings)
+    return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
+
+
+@lru_cache(maxsize=2)
+def _dataset(settings: str) -> Dataset:
+    return prepare(TypeAdapter(DataSettings).validate_json(settings))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that execution.device names; auto is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
 
 
 def _train(
@@ -185,28 +181,39 @@ def _train(
                 last_checkpoint = now
             if now - last_sign >= REPORT_SECONDS or step == training.iterations:
                 state.flush()
-                loss = next(value for name, value in state.history[-1].items() if name.endswith("total"))
-                yield _alive(results, trial, Progress(
-                    trial=trial.id, stage="training", step=step, iterations=training.iterations, loss=loss))  # fmt: skip
                 last_sign = now
+                yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
+        save_checkpoint(state, folder, code)
     except GeneratorExit:
         save_checkpoint(state, folder, code)
         raise
     finally:
         steps.close()  # ends the data workers now, not at some collection of garbage
-    save_checkpoint(state, folder, code)
+
+
+def _test(
+    trial: Trial, results: Results, execution: Execution, dataset: Dataset, method: Method, folder: Path
+) -> Iterator[Progress]:
+    """Predict and score every test case: predictions/ and cases.csv."""
+    (folder / "predictions").mkdir()
+    method.eval()
+    rows: list[dict] = []
+    for number, case_id in enumerate(trial.test, start=1):
+        yield _alive(results, _sign(trial, f"testing {number}/{len(trial.test)}", trial.training.iterations))
+        native = dataset.native(case_id)
+        labels = predict_labels(
+            method, dataset, case_id, trial.training.patch, trial.evaluation, execution.window_batch
+        )
+        rows += score(labels, native, dataset.classes, trial.evaluation)
+        records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
+        records.write_case(results, case_id, native.image, native.label)
+    (folder / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
 
 
 def smoke_test(trial: Trial, execution: Execution) -> float:
     """Two training steps and one window of inference, leaving nothing; returns the seconds of the second step."""
-    for plugin in trial.plugins:
-        registry.load_plugin(plugin)
-    device = choose_device(execution.device)
-    torch.set_num_threads(trial.training.threads)
-    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    device, dataset, method = _set_up(trial, execution)
     training = trial.training
-    settings = registry.settings_of(trial.method, trial.settings)
-    method = build_method(trial.method, settings, training, dataset.classes, trial.seed, device)
     state = initial_state(method, training)
     stream = make_stream(method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     steps = train(state, stream, training, trial.seed, device, data_workers=0)
@@ -218,21 +225,13 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     steps.close()
     method.eval()
     case_id = trial.test[0]
-    labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, 1, max_windows=1)
+    labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, window_batch=1, max_windows=1)
     score(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
     return seconds
 
 
-def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Progress:
-    """Leave a record that says why a trial has no figures."""
-    earlier = results.read_record(trial.id)
-    if earlier is None or earlier["state"] != "done":  # a failed second try never replaces what was achieved
-        _write_trial_yaml(results.unpublished(trial.id), trial, state, reason)
-        results.publish(trial.id)
-    return Progress(trial=trial.id, stage=state, step=0, iterations=trial.training.iterations, reason=reason)
-
-
-def _write_trial_yaml(folder, trial: Trial, state: str, reason: str | None) -> None:
+def _write_trial_yaml(folder: Path, trial: Trial, state: str, reason: str | None) -> None:
+    """The record's own description, written last: without it there is no record."""
     content = {
         "format": records.FORMAT,
         "trial": trial.id,
@@ -250,6 +249,15 @@ def _write_trial_yaml(folder, trial: Trial, state: str, reason: str | None) -> N
     records.write_text(folder / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _alive(results: Results, trial: Trial, progress: Progress) -> Progress:
-    records.write_heartbeat(results, trial.id, progress.model_dump())
+def _last_total(state: TrainingState) -> float:
+    """What the first phase minimised in the last step."""
+    return next(value for name, value in state.history[-1].items() if name.endswith("total"))
+
+
+def _sign(trial: Trial, stage: str, step: int, **more) -> Progress:
+    return Progress(trial=trial.id, stage=stage, step=step, iterations=trial.training.iterations, **more)
+
+
+def _alive(results: Results, progress: Progress) -> Progress:
+    records.write_heartbeat(results, progress.trial, progress.model_dump())
     return progress

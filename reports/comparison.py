@@ -23,7 +23,7 @@ PUBLISHED = ("dice", "jaccard", "asd", "hd95")
 
 ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
-RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons"]
+RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
 SCORES = [f"{measure}_{postprocessing}_{what}" for postprocessing in POSTPROCESSINGS
           for measure, _ in MEASURES.values() for what in ("mean", "std", "cases")]  # fmt: skip
 EMPTY = ["predictions", *(f"empty_{postprocessing}" for postprocessing in POSTPROCESSINGS)]
@@ -101,6 +101,7 @@ def _runs(group: pd.DataFrame) -> dict:
         "draws": " ".join(map(str, group["draw"].unique())),
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
         "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
+        "stale": int(group["stale"].ne("").sum()),
     }
 
 

@@ -17,7 +17,7 @@ LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing",
 
 @cache
 def literature() -> dict:
-    """published.yaml as it stands: data, train, patch, iterations, sources, entries."""
+    """published.yaml as it stands: data, train, training, sources, entries."""
     return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 
 
@@ -39,17 +39,16 @@ def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: boo
 
 def differences(entry: dict, plan: dict) -> list[str]:
     """Why our figures are not comparable with a published entry: one phrase a reason, none if they are."""
-    data, training, theirs = plan["data"], plan["training"], literature()
+    data, training, theirs = plan["data"], plan["training"], literature()["training"]
     reasons = []
     if data["split"] != "official":
         sizes = f"{data['train']} training and {data['test']} test cases"
         reasons.append(f"{sizes} (split {data['split']}), not the official split")
     if not native(data):
         reasons.append(f"trained at {data['spacing']:g} mm, not at the scans' own spacing")
-    if training["iterations"] != theirs["iterations"]:
-        reasons.append(f"{training['iterations']} training iterations, not {theirs['iterations']}")
-    if list(training["patch"]) != theirs["patch"]:
-        reasons.append(f"patches of {times(training['patch'])}, not {times(theirs['patch'])}")
+    for key, value in theirs.items():
+        if training[key] != value:
+            reasons.append(f"{key.replace('_', ' ')} {_words(training[key])}, not {_words(value)}")
     if entry["iterations"] not in (None, theirs["iterations"]):
         reasons.append(f"some were published after {entry['iterations']} iterations")
     return reasons
@@ -69,6 +68,10 @@ def describe(entry: dict) -> str:
 def native(data: dict) -> bool:
     """Whether a plan's data are used at the spacing they are stored at."""
     return data["spacing"] is None or np.allclose(data["native_spacing"], data["spacing"])
+
+
+def _words(value) -> str:
+    return times(value) if isinstance(value, list) else str(value)
 
 
 def times(sizes) -> str:

@@ -10,8 +10,7 @@ import yaml
 
 FORMAT = 1
 
-# The states of a planned cell that this module can tell from the files. "stale" (the code has changed since the record
-# was made) is the planner's to decide, for it takes the code to know. Only cells that are DONE have rows in `cases`.
+# The states of a planned cell that this module can tell from the files. Only cells that are DONE have rows in `cases`.
 DONE = "done"
 FAILED = "failed"
 DIVERGED = "diverged"
@@ -23,7 +22,7 @@ NOT_RUN = "not run"
 PLAN_KEYS = ("experiment", "title", "reference", "data", "training", "evaluation", "cells")
 BLOCK_KEYS = {
     "data": ("name", "spacing", "native_spacing", "fingerprint", "split", "split_hash", "train", "test", "classes"),
-    "training": ("iterations", "batch_size", "patch"),
+    "training": ("iterations", "batch_size", "patch", "width", "learning_rate", "augmentation", "precision"),
     "evaluation": ("stride", "postprocessing", "empty"),
 }
 CELL_KEYS = (
@@ -59,7 +58,8 @@ class Results:
     """A results folder as read.
 
     plan: plan.json as it stands.
-    cells: one row a planned cell, in the plan's order: the cell's own keys, `state` and `reason` (one line, or "").
+    cells: one row a planned cell, in the plan's order: the cell's own keys, `state` and `reason` (one line, or ""), and
+        `stale` (why its record might not be what the code of today gives, or "").
     cases: one row a measured value of the cells that are done: trial and the columns of cases.csv, `value` as float
         (NaN where a distance is undefined and left out).
     provenance: one row a readable record, index trial, columns as found in the provenance.json files.
@@ -73,8 +73,11 @@ class Results:
     strays: list[str]
 
 
-def read_results(folder: Path | str) -> Results:
-    """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError."""
+def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Results:
+    """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError.
+
+    `stale` is {trial: reason}: only the code can tell, so whoever knows it says so.
+    """
     folder = Path(folder)
     plan = _read_plan(folder)
     states, cases, provenance = [], [], {}
@@ -88,12 +91,12 @@ def read_results(folder: Path | str) -> Results:
                 cases.append(_read_cases(folder / "records" / trial / "cases.csv", plan).assign(trial=trial))
         except _BrokenRecord as error:
             state, reason = UNREADABLE, str(error)
-        states.append({"state": state, "reason": reason})
+        states.append({"state": state, "reason": reason, "stale": (stale or {}).get(trial, "")})
     planned = {cell["trial"] for cell in plan["cells"]}
     return Results(
         plan=plan,
         cells=pd.DataFrame([cell | state for cell, state in zip(plan["cells"], states, strict=True)],
-                           columns=[*CELL_KEYS, "state", "reason"], dtype=object),
+                           columns=[*CELL_KEYS, "state", "reason", "stale"], dtype=object),
         cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=["trial", *CASE_KEYS, "value"]),
         provenance=pd.DataFrame.from_dict(provenance, orient="index"),
         strays=sorted({path.parent.name for path in folder.glob("records/*/trial.yaml")} - planned),
@@ -172,7 +175,8 @@ def _state_without_record(heartbeat: Path) -> tuple[str, str]:
 def _protocol_differences(stored: dict, plan: dict) -> list[str]:
     """What would make a record's numbers incomparable with the plan's: one short phrase a difference."""
     pairs = [(block, key) for block in ("training", "evaluation")
-             for key in sorted((stored.get(block) or {}).keys() | plan[block].keys())]  # fmt: skip
+             for key in sorted((stored.get(block) or {}).keys() | plan[block].keys())
+             if key != "postprocessing"]  # both are stored: which one a table shows is no part of a record  # fmt: skip
     pairs += [("data", "fingerprint"), ("data", "split_hash")]
     differences = []
     for block, key in pairs:

@@ -23,12 +23,13 @@ EMPTY_POLICY = {
 MISSING = "–"
 
 
-def write_report(folder: Path | str) -> Path:
+def write_report(folder: Path | str, stale: dict[str, str] | None = None) -> Path:
     """Write DIR/report/tables/comparison.{md,csv,tex} for the results folder DIR and return DIR/report.
 
+    `stale`: {trial: reason} of the records that the code of today might not give; their rows are marked.
     The same folder gives the same bytes. ReportError where the folder cannot be reported on.
     """
-    results = read_results(folder)
+    results = read_results(folder, stale)
     frame = comparison(results)
     page = layout(results, frame)
     tables = Path(folder) / "report" / "tables"
@@ -102,7 +103,7 @@ def _cell(text, rank: int = 0, span: int = 1) -> dict:
 
 
 def _method_cells(row: pd.Series, ranks: dict, postprocessing: str) -> list[dict]:
-    mark = "†" if row["fidelity"] == "reconstruction" else ""
+    mark = "†" * (row["fidelity"] == "reconstruction") + "§" * (row["stale"] > 0)
     cells = [_cell(row["display"] + mark), _cell(row["labelled"]), _cell(row["unlabelled"])]
     if row["runs_done"] == 0:
         state = row["states"].removeprefix("1 ") if row["runs_planned"] == 1 else row["states"]
@@ -185,7 +186,8 @@ def _notes(results: Results, frame: pd.DataFrame) -> list[str]:
         f"Data: {data['name']}, {data['train']} training and {data['test']} test cases, split {data['split']} "
         f"(hash {data['split_hash']}), {spacing}, {structures}.",
         f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
-        f"{published.times(training['patch'])} voxels.",
+        f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
+        f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
         f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation['stride'])}, "
         f"{POSTPROCESSING[evaluation['postprocessing']]}; {EMPTY_POLICY[evaluation['empty']]}. "
         "ASD is directed, from prediction to truth; ASD and 95HD are in voxels of the cases' own grid.",
@@ -210,6 +212,8 @@ def _notes(results: Results, frame: pd.DataFrame) -> list[str]:
         notes.append(f"No published figures are shown: they are for {published.literature()['data']}.")
     if results.strays:
         notes.append(f"{len(results.strays)} records in this folder belong to no planned cell and are left out.")
+    notes += [f"§ Stale: {reason}; `run --rerun stale` makes these records again."
+              for reason in dict.fromkeys(cells["stale"]) if reason]  # fmt: skip
     return notes + [_cell_note(cell) for _, cell in cells.iterrows() if cell["state"] not in (DONE, NOT_RUN)]
 
 
@@ -252,7 +256,7 @@ LATEX = {
     # after the \\ of a table row, [ would start a length and * a starred form
     "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "×": r"$\times$", "−": "$-$",
-    "–": "--", "—": "---", "’": "'", "…": r"\ldots{}", "†": r"$^\dagger$", "‡": r"$^\ddagger$",
+    "–": "--", "—": "---", "’": "'", "…": r"\ldots{}", "†": r"$^\dagger$", "§": r"\S{}", "‡": r"$^\ddagger$",
 } | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 
 

@@ -31,7 +31,8 @@ def plan(cells: list[dict], **changes) -> dict:
         "data": {"name": "LA", "source": "la", "spacing": 1.25, "native_spacing": [0.625, 0.625, 0.625],
                  "fingerprint": "f00", "split": "train.list / test.list", "split_hash": "5911a5", "train": 28,
                  "test": len(CASES), "classes": 1},
-        "training": {"iterations": 600, "batch_size": 4, "patch": [64, 64, 48]},
+        "training": {"iterations": 600, "batch_size": 4, "patch": [64, 64, 48], "width": 8, "learning_rate": 0.01,
+                     "augmentation": "uamt_exact", "precision": "bf16"},
         "evaluation": {"stride": [9, 9, 2], "postprocessing": "none", "empty": "worst"},
         "cells": cells,
     }  # fmt: skip

@@ -11,7 +11,7 @@ FIELDS = {"method", "variant", "labelled", "unlabelled", "dice", "jaccard", "asd
 OFFICIAL = plan(
     [],
     data={"split": "official", "spacing": None, "train": 80, "test": 20},
-    training={"iterations": 6000, "patch": [112, 112, 80]},
+    training={"iterations": 6000, "patch": [112, 112, 80], "width": 16},
 )
 
 
@@ -93,6 +93,7 @@ def test_comparable_only_under_the_published_protocol():
     for change in (
         {"data": {"split": "mine"}}, {"data": {"spacing": 1.25}},
         {"training": {"iterations": 600}}, {"training": {"patch": [64, 64, 48]}},
+        {"training": {"width": 8}}, {"training": {"augmentation": "d4"}},
     ):  # fmt: skip
         changed = {block: OFFICIAL[block] | change.get(block, {}) for block in ("data", "training")}
         assert len(published.differences(entry, changed)) == 1, change

@@ -61,7 +61,7 @@ def test_a_record_without_trial_yaml_does_not_exist(folder, planned):
     "block, change, reason",
     [
         ("training", {"iterations": 500}, "training.iterations is 500, the plan's 600"),
-        ("training", {"augmentation": "d4"}, "training.augmentation is d4, the plan's None"),
+        ("training", {"augmentation": "d4"}, "training.augmentation is d4, the plan's uamt_exact"),
         ("evaluation", {"stride": [18, 18, 4]}, "evaluation.stride is [18, 18, 4], the plan's [9, 9, 2]"),
         ("data", {"fingerprint": "0ff"}, "data.fingerprint is 0ff, the plan's f00"),
     ],

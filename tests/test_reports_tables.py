@@ -218,7 +218,7 @@ def test_published_figures_under_the_published_protocol_are_comparable(tmp_path)
     planned = plan(
         [cell("dtml", 16, unlabelled=64, variant="mask")],
         data={"split": "official", "spacing": None},
-        training={"iterations": 6000, "patch": [112, 112, 80]},
+        training={"iterations": 6000, "patch": [112, 112, 80], "width": 16},
     )
     text = text_of(write_folder(tmp_path, planned))
     assert r"90.12 / 82.14 / 1.82 / 7.01 \[1\] |" in text and "‡" not in text
@@ -234,7 +234,7 @@ def test_the_caption_states_the_protocol(tmp_path):
     text = text_of(write_folder(tmp_path, plan([cell("a"), cell("b")])))
     for statement in (
         "LA, 28 training and 6 test cases, split train.list / test.list (hash 5911a5), trained at 1.25 mm",
-        "600 iterations, batch of 4, patches of 64×64×48",
+        "600 iterations, batch of 4, patches of 64×64×48 voxels, V-Net with 8 filters, learning rate 0.01",
         "last checkpoint, sliding window with stride 9×9×2, no postprocessing",
         "an empty prediction scores the image diagonal",
         "± is the standard deviation over test cases",
@@ -250,6 +250,22 @@ def test_only_a_plan(tmp_path, cells):
     assert f"Of {len(cells)} planned trials: " in text_of(tmp_path)
     written = sorted(path.name for path in (report / "tables").iterdir())
     assert written == ["comparison.csv", "comparison.md", "comparison.tex"]
+
+
+def test_stale_records_are_marked_in_their_row_and_explained(tmp_path):
+    folder = write_folder(tmp_path, plan(cells_of("a", "b")))
+    write_report(folder, stale={"a-8-1-first": "changed since: methods/losses.py"})
+    text = (folder / "report" / "tables" / "comparison.md").read_text(encoding="utf-8")
+    assert "| A§ |" in text and "B§" not in text
+    assert "§ Stale: changed since: methods/losses.py" in text
+
+
+def test_choosing_the_postprocessing_needs_no_new_records(tmp_path):
+    planned = plan(cells_of("a", "b"))
+    write_folder(tmp_path, planned)
+    write_plan(tmp_path, planned | {"evaluation": planned["evaluation"] | {"postprocessing": "largest_component"}})
+    text = text_of(tmp_path)
+    assert "only the largest connected component kept" in text and "other protocol" not in text
 
 
 def test_no_reference(tmp_path):

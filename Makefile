@@ -1,0 +1,23 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed  ## the main job on phantoms, to a finished report
+	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
+
+test: .venv/installed lint  ## everything that must hold
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:  ## results stay
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache
