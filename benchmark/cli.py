@@ -14,7 +14,7 @@ app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-console = Console()
+console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
@@ -68,7 +68,7 @@ def report(folder: Folder) -> None:
     """Write DIR/report from the records of a results folder."""
     from benchmark.status import write_report
 
-    console.print(f"report: {write_report(Results(folder))}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(Results(folder))}", soft_wrap=True)
 
 
 @app.command()
@@ -95,10 +95,17 @@ def methods(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except _user_errors() as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except (KeyboardInterrupt, typer.Abort):
+        message = "interrupted; run the same command again to go on"
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
+            raise
+        message = f"{error.format_message().rstrip('.')}; see --help" if sys.argv[1:] else "no command given"
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

@@ -19,20 +19,23 @@ def run(experiment: Experiment, results: Results, rerun: str, console: Console) 
     """Run what is left of the experiment and write its report. False if something failed or it was interrupted."""
     _check_rerun(rerun)
     results.create()
-    cells = make_plan(experiment, results)
-    write_plan(experiment, cells, results)
-    todo = [cell for cell in cells if _to_run(cell, rerun)]
-    _say_what(cells, todo, console)
-    return _run_cells(experiment, todo, results, console)
+    with results.lock():
+        cells = make_plan(experiment, results)
+        write_plan(experiment, cells, results)
+        todo = [cell for cell in cells if _to_run(cell, rerun)]
+        _say_what(cells, todo, console)
+        return _run_cells(experiment, todo, results, console)
 
 
 def evaluate(experiment: Experiment, results: Results, console: Console) -> bool:
     """Score stored weights under the experiment's evaluation block. False if something failed."""
-    cells = make_plan(experiment, results)
-    write_plan(experiment, cells, results)
-    todo = [cell for cell in cells if cell.state == "rescore"]
-    console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
-    return _run_cells(experiment, todo, results, console)
+    results.create()
+    with results.lock():
+        cells = make_plan(experiment, results)
+        write_plan(experiment, cells, results)
+        todo = [cell for cell in cells if cell.state == "rescore"]
+        console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
+        return _run_cells(experiment, todo, results, console)
 
 
 def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, console: Console) -> bool:
@@ -46,12 +49,12 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, conso
     for cell, reason in failures:
         c = cell.trial.cell
         console.print(f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}",
-                      markup=False, soft_wrap=True, highlight=False)  # fmt: skip
+                      markup=False, soft_wrap=True)  # fmt: skip
     if failures:
         console.print("failed trials keep their checkpoints; `--rerun failed` tries them again")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
-    console.print(f"report: {write_report(results)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(results)}", soft_wrap=True)
     return finished and not failures
 
 
@@ -95,7 +98,7 @@ def smoke(experiment: Experiment, console: Console) -> None:
                 f"smoke test of {c['display']} with {c['labelled']} labelled failed: "
                 f"{type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
-        console.print(f"{c['display']}, {c['labelled']} labelled: ok, {seconds:.2f} s a step", highlight=False)
+        console.print(f"{c['display']}, {c['labelled']} labelled: ok, {seconds:.2f} s a step")
     console.print(f"all {len(seen)} kinds of cell run")
 
 
@@ -115,7 +118,7 @@ def show_methods(name: str | None, console: Console) -> None:
     console.print(
         f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n", markup=False, highlight=False
     )
-    console.print(f"{(method.__doc__ or '').strip()}\n", markup=False, highlight=False)
+    console.print(f"{(method.__doc__ or '').strip()}\n")
     table = Table("setting", "default", "meaning")
     for key, field in method.Settings.model_fields.items():
         table.add_row(key, str(field.default), field.description or "")
@@ -134,9 +137,9 @@ def _to_run(cell: Cell, rerun: str) -> bool:
 def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:
     counts = Counter(cell.state for cell in cells)
     console.print(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items())
-                  + f"; {len(todo)} to run", highlight=False)  # fmt: skip
+                  + f"; {len(todo)} to run")  # fmt: skip
     for state in RERUN:
         kept = [cell for cell in cells if cell.state == state and cell not in todo]
         if kept:
             line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `--rerun {state}` runs them again"
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            console.print(line, soft_wrap=True)

@@ -23,7 +23,7 @@ def seconds_of_training(trials: list[Trial], experiment: Experiment) -> float:
 def _forward_operations(experiment: Experiment) -> int:
     """Floating-point operations of one patch's forward pass; a pass with gradient has three times as many."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        VNet(width=experiment.training.width)(torch.empty(1, 1, *experiment.training.patch))
+        VNet(width=experiment.training.width).eval()(torch.empty(1, 1, *experiment.training.patch))
     return counter.get_total_flops()
 
 

@@ -1,7 +1,7 @@
 """The experiment file: its schema, overrides, and error messages that say which key is wrong."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -75,8 +75,9 @@ class Execution(_Block):
     """How trials are run. Decides no number."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus_per_trial: float | Literal["auto"] = Field(
-        "auto", description="share of a GPU, rounded up to eighths; auto: one where the cluster has any, else none"
+    gpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto",
+        description="share of a GPU, rounded up to eighths, or whole ones; auto: one where there is any, else none",
     )
     data_workers: int = Field(1, ge=0, description="processes a trial that prepare batches; 0: in the training thread")
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
@@ -152,7 +153,7 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     for override in overrides:
         _override(values, override)
     try:
-        experiment = Experiment(**values)
+        experiment = Experiment.model_validate(values)
     except ValidationError as error:
         raise ExperimentError(f"{path}: {describe(error, Experiment)}") from error
     files = [str((path.parent / Path(p).expanduser()).resolve()) for p in experiment.plugins]

@@ -7,19 +7,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Everything a trial's figures pass through, the method's own file aside.
-NUMBER_DECIDING = (
+# Everything a trial's weights pass through, the method's own file aside ...
+TRAINING = (
     "data/augment.py", "data/batches.py", "data/randomness.py", "data/resample.py", "data/splits.py",
     "methods/ema.py", "methods/losses.py", "methods/method.py", "methods/noise.py", "methods/schedules.py",
     "methods/signed_distance.py", "methods/networks/autocast.py", "methods/networks/discriminators.py",
-    "methods/networks/vnet.py", "benchmark/training.py", "benchmark/inference.py", "benchmark/metrics.py",
-    "benchmark/scoring.py",
+    "methods/networks/vnet.py", "benchmark/training.py",
 )  # fmt: skip
+# ... and then its figures: when one of these changes, stored weights are scored again.
+SCORING = ("benchmark/inference.py", "benchmark/metrics.py", "benchmark/scoring.py")
 
 
 def code_fingerprint(method_file: str) -> dict[str, str]:
-    """A short hash a file: of the fixed list above, and of the method's (relative to the checkout or absolute)."""
-    return {file: _hash(ROOT / file) for file in (*NUMBER_DECIDING, method_file)}
+    """A short hash a file: of the fixed lists above, and of the method's (relative to the checkout or absolute)."""
+    return {file: _hash(ROOT / file) for file in (*TRAINING, *SCORING, method_file)}
 
 
 def changed_files(recorded: dict[str, str], method_file: str) -> list[str]:

@@ -52,10 +52,11 @@ def surface_distances(
     surface_p, surface_r = (surface_points(mask) * np.asarray(spacing) for mask in (prediction, reference))
     to_reference = cKDTree(surface_r).query(surface_p)[0]
     to_prediction = cKDTree(surface_p).query(surface_r)[0]
+    both = np.concatenate([to_reference, to_prediction])
     return {
         "asd": float(to_reference.mean()),
-        "hd95": float(np.percentile(np.concatenate([to_reference, to_prediction]), 95)),
-        "assd": float((to_reference.mean() + to_prediction.mean()) / 2),
+        "hd95": float(np.percentile(both, 95)),
+        "assd": float(both.mean()),
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,14 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     Raises ExperimentError or MethodError with one line for the user.
     """
     entries = [(entry, "method") for entry in experiment.methods]
-    if experiment.baseline is not None:
-        entries.insert(0, (experiment.baseline, "floor"))
+    baseline = _baseline(experiment)
+    if baseline is not None:
+        entries.insert(0, (baseline, "floor"))
     everything = len(dataset.train_ids)
     for count in experiment.labelled:
         if count > everything:
             raise ExperimentError(f"labelled: {count} is more than the {everything} training cases of {dataset.name}")
+    _check_patch(experiment, dataset)
     summary = _data_summary(experiment, dataset)
     trials: dict[str, Trial] = {}
     for count in experiment.labelled:
@@ -49,12 +52,35 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
                 for seed in experiment.seeds:
                     trial = _make_trial(experiment, dataset, summary, entry, role, count, draw, seed)
                     trials.setdefault(trial.id, trial)
-    if experiment.baseline is not None:
+    if baseline is not None:
         for seed in experiment.seeds:
-            trial = _make_trial(experiment, dataset, summary, experiment.baseline, "ceiling", everything, "first", seed)
+            trial = _make_trial(experiment, dataset, summary, baseline, "ceiling", everything, "first", seed)
             trials[trial.id] = trial
+    if not trials:
+        raise ExperimentError(
+            f"nothing to run: labelled {experiment.labelled} leaves no unlabelled case of {everything}, "
+            "and there is no baseline"
+        )
     _check_names(experiment, list(trials.values()))
     return list(trials.values())
+
+
+def _baseline(experiment: Experiment) -> MethodEntry | None:
+    """The baseline, under the name that the experiment gives it where it is among its methods too."""
+    baseline = experiment.baseline
+    same = [e for e in experiment.methods if baseline and (e.name, e.settings) == (baseline.name, baseline.settings)]
+    return same[0] if same else baseline
+
+
+def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
+    shapes = [dataset.image(case_id).shape for case_id in (*dataset.train_ids, *dataset.test_ids)]
+    largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    patch = experiment.training.patch
+    if any(p > 2 * n for p, n in zip(patch, largest, strict=True)):
+        raise ExperimentError(
+            f"training.patch {list(patch)} is more than twice as large as any case of {dataset.name} along some axis "
+            f"(largest: {list(largest)}): it would hold mostly padding; choose a smaller one"
+        )
 
 
 def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
@@ -117,9 +143,16 @@ def _make_trial(
     return Trial(
         id=trial_id, cell=cell, method=entry.name, method_file=_method_file(method),
         settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled, test=dataset.test_ids,
-        seed=seed, data=experiment.data.model_dump(mode="json"), data_summary=summary, training=experiment.training,
-        evaluation=experiment.evaluation, plugins=experiment.plugins,
+        seed=seed, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
+        training=experiment.training, evaluation=experiment.evaluation, plugins=experiment.plugins,
     )  # fmt: skip
+
+
+def _absolute(data: dict) -> dict:
+    """The data block for a worker, whose working directory and environment may be others."""
+    if "root" in data:
+        data["root"] = os.path.abspath(os.path.expanduser(os.path.expandvars(data["root"])))
+    return data
 
 
 def _method_file(method: type) -> str:

@@ -79,8 +79,6 @@ class ProgressView:
             self._console.print(
                 f"[{done}/{len(self._rows)}] {name}, {labelled} labelled ({draw}), seed {seed}: "
                 + ", ".join([rest[0], *facts]),
-                markup=False,
-                highlight=False,
                 soft_wrap=True,
             )
 

@@ -15,7 +15,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial that asks for no GPU sees none
 
 import logging  # noqa: E402
 
@@ -43,7 +43,7 @@ def run_trials(
     scratch = tempfile.mkdtemp(prefix="semiseg-tune-")
     try:
         gpus = gpu_share(execution, ray.cluster_resources().get("GPU", 0))
-        slots = _slots(threads, gpus)
+        slots = _slots(execution, threads, gpus)
         actor = tune.with_parameters(
             _TrialActor,
             trials={trial.id: trial.model_dump_json() for trial in trials},
@@ -72,16 +72,19 @@ def run_trials(
 
 
 def gpu_share(execution: Execution, available: float) -> float:
-    """GPUs a trial asks for, in eighths: actors are reused only between equal requests."""
+    """GPUs a trial asks for, in eighths or whole ones: actors are reused only between equal requests."""
     if execution.device == "cpu" or (execution.gpus_per_trial == "auto" and not available):
         return 0.0
     if execution.gpus_per_trial == "auto":
         return 1.0
-    return math.ceil(8 * execution.gpus_per_trial) / 8
+    asked = execution.gpus_per_trial
+    return math.ceil(8 * asked) / 8 if asked <= 1 else math.ceil(asked)
 
 
-def _slots(threads: int, gpus: float) -> int:
+def _slots(execution: Execution, threads: int, gpus: float) -> int:
     have = ray.cluster_resources()
+    if execution.device == "cuda" and not gpus:
+        raise ExperimentError("execution.device is cuda, but this machine has no GPU or gpus_per_trial is 0: use auto")
     for name, asked, key in (("CPU", threads, "training.threads"), ("GPU", gpus, "execution.gpus_per_trial")):
         if asked > have.get(name, 0):
             raise ExperimentError(

@@ -3,16 +3,17 @@
 import time
 from pathlib import Path
 
-from benchmark.fingerprint import changed_files
+from benchmark.fingerprint import SCORING, changed_files
 from benchmark.records import Results
 
+INTERRUPTED = "interrupted"
 SILENCE = 120  # seconds without a sign of life after which a trial counts as interrupted
 
 
 def standing(trial: str, method_file: str, evaluation: dict, results: Results) -> tuple[str, str]:
     """(state, reason) of a trial: new, running, interrupted, done, stale, rescore, failed or diverged.
 
-    stale: code that decides numbers has changed since. rescore: only the evaluation block differs.
+    stale: code that decides weights has changed since. rescore: only the evaluation block or scoring code has.
     """
     record = results.read_record(trial)
     if record is None:
@@ -20,11 +21,13 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
         if heartbeat is None:
             return "new", ""
         where = f"{heartbeat['stage']}, step {heartbeat['step']} of {heartbeat['iterations']}"
-        return ("running" if time.time() - heartbeat["time"] < SILENCE else "interrupted"), where
+        alive = heartbeat["stage"] != INTERRUPTED and time.time() - heartbeat["time"] < SILENCE
+        return ("running" if alive else INTERRUPTED), where
     if record["state"] != "done":
         return record["state"], record["reason"] or ""
     if changed := changed_files(record["code"], method_file):
-        return "stale", f"changed since: {', '.join(changed)}"
+        state = "rescore" if set(changed) <= set(SCORING) else "stale"
+        return state, f"changed since: {', '.join(changed)}"
     if _scoring(record["evaluation"]) != _scoring(evaluation):
         return "rescore", "scored under another evaluation block; its weights are kept"
     return "done", ""

@@ -1,7 +1,7 @@
 """The training loop that all methods share: one step is the method's phases in order, nothing else."""
 
-import pickle
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,7 @@ def train(
     """Train from `state.step` to the end; yields the number of steps done after each."""
     torch.backends.cudnn.benchmark = not training.deterministic
     torch.backends.cudnn.deterministic = training.deterministic
+    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
     batches = DataLoader(
         _Stream(stream), batch_size=None, sampler=range(state.step, training.iterations), num_workers=data_workers,
         prefetch_factor=4 if data_workers else None, pin_memory=device.type == "cuda",
@@ -175,10 +176,7 @@ def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) ->
 def load_checkpoint(state: TrainingState, folder: Path, device: torch.device, code: dict[str, str]) -> None:
     """Bring `state` to the newest readable checkpoint of the same code in `folder`; with none it stays as it is."""
     for path in _checkpoints(folder):
-        try:
-            content = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            continue
+        content = _read_checkpoint(path, device)
         if (content.get("format"), content.get("code")) != (CHECKPOINT_FORMAT, code):
             continue
         state.method.load_state_dict(content["method"])
@@ -186,6 +184,17 @@ def load_checkpoint(state: TrainingState, folder: Path, device: torch.device, co
             optimizer.load_state_dict(content["optimizers"][phase])
         state.step, state.history = content["step"], content["history"]
         return
+
+
+def _read_checkpoint(path: Path, device: torch.device) -> dict:
+    """What the file holds, or nothing if it is damaged anywhere."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None  # torch.load does not look at the checksums that torch.save writes
+        content = torch.load(path, map_location=device, weights_only=True) if whole else {}
+    except Exception:  # garbage makes torch.load raise nearly anything
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmark.experiment import Evaluation, Execution, Training
 from benchmark.fingerprint import code_fingerprint
 from benchmark.records import Results
 from benchmark.scoring import predict_labels, score
+from benchmark.status import INTERRUPTED, standing
 from benchmark.training import (
     DivergedError,
     TrainingState,
@@ -62,7 +64,7 @@ class Trial(BaseModel):
 
 
 class Progress(BaseModel):
-    """A sign of life. stage: training, testing i/n, done, failed or diverged."""
+    """A sign of life. stage: training, testing i/n, interrupted, done, failed or diverged."""
 
     trial: str
     stage: str
@@ -80,8 +82,9 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
     """
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     try:
-        # True where an earlier run stopped between finishing the record and moving it to its place.
-        if not results.publish(trial.id):
+        results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
+        evaluation = trial.evaluation.model_dump(mode="json")
+        if standing(trial.id, trial.method_file, evaluation, results)[0] != "done":
             yield from _run(trial, results, execution, sharing)
         yield _sign(trial, "done", trial.training.iterations)
     except DivergedError as error:
@@ -103,17 +106,15 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
     device, dataset, method = _set_up(trial, execution)
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
-    code = code_fingerprint(trial.method_file)
-    earlier = results.read_record(trial.id)
-    if earlier is not None and earlier["state"] == "done" and earlier["code"] == code:
-        # Trained already, with the code of today: it is here to be scored under another evaluation block.
+    state_before, _ = standing(trial.id, trial.method_file, trial.evaluation.model_dump(mode="json"), results)
+    if state_before == "rescore":
         stored = results.record(trial.id)
         method.load_state_dict(torch.load(stored / "weights.pt", map_location=device, weights_only=True))
         history = (stored / "history.csv").read_text(encoding="utf-8")
         facts = json.loads((stored / "provenance.json").read_text(encoding="utf-8"))
     else:
         state = initial_state(method, trial.training)
-        load_checkpoint(state, results.running(trial.id), device, code)
+        load_checkpoint(state, results.running(trial.id), device, code_fingerprint(trial.method_file))
         facts = {
             **provenance.environment(),
             "device": provenance.describe_device(device),
@@ -185,7 +186,9 @@ def _train(
                 yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
         save_checkpoint(state, folder, code)
     except GeneratorExit:
-        save_checkpoint(state, folder, code)
+        with suppress(OSError, DivergedError):  # a generator that is being closed has nobody to tell
+            save_checkpoint(state, folder, code)
+        _alive(results, _sign(trial, INTERRUPTED, state.step))
         raise
     finally:
         steps.close()  # ends the data workers now, not at some collection of garbage
@@ -219,7 +222,7 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     steps = train(state, stream, training, trial.seed, device, data_workers=0)
     next(steps)
     begin = time.perf_counter()
-    next(steps)
+    next(steps, None)
     state.flush()
     seconds = time.perf_counter() - begin
     steps.close()

@@ -95,6 +95,8 @@ def _existing_folder(root: str) -> Path:
     expanded = os.path.expandvars(os.path.expanduser(root))
     if unset := re.search(r"\$\{?(\w+)", expanded):
         raise DataError(f"data.root is {root}, but the environment variable {unset[1]} is not set")
+    if not expanded:
+        raise DataError(f"data.root is {root}, which is empty; set it to the folder that holds '{IMAGES}'")
     if not Path(expanded).is_dir():
         raise DataError(f"data.root: there is no folder {expanded}; set it to the folder that holds '{IMAGES}'")
     return Path(expanded).absolute()

@@ -16,13 +16,20 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of `error`: which key, what is wrong, what was given, the nearest known key."""
     first = error.errors()[0]
     known = _keys(model)
-    *path, last = first["loc"] or ("",)
-    # pydantic's location also holds the names of union members, which are no words of the user's.
-    key = ".".join([str(part) for part in path if isinstance(part, int) or part in known] + [str(last)])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(str(last), known)}"
+        known.append(first["loc"][-1])
+    # pydantic's location also holds the names of union members, which are no words of the user's.
+    path = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{nearest(path[-1], known[:-1])}"
+    if first["type"] == "invalid_key":
+        return f"key {first['loc'][-2]!r} must be text"
     if first["type"] == "missing":
         return f"key {key!r} is missing"
+    if first["type"] == "union_tag_invalid":
+        tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"key '{key}.source': unknown {first['ctx']['tag']!r}{nearest(first['ctx']['tag'], tags)}"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"key {key!r}: {message}, got {first['input']!r}" if key else message

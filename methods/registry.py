@@ -1,5 +1,6 @@
 """Methods by name. A built-in method is a file of this folder; a plug-in is a file anywhere."""
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -28,18 +29,15 @@ class MethodError(ValueError):
 def register(name: str) -> Callable[[type[Method]], type[Method]]:
     """Class decorator that makes a `Method` available under `name`.
 
-    Raises MethodError if another file has taken the name or the class lacks what tables need.
+    Raises MethodError if the name is taken or unfit, or the class lacks what tables need.
     """
 
     def decorator(cls: type[Method]) -> type[Method]:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):  # it becomes a folder's name
             raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
-        taken = _METHODS.get(name)
-        if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
-            raise MethodError(
-                f"method name {name!r} of {inspect.getsourcefile(cls)} is taken by "
-                f"{inspect.getsourcefile(taken)}: choose another"
-            )
+        if name in _METHODS:
+            here, there = inspect.getsourcefile(cls), inspect.getsourcefile(_METHODS[name])
+            raise MethodError(f"method name {name!r} of {here} is taken by {there}: choose another")
         if not hasattr(cls, "info"):
             raise MethodError(f"method {name!r} has no `info`: add `info = Info(title=…, year=…, …)` to its class")
         _METHODS[name] = cls
@@ -55,28 +53,38 @@ def _import_built_in() -> None:
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Import a file that registers methods; returns the names it registered.
+    """Import a file that registers methods; returns the names it registered. Loading it again renews them.
 
     Raises MethodError if the file is missing, fails to import or registers nothing.
     """
     _import_built_in()
     path = Path(path).resolve()
-    if not path.is_file():
-        raise MethodError(f"plug-in {path} does not exist")
-    module_name = f"semiseg_plugin_{path.stem}"
+    if not path.is_file() or path.suffix != ".py":
+        raise MethodError(f"plug-in {path} is no Python file: give the .py file that defines your method")
+    # The path is part of the module's name: two plug-ins may have the same file name.
+    module_name = f"semiseg_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    _forget(module_name)
     spec = importlib.util.spec_from_file_location(module_name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except MethodError:
-        raise
     except Exception as error:
-        raise MethodError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
+        _forget(module_name)
+        if isinstance(error, MethodError):
+            raise
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MethodError(f"plug-in {path} cannot be imported: {message}") from error
     registered = [name for name, cls in _METHODS.items() if cls.__module__ == module_name]
     if not registered:
         raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
     return registered
+
+
+def _forget(module_name: str) -> None:
+    sys.modules.pop(module_name, None)
+    for name in [name for name, cls in _METHODS.items() if cls.__module__ == module_name]:
+        del _METHODS[name]
 
 
 def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Mixed precision, and the one convolution that it breaks."""
+"""Mixed precision, and the convolutions that it breaks."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -23,12 +23,13 @@ class AutocastNetwork(nn.Module):
 class Conv3d(nn.Conv3d):
     """Conv3d that leaves autocast where the CPU's bf16 weight gradient is wrong.
 
-    With torch 2.13 on CPUs with AVX-512 bf16 the weight gradient of a 3x3x3 convolution is garbage where the first
-    spatial axis of its input is 2, that is deep in the V-Net for patches of 16 or 32 voxels along that axis.
+    With torch 2.13 on CPUs with AVX-512 bf16 the weight gradient is garbage, and may be written out of bounds, where
+    the first spatial axis of the input is 2 (kernel 3), or the second is 2 and the first 4 or more (kernel 4, stride
+    2). That is deep in the V-Net for patches of 16 or 32 voxels along the first axis, and late in a discriminator.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[2] > 2 or images.device.type != "cpu":
+        if min(images.shape[2:4]) > 2 or images.device.type != "cpu":
             return super().forward(images)
         with torch.autocast("cpu", enabled=False):
             return super().forward(images.float())

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from methods.networks.autocast import AutocastNetwork
+from methods.networks.autocast import AutocastNetwork, Conv3d
 
 
-def _halve(channels_in: int, channels: int) -> nn.Conv3d:
-    return nn.Conv3d(channels_in, channels, 4, stride=2, padding=1)
+def _halve(channels_in: int, channels: int) -> Conv3d:
+    return Conv3d(channels_in, channels, 4, stride=2, padding=1)
 
 
 class DistanceMapDiscriminator(AutocastNetwork):

@@ -1,0 +1,335 @@
+"""The command line: what it does, what it says, how it exits and what it does not import."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+
+from benchmark import cli
+from benchmark.plan import make_plan, write_plan
+from benchmark.records import Results
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, own_registry):
+    """command(argument, …) -> (exit status, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "300")  # rich would break lines at 80 columns where there is no terminal
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return (stop.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def states(folder):
+    return {path.parent.name: yaml.safe_load(path.read_text())["state"] for path in folder.glob("records/*/trial.yaml")}
+
+
+def one_line_error(outcome):
+    status, _, stderr = outcome
+    assert status == 2
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1 and "Traceback" not in stderr
+    return stderr
+
+
+# Imports.
+
+SCRIPT = """
+import json, sys
+from benchmark.cli import main
+
+def heavy_after(*arguments):
+    sys.argv = ["run_benchmark.py", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, (arguments, stop.code)
+    return sorted({"torch", "ray"} & set(sys.modules))
+
+config, folder = sys.argv[1:]
+light = [heavy_after("--help"), heavy_after("status", folder), heavy_after("report", folder)]
+heavier = [heavy_after("methods"), heavy_after("run", config, "--dry-run", "--results", folder)]
+print(json.dumps([light, heavier]))
+"""
+
+
+def test_what_commands_import(tmp_path):
+    config = tiny.write_experiment(tmp_path)
+    planned = tiny.experiment()
+    results = tiny.new_results(tmp_path / "results")
+    write_plan(planned, make_plan(planned, results), results)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, config, results.folder], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    light, heavier = json.loads(done.stdout.splitlines()[-1])
+    assert light == [[], [], []]
+    assert heavier == [["torch"], ["torch"]]
+
+
+# What a user can mend.
+
+
+def test_help_names_the_commands(command):
+    status, out, _ = command("--help")
+    assert status == 0
+    assert all(name in out for name in ("run", "evaluate", "report", "status", "methods"))
+
+
+@pytest.mark.parametrize("name", ["status", "report", "evaluate"])
+def test_a_folder_that_is_no_results_folder(command, tmp_path, name):
+    assert str(tmp_path) in one_line_error(command(name, tmp_path))
+    assert str(tmp_path / "missing") in one_line_error(command(name, tmp_path / "missing"))
+
+
+def test_an_experiment_that_is_not_there(command, tmp_path):
+    assert "does not exist" in one_line_error(command("run", tmp_path / "missing.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "expected"),
+    [
+        ({"metods": []}, (), "unknown key 'metods', did you mean 'methods'?"),
+        ({}, ("--set", "training.iteration=1"), "unknown key 'training.iteration', did you mean 'iterations'?"),
+        ({}, ("--set", "training"), "write key=value"),
+        ({}, ("--rerun", "all"), "--rerun all: choose one of stale, failed, diverged"),
+        ({}, ("--plugin", "missing.py"), "does not exist"),
+        ({"methods": ["ua_tm"]}, (), "did you mean 'ua_mt'?"),
+        ({"labelled": [9]}, (), "9 is more than the 4 training cases"),
+        ({"data": {"train": 0}}, (), "key 'data.train'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_an_experiment(command, tmp_path, changes, arguments, expected):
+    path = tiny.write_experiment(tmp_path, **changes)
+    results = tmp_path / "results"
+    assert expected in one_line_error(command("run", path, "--results", results, *arguments))
+    assert not list(results.glob("records/*"))
+
+
+def test_data_that_is_not_there(command, tmp_path):
+    path = tmp_path / "la.yaml"
+    path.write_text(yaml.safe_dump(tiny.VALUES | {"data": {"source": "la", "root": str(tmp_path / "missing")}}))
+    message = one_line_error(command("run", path, "--results", tmp_path / "results"))
+    assert str(tmp_path / "missing") in message
+
+
+def test_results_that_cannot_be_written(command, tmp_path):
+    (tmp_path / "results").write_text("a file")
+    message = one_line_error(command("run", tiny.write_experiment(tmp_path), "--results", tmp_path / "results"))
+    assert "cannot be written" in message
+
+
+def test_an_unknown_method_is_named_with_its_neighbour(command):
+    assert "unknown method 'dtlm', did you mean 'dtml'?" in one_line_error(command("methods", "dtlm"))
+
+
+def test_an_experiment_without_any_cell(command, tmp_path, no_ray):
+    path = tiny.write_experiment(tmp_path, baseline=None, labelled=[4])
+    one_line_error(command("run", path, "--results", tmp_path / "results"))
+
+
+# What the commands do.
+
+
+def test_methods_lists_them_and_their_settings(command):
+    status, out, _ = command("methods")
+    assert status == 0 and all(name in out for name in ("vnet", "dtml", "ua_mt", "sass"))
+    status, out, _ = command("methods", "dtml")
+    assert status == 0 and "consistency_weight" in out and "1.0" in out
+
+
+def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):
+    path = tiny.write_experiment(tmp_path, labelled=[1, 2])
+    status, out, _ = command("run", path, "--results", tmp_path / "results", "--dry-run")
+    assert status == 0
+    assert "5 cells: 5 new; 5 to run" in out and "about" in out
+    assert all(trial.id in out for trial in tiny.trials(tiny.experiment(labelled=[1, 2])))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_leaves_records_and_a_report_and_is_not_repeated(command, tmp_path, no_ray):
+    path, folder = tiny.write_experiment(tmp_path), tmp_path / "results"
+    status, out, _ = command("run", path, "--results", folder)
+    assert status == 0 and "3 cells: 3 new; 3 to run" in out
+    assert list(states(folder).values()) == ["done"] * 3
+    assert any((folder / "report").iterdir())
+    status, out, _ = command("run", path, "--results", folder)
+    assert status == 0 and "3 cells: 3 done; 0 to run" in out
+    status, out, _ = command("status", folder)
+    assert status == 0 and "3 of 3 cells done" in out
+
+
+def test_a_smoke_test_runs_every_kind_of_cell_and_leaves_nothing(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tiny.write_experiment(tmp_path, methods=["dtml", "ua_mt"], seeds=[1, 2])
+    status, out, _ = command("run", path, "--smoke")
+    assert status == 0 and "all 4 kinds of cell run" in out  # floor, two methods, ceiling
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_smoke_test_of_a_single_iteration(command, tmp_path):
+    assert command("run", tiny.write_experiment(tmp_path, training={"iterations": 1}), "--smoke")[0] == 0
+
+
+def test_a_smoke_test_that_fails_names_the_cell(command, tmp_path):
+    plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('two\\nlines')")
+    path = tiny.write_experiment(tmp_path, methods=["broken"])
+    message = one_line_error(command("run", path, "--smoke", "--plugin", plugin))
+    assert "Plugin with 2 labelled" in message and "ValueError: two lines" in message
+
+
+def test_a_failed_trial_ends_in_exit_status_1_and_stays_until_it_is_rerun(command, tmp_path, no_ray):
+    plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('two\\nlines')")
+    path, folder = tiny.write_experiment(tmp_path, methods=["broken", "dtml"]), tmp_path / "results"
+    run = ("run", path, "--results", folder, "--plugin", plugin)
+    status, out, _ = command(*run)
+    assert status == 1 and "failed: Plugin, 2 labelled, seed 7: ValueError: two lines" in out
+    assert sorted(states(folder).values()) == ["done", "done", "done", "failed"], "one failure stops no other trial"
+    assert any((folder / "report").iterdir())
+
+    status, out, _ = command(*run)
+    assert status == 0 and "0 to run" in out and "1 failed cells stay as they are" in out
+    status, out, _ = command(*run, "--rerun", "stale")
+    assert "0 to run" in out
+    status, out, _ = command(*run, "--rerun", "failed")
+    assert status == 1 and "1 to run" in out
+    tiny.write_plugin(tmp_path, "broken")
+    status, out, _ = command(*run, "--rerun", "failed")
+    assert status == 0 and list(states(folder).values()) == ["done"] * 4
+
+
+def test_a_diverged_trial_ends_in_exit_status_1(command, tmp_path, no_ray):
+    plugin = tiny.write_plugin(tmp_path, "broken", in_step="total = total * float('nan')")
+    path, folder = tiny.write_experiment(tmp_path, methods=["broken"], baseline=None), tmp_path / "results"
+    status, out, _ = command("run", path, "--results", folder, "--plugin", plugin)
+    assert status == 1 and "loss total is nan at step 0" in out
+    assert list(states(folder).values()) == ["diverged"]
+    status, out, _ = command("status", folder)
+    assert status == 0 and "loss total is nan at step 0" in out and "0 of 1 cells done" in out
+
+
+def test_a_stale_record_stays_until_it_is_rerun(command, tmp_path, no_ray):
+    plugin = tiny.write_plugin(tmp_path, "changing")
+    path, folder = tiny.write_experiment(tmp_path, methods=["changing"], baseline=None), tmp_path / "results"
+    run = ("run", path, "--results", folder, "--plugin", plugin)
+    command(*run)
+    [weights] = folder.glob("records/*/weights.pt")
+    before = weights.read_bytes()
+    tiny.write_plugin(tmp_path, "changing", in_step="total = 3 * total")
+    status, out, _ = command(*run)
+    assert status == 0 and "1 stale" in out and "0 to run" in out and str(plugin) in out
+    assert weights.read_bytes() == before
+    status, out, _ = command(*run, "--rerun", "stale")
+    assert status == 0 and "1 to run" in out and weights.read_bytes() != before
+    assert "1 done; 0 to run" in command(*run)[1]
+
+
+@pytest.mark.parametrize("name", ["status", "dry run"])
+def test_brackets_in_reasons_and_names_are_text(command, tmp_path, no_ray, name):
+    plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise KeyError('[/b]')")
+    method = {"name": "broken", "display": "Broken [red]"}
+    path = tiny.write_experiment(tmp_path, methods=[method], baseline=None)
+    run = ("run", path, "--results", tmp_path / "results", "--plugin", plugin)
+    assert command(*run)[0] == 1
+    status, out, _ = command("status", tmp_path / "results") if name == "status" else command(*run, "--dry-run")
+    assert status == 0 and "[/b]" in out and "Broken [red]" in out
+
+
+# Scoring again.
+
+COUNTING = "open({path!r}, 'a').write('x')"
+NOTHING = "return images * 0"
+# Where a window begins decides what is predicted, so the stride does.
+RAMP = "return images * 0 + __import__('torch').linspace(0, 1.2, images.shape[2]).view(1, 1, -1, 1, 1)"
+
+
+def plug(folder, in_predict):
+    """An experiment of one method that counts its steps in a file."""
+    steps = folder / "steps"
+    plugin = tiny.write_plugin(folder, "counting", COUNTING.format(path=str(steps)), in_predict)
+    path = tiny.write_experiment(
+        folder, methods=["counting"], baseline=None, plugins=[str(plugin)], data={"size": [24, 16, 16]}
+    )
+    return path, folder / "results", steps
+
+
+def rows(folder, metric):
+    [table] = folder.glob("records/*/cases.csv")
+    with table.open() as file:
+        return {row["value"] for row in csv.DictReader(file) if row["metric"] == metric and row["unit"] != "mm"}
+
+
+def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, no_ray):
+    path, folder, steps = plug(tmp_path, NOTHING)
+    command("run", path, "--results", folder)
+    assert rows(folder, "dice") == {"0.0"} and rows(folder, "predicted") == {"0.0"}
+    [worst] = rows(folder, "asd")
+    assert float(worst) > 20
+    [weights] = folder.glob("records/*/weights.pt")
+    before = torch.load(weights, weights_only=True)
+    history = weights.with_name("history.csv").read_text()
+    trained = steps.read_text()
+    assert len(trained) == tiny.VALUES["training"]["iterations"]
+
+    status, out, _ = command("evaluate", folder, "--set", "evaluation.empty=exclude")
+    assert status == 0 and "1 of 1 cells to score again, none to train" in out
+    assert rows(folder, "asd") == {""} and rows(folder, "dice") == {"0.0"}
+    after = torch.load(weights, weights_only=True)
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert weights.with_name("history.csv").read_text() == history
+    assert steps.read_text() == trained, "nothing is trained"
+    [record] = folder.glob("records/*/trial.yaml")
+    assert yaml.safe_load(record.read_text())["evaluation"]["empty"] == "exclude"
+    assert Results(folder).read_plan()["evaluation"]["empty"] == "exclude"
+    assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
+
+
+def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
+    path, folder, steps = plug(tmp_path, RAMP)
+    command("run", path, "--results", folder)
+    before = rows(folder, "predicted")  # with and without the largest component alone
+    assert command("evaluate", folder, "--set", "evaluation.stride=[4, 16, 16]")[0] == 0
+    assert "0.0" not in before and rows(folder, "predicted") != before
+    assert command("evaluate", folder, "--set", "evaluation.stride=[16, 16, 16]")[0] == 0
+    assert rows(folder, "predicted") == before
+    assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
+
+
+def test_running_under_another_evaluation_scores_again_without_training(command, tmp_path, no_ray):
+    path, folder, steps = plug(tmp_path, NOTHING)
+    command("run", path, "--results", folder)
+    status, out, _ = command("run", path, "--results", folder, "--set", "evaluation.empty=exclude")
+    assert status == 0 and "1 rescore; 1 to run" in out and rows(folder, "asd") == {""}
+    assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
+
+
+@pytest.mark.parametrize("override", ["training.iterations=9", "evaluation={}", "seeds=[1]"])
+def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, override):
+    path, folder, _ = plug(tmp_path, NOTHING)
+    command("run", path, "--results", folder)
+    plan = (folder / "plan.json").read_text()
+    message = one_line_error(command("evaluate", folder, "--set", override))
+    assert f"--set {override}" in message and "evaluation." in message
+    assert (folder / "plan.json").read_text() == plan
+
+
+def test_evaluate_refuses_a_wrong_value_before_it_touches_anything(command, tmp_path, no_ray):
+    path, folder, _ = plug(tmp_path, NOTHING)
+    command("run", path, "--results", folder)
+    plan = (folder / "plan.json").read_text()
+    assert "'evaluation.strid'" in one_line_error(command("evaluate", folder, "--set", "evaluation.strid=[4, 4, 4]"))
+    assert "windows would leave gaps" in one_line_error(command("evaluate", folder, "--set", "evaluation.stride.0=17"))
+    assert (folder / "plan.json").read_text() == plan

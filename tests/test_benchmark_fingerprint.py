@@ -1,0 +1,102 @@
+"""The fingerprint of code: it sees what decides numbers, and neither comments nor formatting."""
+
+import pkgutil
+
+import pytest
+import tiny
+
+import methods
+import methods.networks
+from benchmark import fingerprint
+from benchmark.fingerprint import ROOT, SCORING, TRAINING, changed_files, code_fingerprint
+from benchmark.plan import make_trials
+from data.cache import prepare
+from methods import registry
+
+CODE = '''"""What this file is for."""
+import math
+
+
+class Ramp:
+    """A ramp."""
+
+    def value(self, step):
+        """Its value."""
+        return math.exp(-5 * (1 - step) ** 2)  # from the paper
+
+
+async def other():
+    """Nothing else."""
+'''
+
+SAME = {
+    "comments": CODE.replace("  # from the paper", "").replace("import math", "# a remark\nimport math"),
+    "docstrings": CODE.replace("A ramp", "Another description\n\n    of two paragraphs").replace(
+        '"""Its value."""', '"x"'
+    ),
+    "no docstring of a file": CODE.split("\n", 1)[1],
+    "formatting": CODE.replace("\n\n\n", "\n").replace("-5 * (1 - step) ** 2", "(-5*\n            ((1-step)**2))"),
+}
+DIFFERENT = {
+    "number": CODE.replace("-5", "-4"),
+    "name": CODE.replace("value", "worth"),
+    "statement": CODE.replace("import math", "import math, os"),
+    "grouping": CODE.replace("(1 - step) ** 2", "1 - step**2"),
+    "decorator": CODE.replace("class Ramp", "@register('ramp')\nclass Ramp"),
+    "a string that is no docstring": CODE + 'NAME = "one"\n',
+}  # fmt: skip
+
+
+def fingerprint_of(folder, code):
+    path = folder / "method.py"
+    path.write_text(code)
+    fingerprint._hash.cache_clear()
+    return code_fingerprint(str(path))[str(path)]
+
+
+@pytest.mark.parametrize("code", SAME.values(), ids=SAME.keys())
+def test_what_does_not_change_it(tmp_path, code):
+    assert code != CODE and fingerprint_of(tmp_path, code) == fingerprint_of(tmp_path, CODE)
+
+
+@pytest.mark.parametrize("code", DIFFERENT.values(), ids=DIFFERENT.keys())
+def test_what_changes_it(tmp_path, code):
+    assert fingerprint_of(tmp_path, code) != fingerprint_of(tmp_path, CODE)
+
+
+def test_all_number_deciding_files_exist():
+    assert [file for file in TRAINING + SCORING if not (ROOT / file).is_file()] == []
+
+
+def test_every_file_that_methods_share_decides_numbers():
+    # A new method is one file. What it shares with others must not change unseen.
+    own = {
+        trial.method_file
+        for trial in make_trials(tiny.experiment(methods=registry.names()), prepare(tiny.experiment().data))
+    }
+    shared = {f"methods/{module.name}.py" for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
+    shared |= {f"methods/networks/{module.name}.py" for module in pkgutil.iter_modules(methods.networks.__path__)}
+    assert len(own) == len(registry.names())
+    assert shared - own - set(TRAINING) == {"methods/registry.py", "methods/_validation.py"}
+
+
+def test_changed_files_are_named(tmp_path):
+    path = tmp_path / "method.py"
+    fingerprint_of(tmp_path, CODE)
+    recorded = code_fingerprint(str(path))
+    assert set(recorded) == {*TRAINING, *SCORING, str(path)}
+    assert changed_files(recorded, str(path)) == []
+    assert changed_files(recorded | {"benchmark/metrics.py": "0"}, str(path)) == ["benchmark/metrics.py"]
+    assert changed_files(recorded | {"methods/gone.py": "0"}, str(path)) == ["methods/gone.py"]
+    assert changed_files({k: v for k, v in recorded.items() if k != "data/splits.py"}, str(path)) == ["data/splits.py"]
+    fingerprint_of(tmp_path, DIFFERENT["number"])
+    assert changed_files(recorded, str(path)) == [str(path)]
+
+
+def test_a_vanished_method_file_has_changed(tmp_path):
+    path = tmp_path / "method.py"
+    fingerprint_of(tmp_path, CODE)
+    recorded = code_fingerprint(str(path))
+    path.unlink()
+    fingerprint._hash.cache_clear()
+    assert changed_files(recorded, str(path)) == [str(path)]

@@ -1,0 +1,254 @@
+"""Which cells an experiment has, what a trial's id depends on, and where a cell stands."""
+
+import json
+import shutil
+import time
+
+import pytest
+import tiny
+import yaml
+
+from benchmark.experiment import load_experiment
+from benchmark.plan import make_plan, write_plan
+from benchmark.records import Results
+from benchmark.status import cell_states
+from data.splits import labelled_ids
+from methods import registry
+
+
+def ids(**changes):
+    """Trial ids by (display name, labelled, draw, seed, role)."""
+    cells = [trial.cell for trial in tiny.trials(tiny.experiment(**changes))]
+    return {
+        tuple(cell[key] for key in ("display", "labelled", "draw", "seed", "role")): cell["trial"] for cell in cells
+    }
+
+
+def roles(**changes):
+    return [(name, count, role) for name, count, _, _, role in ids(**changes)]
+
+
+BEFORE = {"methods": ["dtml"], "baseline": None}
+DTML = ("DTML", 2, "first", 7, "method")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"seed": 1}},
+        {"data": {"size": [20, 16, 16]}},
+        {"data": {"spacing": 2.5}},
+        {"data": {"train": 5}},  # one more unlabelled case
+        {"data": {"test": 2}},
+        {"labelled": [3]},
+        {"draws": [1]},
+        {"methods": [{"name": "ua_mt", "display": "DTML"}]},
+        {"methods": [{"name": "dtml", "settings": {"consistency_weight": 0.5}}]},
+        {"seeds": [8]},
+        {"training": {"iterations": 4}},
+        {"training": {"batch_size": 6}},
+        {"training": {"patch": [16, 16, 32]}},
+        {"training": {"width": 4}},
+        {"training": {"learning_rate": 0.02}},
+        {"training": {"momentum": 0.5}},
+        {"training": {"weight_decay": 0}},
+        {"training": {"augmentation": "d4"}},
+        {"training": {"precision": "bf16"}},
+        {"training": {"threads": 2}},
+        {"training": {"deterministic": True}},
+    ],
+    ids=str,
+)
+def test_a_trial_id_changes_with_what_decides_its_numbers(changes):
+    assert set(ids(**BEFORE).values()).isdisjoint(ids(**BEFORE | changes).values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "renamed", "title": "A title", "reference": "DTML"},
+        {"evaluation": {"stride": [4, 4, 4], "empty": "exclude", "postprocessing": "none"}},
+        {"execution": {"device": "auto", "data_workers": 2, "window_batch": 1, "checkpoint_minutes": 1}},
+        {"methods": [{"name": "dtml", "display": "Mine"}]},
+        {"methods": [{"name": "dtml", "settings": {"consistency_weight": 1.0}}]},  # the default, spelt out
+        {"methods": ["ua_mt", "dtml"], "baseline": "vnet", "labelled": [3, 2], "seeds": [8, 7], "draws": [0, "first"]},
+    ],
+    ids=str,
+)
+def test_a_trial_id_does_not_change_with_anything_else(changes):
+    assert set(ids(**BEFORE).values()) <= set(ids(**BEFORE | changes).values())
+
+
+def test_ids_are_of_use_as_folder_names_and_differ():
+    planned = ids(methods=["dtml", "ua_mt"], labelled=[1, 2, 3], draws=["first", 0, 1], seeds=[1, 2, 3])
+    assert len(set(planned.values())) == len(planned)
+    assert all(trial.replace("-", "").replace("_", "").isalnum() for trial in planned.values())
+
+
+def test_another_place_of_the_same_data_is_the_same_trial(tmp_path, monkeypatch):
+    before = ids()
+    monkeypatch.setenv("SEMISEG_CACHE", str(tmp_path / "another cache"))
+    assert ids() == before
+
+
+def test_a_random_draw_that_equals_the_first_cases_is_the_same_trial():
+    train = tiny.trials(tiny.experiment(labelled=[1]))[-1].labelled
+    equal = next(draw for draw in range(1000) if labelled_ids(train, 1, draw) == train[:1])
+    other = next(draw for draw in range(1000) if labelled_ids(train, 1, draw) != train[:1])
+    first = set(ids(**BEFORE, labelled=[1]).values())
+    assert set(ids(**BEFORE, labelled=[1], draws=[equal]).values()) == first
+    assert set(ids(**BEFORE, labelled=[1], draws=["first", equal]).values()) == first
+    assert first.isdisjoint(ids(**BEFORE, labelled=[1], draws=[other]).values())
+
+
+def test_floors_and_one_ceiling_are_planned_by_themselves():
+    assert roles(labelled=[1, 2]) == [
+        ("V-Net", 1, "floor"), ("DTML", 1, "method"), ("V-Net", 2, "floor"), ("DTML", 2, "method"),
+        ("V-Net", 4, "ceiling"),
+    ]  # fmt: skip
+    assert len(ids(labelled=[1, 2], seeds=[1, 2], draws=["first", 1])) == 2 * 2 * 2 * 2 + 2
+
+
+def test_the_baseline_is_planned_once_where_it_is_also_asked_for():
+    assert roles(methods=["vnet", "dtml"]) == [("V-Net", 2, "floor"), ("DTML", 2, "method"), ("V-Net", 4, "ceiling")]
+    assert roles(labelled=[2, 2], seeds=[7, 7]) == roles()
+
+
+def test_with_all_cases_labelled_there_is_the_ceiling_alone():
+    assert roles(methods=["dtml", "ua_mt", "vnet_sdm"], labelled=[4]) == [("V-Net", 4, "ceiling")]
+    assert roles(labelled=[4, 2])[-1] == ("V-Net", 4, "ceiling")
+    assert len(roles(labelled=[4, 2])) == 3
+
+
+def test_another_baseline_or_none():
+    own = {"name": "vnet", "display": "Half", "settings": {"labelled_patches": "half"}}
+    assert roles(baseline=own) == [("Half", 2, "floor"), ("DTML", 2, "method"), ("Half", 4, "ceiling")]
+    assert roles(baseline=None) == [("DTML", 2, "method")]
+
+
+def test_cases_of_a_cell():
+    by_role = {trial.cell["role"]: trial for trial in tiny.trials(tiny.experiment())}
+    train = [f"train-{i:03d}" for i in range(4)]
+    method, floor, ceiling = by_role["method"], by_role["floor"], by_role["ceiling"]
+    assert (method.labelled, method.unlabelled, method.test) == (train[:2], train[2:], ["test-000"])
+    assert (floor.labelled, floor.unlabelled) == (train[:2], [])  # a supervised method gets no unlabelled case
+    assert (ceiling.labelled, ceiling.unlabelled) == (train, [])
+    assert (method.cell["labelled"], method.cell["unlabelled"], floor.cell["unlabelled"]) == (2, 2, 0)
+
+
+def test_adding_methods_budgets_draws_and_seeds_keeps_the_cells_there_are():
+    before = ids()
+    after = ids(methods=["sass", "dtml", "ua_mt"], labelled=[1, 2, 3], draws=["first", 5], seeds=[6, 7])
+    assert before.items() <= after.items() and len(after) > len(before)
+
+
+def test_a_method_that_is_also_the_baseline_keeps_its_display_name():
+    assert "Mine" in {name for name, *_ in ids(methods=[{"name": "vnet", "display": "Mine"}, "dtml"], reference="Mine")}
+
+
+# Where cells stand.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A results folder in which the floor is done."""
+    results = tiny.new_results(tmp_path_factory.mktemp("finished"))
+    trial, planned = tiny.one_trial("vnet")
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    return results.folder
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "results")
+    return Results(tmp_path / "results")
+
+
+def floor(results, **changes):
+    return next(cell for cell in make_plan(tiny.experiment(**changes), results) if cell.trial.cell["role"] == "floor")
+
+
+def change_record(results, **changes):
+    file = results.record(floor(results).trial.id) / "trial.yaml"
+    record = yaml.safe_load(file.read_text())
+    for key, value in changes.items():
+        record[key] = record[key] | value if isinstance(value, dict) else value
+    file.write_text(yaml.safe_dump(record))
+
+
+def test_done_and_new(results):
+    states = {cell.trial.cell["role"]: (cell.state, cell.reason) for cell in make_plan(tiny.experiment(), results)}
+    assert states == {"floor": ("done", ""), "method": ("new", ""), "ceiling": ("new", "")}
+
+
+def test_stale_names_the_file_that_changed(results):
+    change_record(results, code={"benchmark/metrics.py": "before", "methods/vnet.py": "before"})
+    cell = floor(results)
+    assert cell.state == "stale"
+    assert "benchmark/metrics.py" in cell.reason and "methods/vnet.py" in cell.reason
+    assert "methods/losses.py" not in cell.reason
+
+
+def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tmp_path, own_registry):
+    path = tiny.write_plugin(tmp_path, "changing")
+    planned = tiny.experiment(methods=["changing"], plugins=[str(path)], baseline=None)
+    registry.load_plugin(path)
+    results = tiny.new_results(tmp_path / "results")
+    tiny.run(tiny.trials(planned)[0], results, planned)
+    assert [cell.state for cell in make_plan(planned, results)] == ["done"]
+    tiny.write_plugin(tmp_path, "changing", in_step="pass  # a remark")
+    assert [cell.state for cell in make_plan(planned, results)] == ["done"]
+    tiny.write_plugin(tmp_path, "changing", in_step="total = 2 * total")
+    [cell] = make_plan(planned, results)
+    assert cell.state == "stale" and str(path) in cell.reason
+
+
+def test_another_evaluation_is_to_be_scored_again(results):
+    cell = floor(results, evaluation={"empty": "exclude"})
+    assert cell.state == "rescore" and cell.reason
+    change_record(results, code={"benchmark/metrics.py": "before"})  # trained by other code: scoring would mix the two
+    assert floor(results, evaluation={"empty": "exclude"}).state == "stale"
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged"])
+def test_failed_and_diverged_say_why(results, state):
+    change_record(results, state=state, reason="loss is nan at step 3")
+    cell = floor(results)
+    assert (cell.state, cell.reason) == (state, "loss is nan at step 3")
+
+
+@pytest.mark.parametrize(("age", "state"), [(5, "running"), (1000, "interrupted")])
+def test_a_cell_without_a_record_runs_or_was_interrupted(results, age, state):
+    trial = floor(results).trial.id
+    shutil.rmtree(results.record(trial))
+    results.running(trial).mkdir(parents=True)
+    sign = {"trial": trial, "stage": "training", "step": 2, "iterations": 3, "loss": None, "time": time.time() - age}
+    (results.running(trial) / "heartbeat.json").write_text(json.dumps(sign))
+    cell = floor(results)
+    assert cell.state == state and "training, step 2 of 3" in cell.reason
+
+
+def test_half_a_record_is_none(results):
+    (results.record(floor(results).trial.id) / "trial.yaml").unlink()
+    assert floor(results).state == "new"
+
+
+def test_the_folder_alone_tells_the_same_states(results):
+    change_record(results, code={"methods/vnet.py": "before"})
+    cells = make_plan(tiny.experiment(), results)
+    write_plan(tiny.experiment(), cells, results)
+    told = [(cell["trial"], state, reason) for cell, state, reason in cell_states(results)]
+    assert told == [(cell.trial.id, cell.state, cell.reason) for cell in cells]
+    assert told[0][1] == "stale"
+
+
+def test_the_plan_on_disk_can_be_planned_again(tmp_path):
+    results = tiny.new_results(tmp_path)
+    planned = tiny.experiment(title="Täglich", draws=["first", 3], reference="DTML")
+    write_plan(planned, make_plan(planned, results), results)
+    assert load_experiment(results.experiment_file) == planned
+    plan = results.read_plan()
+    assert [cell["trial"] for cell in plan["cells"]] == [trial.id for trial in tiny.trials(planned)]
+    assert (plan["title"], plan["reference"], plan["data"]["train"]) == ("Täglich", "DTML", 4)
+    assert plan["training"] == planned.training.model_dump(mode="json")
+    assert plan["evaluation"] == planned.evaluation.model_dump(mode="json")

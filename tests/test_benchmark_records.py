@@ -1,0 +1,232 @@
+"""What lies on disk is whole or not there, whatever was stopped when."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import tiny
+import yaml
+
+from benchmark.records import (
+    FORMAT,
+    Results,
+    ResultsError,
+    csv_text,
+    read_prediction,
+    write_atomically,
+    write_case,
+    write_prediction,
+    write_text,
+)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tiny.new_results(tmp_path / "results")
+
+
+def error_of(call):
+    with pytest.raises(ResultsError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def put_together(results, state="done", mark=""):
+    folder = results.unpublished("t")
+    (folder / "mark").write_text(mark)
+    (folder / "trial.yaml").write_text(yaml.safe_dump({"format": FORMAT, "trial": "t", "state": state}))
+    return folder
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def half(partial):
+        partial.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, half)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    write_text(path, "new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def write(partial):
+        assert partial.parent == tmp_path, "a rename is atomic within one folder"
+        partial.write_text("new")
+        assert path.read_text() == "old"
+
+    write_atomically(path, write)
+    assert path.read_text() == "new"
+
+
+def test_publishing_moves_a_record_and_clears_what_is_no_longer_needed(results):
+    put_together(results, mark="first")
+    (results.running("t") / "checkpoint-00000001.pt").write_text("")
+    assert results.publish("t")
+    assert (results.record("t") / "mark").read_text() == "first"
+    assert results.read_record("t")["state"] == "done"
+    assert not results.running("t").exists()
+    assert not results.publish("t"), "there is nothing left to publish"
+    assert results.read_record("t")["state"] == "done"
+
+
+def test_publishing_replaces_an_older_record_as_a_whole(results):
+    (put_together(results, mark="first") / "only in the first").write_text("")
+    results.publish("t")
+    put_together(results, mark="second")
+    assert results.publish("t")
+    assert sorted(path.name for path in results.record("t").iterdir()) == ["mark", "trial.yaml"]
+    assert (results.record("t") / "mark").read_text() == "second"
+
+
+def test_a_record_that_is_not_finished_is_not_published(results):
+    put_together(results, mark="first")
+    results.publish("t")
+    (put_together(results, mark="half") / "trial.yaml").unlink()
+    assert not results.publish("t")
+    assert (results.record("t") / "mark").read_text() == "first"
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_publishing_goes_on_after_a_stop_at_any_rename(results, monkeypatch, stop_at):
+    # Renames: the older record aside, then the new one to its place.
+    put_together(results, mark="first")
+    results.publish("t")
+    put_together(results, mark="second")
+    rename, calls = type(results.folder).rename, []
+
+    def stopping(path, target):
+        calls.append(target)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(results.folder), "rename", stopping)
+        if stop_at < 3:
+            with pytest.raises(KeyboardInterrupt):
+                results.publish("t")
+        else:
+            results.publish("t")
+            assert len(calls) == 2, "this test should stop at every rename there is"
+    results.publish("t")
+    assert results.read_record("t")["state"] == "done"
+    assert (results.record("t") / "mark").read_text() == "second"
+    assert not results.publish("t") and not results.running("t").exists()
+
+
+def test_a_failed_trial_keeps_its_checkpoints(results):
+    put_together(results, state="failed")
+    (results.running("t") / "checkpoint-00000001.pt").write_text("")
+    assert results.publish("t")
+    assert results.read_record("t")["state"] == "failed"
+    assert (results.running("t") / "checkpoint-00000001.pt").exists()
+
+
+def test_a_new_record_begins_with_an_empty_folder(results):
+    put_together(results)
+    assert list(results.unpublished("t").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "- list", f"format: {FORMAT + 1}\nstate: done\n", "\x00"])
+def test_a_record_that_cannot_be_read_does_not_exist(results, content):
+    put_together(results)
+    results.publish("t")
+    (results.record("t") / "trial.yaml").write_text(content)
+    assert results.read_record("t") is None
+    assert results.read_record("never ran") is None
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 1, 1), (16, 8, 4)])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_predictions_come_back_as_they_were(tmp_path, shape, classes):
+    labels = np.random.default_rng(0).integers(0, classes + 1, shape).astype(np.uint8)
+    write_prediction(tmp_path / "p.npz", labels, classes)
+    masks = read_prediction(tmp_path / "p.npz")
+    assert masks.dtype == bool and masks.shape == (classes, *shape)
+    for value in range(1, classes + 1):
+        assert np.array_equal(masks[value - 1], labels == value)
+
+
+def test_predictions_are_packed_to_bits(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 2, (64, 64, 16)).astype(np.uint8)  # cannot be compressed
+    write_prediction(tmp_path / "p.npz", labels, 1)
+    assert (tmp_path / "p.npz").stat().st_size < labels.size / 8 + 1500
+
+
+def test_cases_are_stored_once_for_all_trials(results):
+    image = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    label = (image > 1).astype(np.uint8)
+    write_case(results, "A", image, label)
+    with np.load(results.folder / "cases" / "A.npz") as stored:
+        assert stored["image"].dtype == stored["label"].dtype == np.uint8
+        assert np.array_equal(stored["label"], label)
+        assert stored["image"].min() == 0 and stored["image"].max() == 255
+        low, high = np.percentile(image, (0.5, 99.5))
+        inner = (image > low) & (image < high)
+        grey = (image[inner] - low) / (high - low) * 255
+        assert np.abs(stored["image"][inner] - grey).max() <= 1
+    before = (results.folder / "cases" / "A.npz").read_bytes()
+    write_case(results, "A", image + 1, 1 - label)
+    assert (results.folder / "cases" / "A.npz").read_bytes() == before
+
+
+def test_a_constant_image_can_be_stored(results):
+    write_case(results, "A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8))
+    assert (results.folder / "cases" / "A.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["results", "results/running", "results/records"])
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a file stands where the folder should be")
+    message = error_of(Results(tmp_path / "results").create)
+    assert message.startswith(f"results folder {tmp_path / 'results'} cannot be written")
+
+
+def test_creating_a_folder_again_keeps_what_is_there(results):
+    put_together(results)
+    results.publish("t")
+    results.create()
+    assert results.read_record("t")["state"] == "done"
+
+
+def test_a_plan_that_is_missing_damaged_or_of_another_format(results):
+    assert f"{results.folder} is no results folder" in error_of(results.read_plan)
+    for content, expected in (("{", "cannot be read"), ("[]", "not of format"), ('{"format": 99}', "not of format")):
+        results.plan_file.write_text(content)
+        message = error_of(results.read_plan)
+        assert str(results.plan_file) in message and expected in message
+    results.plan_file.write_text(json.dumps({"format": FORMAT, "cells": []}))
+    assert results.read_plan()["cells"] == []
+
+
+def test_folders_are_absolute_wherever_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = Results("here")
+    monkeypatch.chdir("/")
+    assert results.record("t") == tmp_path / "here" / "records" / "t"
+
+
+def test_a_heartbeat_that_cannot_be_read_is_none(results):
+    assert results.heartbeat("t") is None
+    results.running("t").mkdir()
+    (results.running("t") / "heartbeat.json").write_text('{"step": ')
+    assert results.heartbeat("t") is None
+
+
+def test_tables_keep_all_columns_and_leave_undefined_values_empty():
+    text = csv_text([{"a": 1, "b": math.nan}, {"a": None, "c": 0.1 + 0.2}])
+    read = list(csv.DictReader(text.splitlines()))
+    assert read == [{"a": "1", "b": "", "c": ""}, {"a": "", "b": "", "c": repr(0.1 + 0.2)}]

@@ -1,0 +1,126 @@
+"""Ray: how much a trial asks for, and two runs through the command line, one whole and one interrupted."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+
+from benchmark import cli
+from benchmark.experiment import Execution, ExperimentError
+
+ENTRY = Path(__file__).parents[1] / "run_benchmark.py"
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    from benchmark import scheduler  # imports ray, which takes seconds
+
+    return scheduler
+
+
+def states(folder):
+    return {path.parent.name: yaml.safe_load(path.read_text())["state"] for path in folder.glob("records/*/trial.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "share"),
+    [(0.01, 0.125), (0.125, 0.125), (0.126, 0.25), (0.2, 0.25), (0.3, 0.375), (0.5, 0.5), (0.9, 1), (1, 1), (2, 2)],
+)
+def test_shares_of_a_gpu_are_rounded_up_to_eighths(scheduler, asked, share):
+    assert scheduler.gpu_share(Execution(gpus_per_trial=asked), 4) == share
+
+
+def test_without_being_told_a_trial_takes_a_gpu_where_there_is_one(scheduler):
+    assert scheduler.gpu_share(Execution(), 0) == 0
+    assert scheduler.gpu_share(Execution(), 2) == 1
+    assert scheduler.gpu_share(Execution(device="cpu", gpus_per_trial=0.5), 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("threads", "execution", "key"),
+    [(3, {}, "training.threads"), (1, {"device": "auto", "gpus_per_trial": 0.5}, "execution.gpus_per_trial")],
+)
+def test_a_machine_that_can_never_hold_a_trial_is_one_clear_line(
+    scheduler, monkeypatch, tmp_path, threads, execution, key
+):
+    monkeypatch.setattr(scheduler.ray, "init", lambda **options: None)
+    monkeypatch.setattr(scheduler.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    trial, planned = tiny.one_trial("vnet", training={"threads": threads}, execution=execution)
+    with pytest.raises(ExperimentError) as caught:
+        scheduler.run_trials([trial], tiny.new_results(tmp_path), planned.execution, print)
+    message = str(caught.value)
+    assert message.startswith(f"{key}: a trial asks for") and "\n" not in message
+    if threads == 3:
+        assert "asks for 3 CPUs, but this machine has 2" in message
+
+
+def start(folder, path, **options):
+    return subprocess.Popen(
+        [sys.executable, ENTRY, "run", path, "--results", folder],
+        cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, **options,
+    )  # fmt: skip
+
+
+def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
+    tiny.write_plugin(tmp_path, "outside")
+    tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('broken')")
+    folder = tmp_path / "results"
+    budgets = {"labelled": [2, 3], "plugins": ["outside.py"]}
+    process = start(folder, tiny.write_experiment(tmp_path, methods=["dtml", "outside"], **budgets))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert "7 cells: 7 new; 7 to run" in out
+    before = states(folder)
+    # two methods and the floor at two budgets, and the ceiling
+    assert Counter(trial.split("-")[0] for trial in before) == {"dtml": 2, "outside": 2, "vnet": 3}
+    assert set(before.values()) == {"done"}
+    for trial in before:
+        files = {path.name for path in (folder / "records" / trial).iterdir()}
+        assert {"trial.yaml", "cases.csv", "history.csv", "provenance.json", "weights.pt", "predictions"} <= files
+    assert any((folder / "report").iterdir())
+    assert {path.stem for path in (folder / "cases").iterdir()} == {"test-000"}
+    assert not [path for path in (folder / "running").iterdir() if path.is_dir()]
+
+    # From here in this process and without Ray: what another run finds to do.
+    def again(**changes):
+        monkeypatch.setattr(sys, "argv", ["", "run", str(tiny.write_experiment(tmp_path, **budgets | changes)),
+                                          "--results", str(folder)])  # fmt: skip
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, capsys.readouterr().out
+
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*")}
+    status, out = again(methods=["dtml", "outside"])
+    assert status == 0 and "7 cells: 7 done; 0 to run" in out
+    status, out = again(methods=["vnet_sdm", "dtml", "outside"])
+    assert status == 0 and "9 cells: 2 new, 7 done; 2 to run" in out.replace("7 done, 2 new", "2 new, 7 done")
+    assert set(states(folder).values()) == {"done"} and len(states(folder)) == 9
+    assert {path: path.stat().st_mtime_ns for path in written} == written, "what was done is left as it was"
+
+
+def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
+    folder = tmp_path / "results"
+    path = tiny.write_experiment(tmp_path, methods=["vnet_sdm"], baseline=None, training={"iterations": 10**6})
+    process = start(folder, path)
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if "training, step" in line:
+                os.killpg(process.pid, signal.SIGINT)  # as the terminal does at Ctrl-C
+                break
+        out, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 1, "".join(lines) + out
+    assert "run the same command again to go on" in out and "Traceback" not in out
+    assert list(folder.glob("running/*/checkpoint-*.pt")) and states(folder) == {}

@@ -1,0 +1,328 @@
+"""The training loop: its batches, its learning rate, its checkpoints, and labels that it must not see."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from benchmark.training import (
+    DivergedError,
+    build_method,
+    initial_state,
+    load_checkpoint,
+    make_stream,
+    save_checkpoint,
+    train,
+)
+from data.cache import prepare
+from methods import registry
+
+CPU = torch.device("cpu")
+CODE = {"methods/some.py": "abc"}
+
+
+def begin(name, dataset=None, labelled=2, settings=None, **training):
+    """(state, stream, training) of a fresh trial on four cases, the first `labelled` of them labelled."""
+    planned = tiny.experiment(training=training)
+    dataset = dataset or prepare(planned.data)
+    settings = registry.settings_of(name, settings or {})
+    method = build_method(name, settings, planned.training, dataset.classes, 7, CPU)
+    unlabelled = dataset.train_ids[labelled:] if method.patches(settings, 4)[1] else []
+    stream = make_stream(method, dataset, dataset.train_ids[:labelled], unlabelled, planned.training, 7)
+    return initial_state(method, planned.training), stream, planned.training
+
+
+def steps_of(state, stream, training):
+    torch.set_num_threads(1)
+    return train(state, stream, training, 7, CPU, 0)
+
+
+def weights_after(*arguments, **changes):
+    state, stream, training = begin(*arguments, **changes)
+    assert list(steps_of(state, stream, training)) == list(range(1, training.iterations + 1))
+    state.flush()
+    return state.method.state_dict(), state.history
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# Learning rate.
+
+
+@pytest.mark.parametrize("name", ["vnet", "sass"])
+def test_the_learning_rate_that_the_optimiser_uses(name, small_discriminators):
+    # As published: a tenth after 2500 and after 5000 of 6000 iterations, here after 5 and 10 of 12.
+    state, stream, training = begin(name, iterations=12)
+    used = {phase: [] for phase in state.optimizers}
+    for phase, optimizer in state.optimizers.items():
+
+        def step(*arguments, phase=phase, optimizer=optimizer, original=optimizer.step):
+            used[phase] += [{group["lr"] for group in optimizer.param_groups}]
+            return original(*arguments)
+
+        optimizer.step = step
+    list(steps_of(state, stream, training))
+    published = [0.01] * 5 + [0.001] * 5 + [0.0001] * 2
+    first, *others = used.values()
+    assert all(len(rates) == 1 for rates in first)
+    assert [rates.pop() for rates in first] == pytest.approx(published, rel=1e-12)
+    for rates in others:  # the discriminator has an optimiser of its own, which the protocol leaves alone
+        assert rates == [{1e-4}] * 12
+    state.flush()
+    assert [row["learning_rate_factor"] for row in state.history] == pytest.approx([r / 0.01 for r in published])
+
+
+def test_the_optimiser_is_that_of_the_protocol():
+    state, _, _ = begin("vnet", learning_rate=0.02, momentum=0.8, weight_decay=0.003)
+    [optimizer] = state.optimizers.values()
+    assert type(optimizer) is torch.optim.SGD
+    [group] = optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.02, 0.8, 0.003, False)
+    assert sum(p.numel() for p in group["params"]) == sum(p.numel() for p in state.method.parameters())
+
+
+# Batches.
+
+
+class Watched:
+    """A data set that notes whose images and labels are opened."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+        self.images, self.labels = [], []
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def image(self, case_id):
+        self.images.append(case_id)
+        return self._dataset.image(case_id)
+
+    def label(self, case_id):
+        self.labels.append(case_id)
+        return self._dataset.label(case_id)
+
+
+def opened_by_step(name, steps, **changes):
+    dataset = Watched(prepare(tiny.experiment().data))
+    state, stream, training = begin(name, dataset=dataset, iterations=steps, **changes)
+    for _ in steps_of(state, stream, training):
+        yield tuple(dataset.images), tuple(dataset.labels)
+        dataset.images.clear()
+        dataset.labels.clear()
+
+
+def test_half_of_a_semi_supervised_batch_is_labelled():
+    labelled, unlabelled = {"train-000", "train-001"}, {"train-002", "train-003"}
+    orders = set()
+    for images, labels in opened_by_step("dtml", 6):
+        # Two labelled ones are an epoch, so each step has a permutation of both kinds; labelled ones come first.
+        assert set(images[:2]) == labelled and set(images[2:]) == unlabelled and len(images) == 4
+        assert labels == images[:2]
+        orders.add(images)
+    assert len(orders) > 1
+
+
+def test_all_of_a_supervised_batch_is_labelled():
+    for images, labels in opened_by_step("vnet", 3, labelled=4):
+        assert sorted(images) == ["train-000", "train-001", "train-002", "train-003"] and labels == images
+    for images, labels in opened_by_step("vnet", 3, labelled=2):
+        assert Counter(images) == {"train-000": 2, "train-001": 2} and labels == images
+
+
+def test_methods_at_one_seed_see_the_same_labelled_patches():
+    streams = [begin(name)[1] for name in ("dtml", "ua_mt")]
+    for step in range(3):
+        one, other = (stream[step] for stream in streams)
+        assert np.array_equal(one["labeled_images"], other["labeled_images"])
+        assert np.array_equal(one["unlabeled_images"], other["unlabeled_images"])
+
+
+# The label firewall.
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory):
+    """disturbed(ids): the tiny data set where the labels of these cases are noise."""
+    whole = prepare(tiny.experiment().data, tmp_path_factory.mktemp("whole"))
+
+    def make(ids):
+        dataset = prepare(tiny.experiment().data, tmp_path_factory.mktemp("disturbed"))
+        for case_id in ids:
+            mapped = dataset.label(case_id)
+            noise = np.random.default_rng(0).integers(0, 2, mapped.shape).astype(np.uint8)
+            assert not np.array_equal(noise, mapped)
+            np.save(mapped.filename, noise)
+            assert np.array_equal(dataset.label(case_id), noise)
+        assert np.array_equal(dataset.image("train-003"), whole.image("train-003"))
+        return dataset
+
+    return whole, make(["train-002", "train-003", "test-000"]), make(["train-001"])
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_labels_of_unlabelled_cases_change_nothing(name, disturbed, small_discriminators):
+    whole, noise_where_unlabelled, noise_where_labelled = disturbed
+    expected, history = weights_after(name, dataset=whole)
+    found, found_history = weights_after(name, dataset=noise_where_unlabelled)
+    assert equal(found, expected)
+    # … nor a loss that is only logged
+    assert [row | {"seconds": 0} for row in found_history] == [row | {"seconds": 0} for row in history]
+    assert not equal(weights_after(name, dataset=noise_where_labelled)[0], expected), "labels should change something"
+
+
+# Randomness.
+
+
+def test_weights_depend_on_the_seed_alone():
+    training = tiny.experiment().training
+    settings = registry.settings_of("dtml", {})
+
+    def fresh(seed):
+        return build_method("dtml", settings, training, 1, seed, CPU).state_dict()
+
+    torch.manual_seed(1)
+    one = fresh(7)
+    torch.manual_seed(2)
+    assert equal(one, fresh(7)) and not equal(one, fresh(8))
+
+
+def test_a_step_does_not_depend_on_random_numbers_drawn_outside():
+    torch.manual_seed(1)
+    expected, _ = weights_after("ua_mt")
+    state, stream, training = begin("ua_mt")
+    for _ in steps_of(state, stream, training):
+        torch.rand(13), np.random.rand(5), random.random()
+    assert equal(state.method.state_dict(), expected)
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_is_divergence_at_its_step(value):
+    state, _, _ = begin("vnet")
+    for step, loss in enumerate((1.0, value, 2.0)):
+        row = {"step": step, "seconds": 0.0, "learning_rate_factor": 1.0}
+        state.pending.append((row, {"total": torch.tensor(loss)}))
+    with pytest.raises(DivergedError, match="total is .* at step 1$"):
+        state.flush()
+
+
+def test_a_part_of_the_loss_may_be_undefined():
+    state, _, _ = begin("vnet")
+    losses = {"part": torch.tensor(float("nan")), "total": torch.tensor(1.0)}
+    state.pending.append(({"step": 0, "seconds": 0.0, "learning_rate_factor": 1.0}, losses))
+    state.flush()
+    assert state.history[0]["total"] == 1 and np.isnan(state.history[0]["part"])
+
+
+def test_history_is_in_order_though_losses_change_from_step_to_step():
+    state, _, _ = begin("vnet")
+    for step in range(4):
+        losses = {"total": torch.tensor(float(step))} | ({"odd": torch.tensor(1.0)} if step % 2 else {})
+        state.pending.append(({"step": step, "seconds": 0.0, "learning_rate_factor": 1.0}, losses))
+    state.flush()
+    assert [row["total"] for row in state.history] == [0, 1, 2, 3]
+    assert ["odd" in row for row in state.history] == [False, True, False, True]
+
+
+# Checkpoints.
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A folder with the checkpoints of steps 1 to 3, and the state after step 3."""
+    state, stream, training = begin("vnet", iterations=4)
+    steps = steps_of(state, stream, training)
+    for _ in range(3):
+        next(steps)
+        save_checkpoint(state, tmp_path, CODE)
+    return tmp_path, state
+
+
+def resumed(folder, code=CODE):
+    state, _, _ = begin("vnet", iterations=4)
+    load_checkpoint(state, folder, CPU, code)
+    return state
+
+
+def newest_first(folder):
+    return sorted(folder.iterdir(), reverse=True)
+
+
+def test_a_checkpoint_restores_weights_optimiser_history_and_step(stored):
+    folder, state = stored
+    found = resumed(folder)
+    assert found.step == 3 and found.history == state.history and len(found.history) == 3
+    assert equal(found.method.state_dict(), state.method.state_dict())
+    for phase, optimizer in state.optimizers.items():
+        was, now = optimizer.state_dict()["state"], found.optimizers[phase].state_dict()["state"]
+        assert was.keys() == now.keys() and was
+        assert all(torch.equal(was[key]["momentum_buffer"], now[key]["momentum_buffer"]) for key in was)
+
+
+def test_two_checkpoints_are_kept_and_nothing_else(stored):
+    folder, _ = stored
+    assert len(newest_first(folder)) == 2
+    assert resumed(folder).step == 3
+    newest_first(folder)[0].unlink()
+    assert resumed(folder).step == 2
+
+
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "cut in half": lambda whole: whole[: len(whole) // 2],
+    "without its end": lambda whole: whole[:-1],
+    "zeros": lambda whole: bytes(len(whole)),
+    "something else": lambda whole: b"\x80\x02K\x01.",
+    "text": lambda whole: b"hello world, no checkpoint",
+    "noise": lambda whole: random.Random(2).randbytes(400),
+    "one bit flipped": lambda whole: (
+        whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :]
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(stored, damage):
+    folder, _ = stored
+    newest = newest_first(folder)[0]
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert resumed(folder).step == 2
+
+
+def test_with_no_readable_checkpoint_training_starts_anew(stored):
+    folder, _ = stored
+    for path in newest_first(folder):
+        path.write_bytes(b"")
+    state = resumed(folder)
+    assert state.step == 0 and state.history == []
+    assert equal(state.method.state_dict(), begin("vnet", iterations=4)[0].method.state_dict())
+
+
+def test_checkpoints_of_other_code_are_passed_over(stored):
+    folder, _ = stored
+    state = resumed(folder, {"methods/some.py": "changed"})
+    assert state.step == 0
+    assert equal(state.method.state_dict(), begin("vnet", iterations=4)[0].method.state_dict())
+
+
+def test_a_failed_save_keeps_the_checkpoints_there_are(stored, monkeypatch):
+    folder, state = stored
+    before = newest_first(folder)
+    state.step += 1
+
+    def full(content, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError):
+        save_checkpoint(state, folder, CODE)
+    assert newest_first(folder) == before and resumed(folder).step == 3

@@ -1,0 +1,341 @@
+"""Whole trials: stopped anywhere and resumed they end as if nothing had happened, and failures leave a record."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+
+from benchmark import trial as trial_module
+from benchmark.experiment import Execution
+from benchmark.records import read_prediction
+from benchmark.status import standing
+from benchmark.trial import Trial, run_trial, write_failure
+from data.cache import prepare
+from methods import registry
+
+ITERATIONS = tiny.VALUES["training"]["iterations"]
+EACH_STEP = {"device": "cpu", "data_workers": 0, "checkpoint_minutes": 0}  # a checkpoint after each step
+
+
+@pytest.fixture(autouse=True)
+def _sign_each_step(monkeypatch):
+    """A trial yields at most once a second, and can be stopped only where it yields."""
+    monkeypatch.setattr(trial_module, "REPORT_SECONDS", 0.0)
+
+
+def outcome(results, trial):
+    """What a stopped and resumed trial must have in common with an unbroken one."""
+    record = results.record(trial.id)
+    stored = yaml.safe_load((record / "trial.yaml").read_text())
+    assert stored["state"] == "done" and stored["trial"] == trial.id
+    with (record / "history.csv").open() as file:
+        history = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return {
+        "weights": torch.load(record / "weights.pt", weights_only=True),
+        "history": history,
+        "cases": (record / "cases.csv").read_text(),
+        "predictions": {path.name: read_prediction(path) for path in (record / "predictions").iterdir()},
+    }
+
+
+def assert_same(found, expected):
+    assert found["weights"].keys() == expected["weights"].keys()
+    different = [key for key in found["weights"] if not torch.equal(found["weights"][key], expected["weights"][key])]
+    assert different == []
+    assert found["history"] == expected["history"] and len(found["history"]) == ITERATIONS
+    assert found["cases"] == expected["cases"]
+    assert all(np.array_equal(mask, expected["predictions"][name]) for name, mask in found["predictions"].items())
+
+
+def resumed_at(results, trial):
+    return json.loads((results.record(trial.id) / "provenance.json").read_text())["resumed_at_step"]
+
+
+def advance(signs, stage, step):
+    """Drive a trial until it says that it is there."""
+    for progress in signs:
+        if progress.stage.split()[0] == stage and progress.step == step:
+            return
+    raise AssertionError(f"the trial ended before {stage}, step {step}")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path, small_discriminators):
+    trial, planned = tiny.one_trial(name)
+    unbroken = tiny.new_results(tmp_path / "unbroken")
+    assert tiny.run(trial, unbroken, planned)[-1].stage == "done"
+    expected = outcome(unbroken, trial)
+
+    closed = tiny.new_results(tmp_path / "closed")  # Ctrl-C: the generator is closed and saves a checkpoint
+    signs = run_trial(trial, closed, planned.execution)
+    advance(signs, "training", 1)
+    signs.close()
+    assert closed.read_record(trial.id) is None
+    evaluation = planned.evaluation.model_dump(mode="json")
+    assert standing(trial.id, trial.method_file, evaluation, closed)[0] == "interrupted"
+    assert tiny.run(trial, closed, planned)[-1].stage == "done"
+    assert resumed_at(closed, trial) == 1
+    assert_same(outcome(closed, trial), expected)
+
+    # Killed: what lies on disk at that moment is all there is.
+    before, killed = tiny.new_results(tmp_path / "before"), tiny.new_results(tmp_path / "killed")
+    signs = run_trial(trial, before, Execution(**EACH_STEP))
+    advance(signs, "training", 2)
+    shutil.copytree(before.running(trial.id), killed.running(trial.id))
+    assert tiny.run(trial, killed, planned)[-1].stage == "done"
+    assert resumed_at(killed, trial) == 2
+    assert_same(outcome(killed, trial), expected)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The supervised V-Net, undisturbed."""
+    trial, planned = tiny.one_trial("vnet")
+    results = tiny.new_results(tmp_path_factory.mktemp("unbroken"))
+    tiny.run(trial, results, planned)
+    return trial, planned, outcome(results, trial)
+
+
+@pytest.mark.parametrize("step", range(1, ITERATIONS + 1))
+def test_a_trial_may_be_stopped_at_any_step(unbroken, tmp_path, step):
+    trial, planned, expected = unbroken
+    results = tiny.new_results(tmp_path)
+    signs = run_trial(trial, results, planned.execution)
+    advance(signs, "training", step)
+    signs.close()
+    tiny.run(trial, results, planned)
+    assert resumed_at(results, trial) == step
+    assert_same(outcome(results, trial), expected)
+
+
+def test_a_trial_may_be_stopped_at_each_step_in_turn(unbroken, tmp_path):
+    trial, planned, expected = unbroken
+    results = tiny.new_results(tmp_path)
+    for step in range(1, ITERATIONS + 1):
+        signs = run_trial(trial, results, planned.execution)
+        advance(signs, "training", step)
+        signs.close()
+    tiny.run(trial, results, planned)
+    assert_same(outcome(results, trial), expected)
+
+
+def test_a_trial_may_be_stopped_before_its_first_step_and_during_the_test(unbroken, tmp_path):
+    trial, planned, expected = unbroken
+    results = tiny.new_results(tmp_path)
+    run_trial(trial, results, planned.execution).close()
+    signs = run_trial(trial, results, planned.execution)
+    advance(signs, "testing", ITERATIONS)
+    signs.close()
+    assert results.read_record(trial.id) is None
+    tiny.run(trial, results, planned)
+    assert resumed_at(results, trial) == ITERATIONS, "the test is repeated, not the training"
+    assert_same(outcome(results, trial), expected)
+
+
+def test_a_trial_resumed_from_the_checkpoint_before_the_last_ends_the_same(unbroken, tmp_path):
+    trial, planned, expected = unbroken
+    before, killed = tiny.new_results(tmp_path / "before"), tiny.new_results(tmp_path / "killed")
+    signs = run_trial(trial, before, Execution(**EACH_STEP))
+    advance(signs, "training", 2)
+    shutil.copytree(before.running(trial.id), killed.running(trial.id))
+    first, newest = sorted(killed.running(trial.id).glob("checkpoint-*"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    tiny.run(trial, killed, planned)
+    assert resumed_at(killed, trial) == 1
+    assert_same(outcome(killed, trial), expected)
+
+
+def test_data_workers_window_batches_and_checkpoints_decide_no_number(unbroken, tmp_path):
+    trial, planned, expected = unbroken
+    other = Execution(device="cpu", data_workers=1, window_batch=1, checkpoint_minutes=0)
+    results = tiny.new_results(tmp_path)
+    list(run_trial(trial, results, other))
+    assert_same(outcome(results, trial), expected)
+
+
+def test_a_trial_in_bf16_is_resumed_exactly(tmp_path):
+    trial, planned = tiny.one_trial(
+        "dtml", training={"precision": "bf16", "patch": [48, 16, 16]}, data={"size": [48, 16, 16]}
+    )
+    unbroken, stopped = tiny.new_results(tmp_path / "unbroken"), tiny.new_results(tmp_path / "stopped")
+    tiny.run(trial, unbroken, planned)
+    signs = run_trial(trial, stopped, planned.execution)
+    advance(signs, "training", 2)
+    signs.close()
+    tiny.run(trial, stopped, planned)
+    assert resumed_at(stopped, trial) == 2
+    assert_same(outcome(stopped, trial), outcome(unbroken, trial))
+
+
+def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path, own_registry):
+    path = tiny.write_plugin(tmp_path, "changing")
+    registry.load_plugin(path)
+    trial, planned = tiny.one_trial("changing", plugins=[str(path)], baseline=None)
+    results = tiny.new_results(tmp_path / "results")
+    signs = run_trial(trial, results, planned.execution)
+    advance(signs, "training", 2)
+    signs.close()
+    tiny.write_plugin(tmp_path, "changing", in_step="total = 2 * total")
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    assert resumed_at(results, trial) == 0
+
+
+def test_a_record_finished_but_not_moved_is_published_without_training(unbroken, tmp_path, monkeypatch):
+    trial, planned, expected = unbroken
+    results = tiny.new_results(tmp_path)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    signs = run_trial(trial, results, planned.execution)
+    advance(signs, "testing", ITERATIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "rename", stop)  # the move of the record to its place
+        with pytest.raises(KeyboardInterrupt):
+            list(signs)
+    assert results.read_record(trial.id) is None
+    assert [progress.stage for progress in tiny.run(trial, results, planned)] == ["done"]
+    assert_same(outcome(results, trial), expected)
+
+
+def stop_before_publishing(results, monkeypatch, call):
+    """Kill a process at the moment when a record is finished and not yet in its place."""
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(results), "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+def test_a_failure_finished_but_not_moved_is_not_called_done(unbroken, tmp_path, monkeypatch):
+    trial, planned, _ = unbroken
+    results = tiny.new_results(tmp_path)
+    results.running(trial.id).mkdir(parents=True)
+    stop_before_publishing(results, monkeypatch, lambda: write_failure(trial, results, "failed", "OSError: disk full"))
+    last = tiny.run(trial, results, planned)[-1]
+    assert last.stage == results.read_record(trial.id)["state"]
+
+
+def test_what_a_record_holds(unbroken, tmp_path):
+    trial, planned, _ = unbroken
+    results = tiny.new_results(tmp_path)
+    signs = tiny.run(trial, results, planned)
+    assert [sign.stage for sign in signs] == ["training"] * ITERATIONS + ["testing 1/1", "done"]
+    assert all(sign.trial == trial.id and sign.iterations == ITERATIONS for sign in signs)
+    record = results.record(trial.id)
+    assert {path.name for path in record.iterdir()} == {
+        "trial.yaml", "cases.csv", "history.csv", "provenance.json", "weights.pt", "predictions",
+    }  # fmt: skip
+    assert not results.running(trial.id).exists()
+    assert (results.folder / "cases" / "test-000.npz").exists()
+    stored = results.read_record(trial.id)
+    assert (stored["state"], stored["reason"], stored["cell"]) == ("done", None, trial.cell)
+    assert stored["labelled"] == trial.labelled and stored["test"] == ["test-000"]
+    assert stored["training"] == planned.training.model_dump(mode="json")
+    assert stored["evaluation"] == planned.evaluation.model_dump(mode="json")
+    facts = json.loads((record / "provenance.json").read_text())
+    for name in ("git_revision", "packages", "host", "device", "started", "seconds_training", "peak_memory_bytes"):
+        assert name in facts
+    assert facts["packages"]["numpy"] == np.__version__ and facts["threads"] == 1
+
+
+def test_a_trial_at_another_resolution_is_graded_on_the_cases_own_grid(tmp_path):
+    trial, planned = tiny.one_trial("vnet", data={"size": [32, 32, 32], "spacing": 2.5}, training={"iterations": 1})
+    results = tiny.new_results(tmp_path)
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    dataset = prepare(planned.data)
+    case = dataset.native("test-000")
+    assert case.label.shape != dataset.image("test-000").shape
+    assert read_prediction(results.record(trial.id) / "predictions" / "test-000.npz").shape == (1, *case.label.shape)
+    with (results.record(trial.id) / "cases.csv").open() as file:
+        counts = {float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "reference"}
+    assert counts == {np.count_nonzero(case.label)}
+
+
+def test_a_trial_goes_to_its_worker_as_plain_json():
+    trial, _ = tiny.one_trial("dtml", training={"iterations": 5})
+    assert Trial.model_validate_json(trial.model_dump_json()) == trial
+
+
+# Failures.
+
+
+@pytest.fixture
+def plugged_in(tmp_path, own_registry):
+    """plugged_in(in_step): the trial and experiment of a method that does this in each step."""
+
+    def make(in_step="pass", **more):
+        path = tiny.write_plugin(tmp_path, "strange", in_step, **more)
+        registry.load_plugin(path)
+        return tiny.one_trial("strange", plugins=[str(path)], baseline=None)
+
+    return make
+
+
+DIVERGES = "total = total * (float('nan') if step == 1 else 1)"
+RAISES = "if step == 1: raise ValueError('two\\nlines')"
+
+
+@pytest.mark.parametrize(
+    ("in_step", "state", "reason"),
+    [
+        (DIVERGES, "diverged", "loss total is nan at step 1"),
+        (RAISES, "failed", "ValueError: two lines"),
+        ("raise KeyboardInterrupt if step > 99 else MemoryError", "failed", "MemoryError: "),
+    ],
+)
+def test_a_trial_that_fails_leaves_a_record_that_says_why(plugged_in, tmp_path, in_step, state, reason):
+    trial, planned = plugged_in(in_step)
+    results = tiny.new_results(tmp_path / "results")
+    last = tiny.run(trial, results, planned)[-1]
+    assert (last.stage, last.reason) == (state, reason)
+    record = results.read_record(trial.id)
+    assert (record["state"], record["reason"], record["cell"]) == (state, reason, trial.cell)
+    assert [path.name for path in results.record(trial.id).iterdir()] == ["trial.yaml"]
+
+
+@pytest.mark.parametrize("in_step", [DIVERGES, RAISES])
+def test_a_failure_never_replaces_what_was_achieved(plugged_in, tmp_path, in_step):
+    trial, planned = plugged_in()
+    results = tiny.new_results(tmp_path / "results")
+    tiny.run(trial, results, planned)
+    before = outcome(results, trial)
+    plugged_in(in_step)  # now the record is stale, and another training fails
+    assert tiny.run(trial, results, planned)[-1].stage in ("failed", "diverged")
+    assert_same(outcome(results, trial), before)
+
+
+def test_a_failed_trial_that_is_tried_again_replaces_its_record(plugged_in, tmp_path):
+    trial, planned = plugged_in(RAISES)
+    results = tiny.new_results(tmp_path / "results")
+    tiny.run(trial, results, planned)
+    plugged_in()
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    assert results.read_record(trial.id)["state"] == "done" and (results.record(trial.id) / "weights.pt").exists()
+
+
+def test_a_failure_that_is_mended_outside_goes_on_from_the_checkpoint(plugged_in, tmp_path):
+    fault = tmp_path / "fault"
+    fault.touch()
+    trial, planned = plugged_in(f"if step == 2 and __import__('os').path.exists({str(fault)!r}): raise OSError('full')")
+    results = tiny.new_results(tmp_path / "results")
+    assert list(run_trial(trial, results, Execution(**EACH_STEP)))[-1].stage == "failed"
+    fault.unlink()
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    assert resumed_at(results, trial) == 2
+
+
+def test_a_method_that_cannot_predict_fails_in_the_test_and_keeps_its_training(plugged_in, tmp_path):
+    trial, planned = plugged_in(in_predict="raise ValueError('cannot')")
+    results = tiny.new_results(tmp_path / "results")
+    assert tiny.run(trial, results, planned)[-1].reason == "ValueError: cannot"
+    plugged_in(in_predict="raise ValueError('still')")
+    assert list(results.running(trial.id).glob("checkpoint-*")), "training took hours: a retry should not repeat it"

@@ -1,0 +1,105 @@
+"""Methods at a size for tests, made-up batches for them, and a naive way to the quantities they are held against."""
+
+import numpy as np
+import torch
+
+from benchmark.experiment import Training
+from benchmark.training import build_method, initial_state, train
+from methods import registry
+from methods.method import Batch
+from methods.networks.vnet import Backbone
+from methods.schedules import Schedule
+
+CPU = torch.device("cpu")
+
+
+def build(name, classes=1, iterations=6000, **settings):
+    """A freshly initialised fp32 method of width 2."""
+    torch.manual_seed(0)
+    return registry.get(name)(registry.settings_of(name, settings), Backbone(classes, width=2), Schedule(iterations))
+
+
+def no_dropout(module):
+    """`module` without its dropout, so that two forward passes can be compared."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout3d):
+            part.p = 0.0
+    return module
+
+
+def case(rng, classes, size):
+    """An image with one bright ellipsoid a class, and its label."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij"))
+    label = np.zeros(size, np.uint8)
+    for value in range(1, classes + 1):
+        centre, radii = rng.uniform(-0.5, 0.5, (3, 1, 1, 1)), rng.uniform(0.3, 0.6, (3, 1, 1, 1))
+        label[(((grid - centre) / radii) ** 2).sum(0) < 1] = value
+    image = label + 0.3 * rng.standard_normal(size)
+    return image.astype(np.float32), label
+
+
+def arrays(method, seed=0, size=(16, 16, 16), batch_size=4, unlabelled_seed=None):
+    """The arrays of one step as a patch stream gives them; `unlabelled_seed` changes the unlabelled images alone."""
+    labelled, unlabelled = method.patches(method.settings, batch_size)
+    rng = np.random.default_rng(seed)
+    pairs = [case(rng, method.backbone.classes, size) for _ in range(labelled)]
+    rng = np.random.default_rng([seed, 1] if unlabelled_seed is None else unlabelled_seed)
+    others = [case(rng, method.backbone.classes, size)[0][None] for _ in range(unlabelled)]
+    batch = {
+        "labeled_images": np.stack([image[None] for image, _ in pairs]),
+        "labels": np.stack([label for _, label in pairs]),
+        "unlabeled_images": np.stack(others) if others else np.empty((0, 1, *size), np.float32),
+    }
+    return batch | {name: view(batch, np.random.default_rng(seed)) for name, view in method.views().items()}
+
+
+def make_batch(method, **options):
+    """The same as the method sees it."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays(method, **options).items()}
+    fixed = {name: tensors.pop(name) for name in ("labeled_images", "labels", "unlabeled_images")}
+    return Batch(**fixed, views=tensors)
+
+
+class Stream:
+    """What the training loop asks of a patch stream: the arrays of a step."""
+
+    def __init__(self, method, change_unlabelled=False):
+        self.method = method
+        self.change_unlabelled = change_unlabelled
+
+    def __getitem__(self, step):
+        return arrays(self.method, seed=step, unlabelled_seed=[step, 2] if self.change_unlabelled else None)
+
+
+def run(name, classes=1, steps=3, precision="bf16", seed=0, settings=None, change_unlabelled=False, after_step=None):
+    """Train as the benchmark does, with its loop; returns the final state, losses flushed.
+
+    `after_step(method)` is called after each step, while the gradients still stand.
+    """
+    training = Training(iterations=steps, patch=(16, 16, 16), width=2, precision=precision)
+    settings = registry.settings_of(name, settings or {})
+    method = build_method(name, settings, training, classes, seed, CPU)
+    state = initial_state(method, training)
+    for _ in train(state, Stream(method, change_unlabelled), training, seed, CPU, data_workers=0):
+        if after_step is not None:
+            after_step(method)
+    state.flush()
+    return state
+
+
+def naive_dice(p, y):
+    """The spec's Dice loss of one class, over all voxels of the batch."""
+    return 1 - (2 * (p * y).sum() + 1e-5) / ((p**2).sum() + (y**2).sum() + 1e-5)
+
+
+def naive_dice_of_classes(p, labels):
+    """Its mean over the classes 1..C."""
+    losses = [naive_dice(p[:, c], (labels == c + 1).to(p.dtype)) for c in range(p.shape[1])]
+    return sum(losses) / len(losses)
+
+
+def naive_cross_entropy(logits, labels):
+    """Binary cross-entropy of C sigmoid channels, mean over classes and voxels."""
+    p = 1 / (1 + torch.exp(-logits))
+    y = torch.stack([(labels == c + 1).to(p.dtype) for c in range(p.shape[1])], 1)
+    return -(y * torch.log(p) + (1 - y) * torch.log(1 - p)).mean()
