@@ -24,7 +24,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}{nearest(path[-1], known[:-1])}"
     if first["type"] == "invalid_key":
-        return f"key {first['loc'][-2]!r} must be text"
+        return f"key {first['input']!r} must be text: put it in quotes, or remove it"
     if first["type"] == "missing":
         return f"key {key!r} is missing"
     if first["type"] == "union_tag_invalid":

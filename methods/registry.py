@@ -59,7 +59,9 @@ def load_plugin(path: str | Path) -> list[str]:
     """
     _import_built_in()
     path = Path(path).resolve()
-    if not path.is_file() or path.suffix != ".py":
+    if not path.is_file():
+        raise MethodError(f"plug-in {path} does not exist")
+    if path.suffix != ".py":
         raise MethodError(f"plug-in {path} is no Python file: give the .py file that defines your method")
     # The path is part of the module's name: two plug-ins may have the same file name.
     module_name = f"semiseg_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

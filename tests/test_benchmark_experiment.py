@@ -113,6 +113,13 @@ def test_a_missing_key(tmp_path):
     assert error_of(load_experiment, path) == f"{path}: key 'labelled' is missing"
 
 
+def test_a_key_that_is_no_text(tmp_path):
+    path = tiny.write_experiment(tmp_path)
+    path.write_text(path.read_text() + "on: 2\n")  # YAML 1.1 reads `on` as true
+    message = error_of(load_experiment, path)
+    assert str(path) in message and "key True must be text" in message
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -122,7 +129,7 @@ def test_a_missing_key(tmp_path):
         (b"- vnet\n- dtml\n", "must be a mapping"),
         (b"just text", "must be a mapping"),
         (b"", "must be a mapping"),
-        (b"1: 2\n", "1"),
+        (b"1: 2\n", "is missing"),
     ],
     ids=["not yaml", "control character", "not utf-8", "list", "text", "empty", "number as key"],
 )

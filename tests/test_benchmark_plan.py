@@ -1,11 +1,13 @@
 """Which cells an experiment has, what a trial's id depends on, and where a cell stands."""
 
+import io
 import json
 import shutil
 import time
 
 import pytest
 import tiny
+import torch
 import yaml
 
 from benchmark.experiment import load_experiment
@@ -206,8 +208,29 @@ def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tm
 def test_another_evaluation_is_to_be_scored_again(results):
     cell = floor(results, evaluation={"empty": "exclude"})
     assert cell.state == "rescore" and cell.reason
-    change_record(results, code={"benchmark/metrics.py": "before"})  # trained by other code: scoring would mix the two
+    change_record(results, code={"methods/losses.py": "before"})  # trained by other code: scoring would mix the two
     assert floor(results, evaluation={"empty": "exclude"}).state == "stale"
+
+
+def test_changed_scoring_code_scores_stored_weights_again_without_training(results):
+    trial = floor(results).trial
+    before = (results.record(trial.id) / "weights.pt").read_bytes()
+    change_record(results, code={"benchmark/metrics.py": "before"}, reason="an older metric")
+    cell = floor(results)
+    assert cell.state == "rescore" and "benchmark/metrics.py" in cell.reason
+    steps = [progress.stage for progress in tiny.run(trial, results, tiny.experiment())]
+    assert steps == ["testing 1/1", "done"]
+    assert floor(results).state == "done"
+    assert same_tensors((results.record(trial.id) / "weights.pt"), before)
+
+
+def same_tensors(path, before: bytes) -> bool:
+    new, old = torch.load(path, weights_only=True), torch.load(io.BytesIO(before), weights_only=True)
+    return new.keys() == old.keys() and all(torch.equal(new[key], old[key]) for key in new)
+
+
+def test_choosing_another_postprocessing_changes_nothing_stored(results):
+    assert floor(results, evaluation={"postprocessing": "none"}).state == "done"
 
 
 @pytest.mark.parametrize("state", ["failed", "diverged"])

@@ -433,5 +433,5 @@ def test_the_discriminators_logits_are_fp32():
     network = DistanceMapDiscriminator(1, torch.bfloat16, width=4)
     inside = []
     network.trunk.register_forward_hook(lambda m, i, o: inside.append(o.dtype))
-    assert network(images(2, 16, 16, 16, seed=1), images(2, 16, 16, 16)).dtype == torch.float32
+    assert network(images(2, 32, 32, 32, seed=1), images(2, 32, 32, 32)).dtype == torch.float32
     assert inside == [torch.bfloat16]
