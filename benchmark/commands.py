@@ -35,6 +35,11 @@ def evaluate(experiment: Experiment, results: Results, console: Console) -> bool
         write_plan(experiment, cells, results)
         todo = [cell for cell in cells if cell.state == "rescore"]
         console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
+        if stale := sum(cell.state == "stale" for cell in cells):
+            console.print(
+                f"{stale} stale cells are not: their training code has changed, and weights may not fit it any more; "
+                "`run --rerun stale` trains them again"
+            )
         return _run_cells(experiment, todo, results, console)
 
 

@@ -23,6 +23,11 @@ def code_fingerprint(method_file: str) -> dict[str, str]:
     return {file: _hash(ROOT / file) for file in (*TRAINING, *SCORING, method_file)}
 
 
+def training_fingerprint(method_file: str) -> dict[str, str]:
+    """The part that decides weights."""
+    return {file: hash_ for file, hash_ in code_fingerprint(method_file).items() if file not in SCORING}
+
+
 def changed_files(recorded: dict[str, str], method_file: str) -> list[str]:
     """Files whose meaning differs from what a record was made with, in order; new and vanished ones included."""
     current = code_fingerprint(method_file)
@@ -34,7 +39,11 @@ def _hash(path: Path) -> str:
     """Of the syntax tree without docstrings: comments and formatting do not count. A missing file hashes as such."""
     if not path.is_file():
         return "missing"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    source = path.read_bytes()
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # being edited at this moment: different from whatever ran
+        return hashlib.sha256(source).hexdigest()[:12]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

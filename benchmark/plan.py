@@ -17,6 +17,7 @@ from benchmark.trial import Trial
 from data.cache import Dataset, prepare
 from data.splits import labelled_ids, split_hash, unlabelled_ids
 from methods import registry
+from methods.method import Method, MethodSettings
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def _make_trial(
         "source": info.source,
         "fidelity": info.fidelity,
         "settings": settings.model_dump(mode="json", exclude_defaults=True),
+        "unpublished": _unpublished(method, settings),
         "labelled": len(labelled),
         "unlabelled": len(unlabelled),
         "draw": draw,
@@ -155,6 +157,17 @@ def _absolute(data: dict) -> dict:
     return data
 
 
+def _unpublished(method: type[Method], settings: MethodSettings) -> list[str]:
+    """The settings that differ from the published defaults without choosing another published variant."""
+    defaults = method.Settings()
+    changed = settings.model_dump(exclude_defaults=True)
+    return [
+        f"{key} = {value}"
+        for key, value in changed.items()
+        if method.variant(defaults.model_copy(update={key: value})) == method.variant(defaults)
+    ]
+
+
 def _method_file(method: type) -> str:
     """Relative to the checkout for built-in methods, so that a moved checkout is the same code."""
     path = Path(inspect.getsourcefile(method)).resolve()
@@ -169,7 +182,7 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
         "source": settings["source"],
         "spacing": dataset.spacing,
         "native_spacing": list(dataset.native(dataset.test_ids[0]).spacing),
-        "fingerprint": dataset.fingerprint([*dataset.train_ids, *dataset.test_ids])[:16],
+        "fingerprint": dataset.fingerprint(dataset.test_ids)[:16],  # what figures of one table have in common
         "split": split if isinstance(split, str) else " / ".join(map(str, split.values())),
         "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
         "train": len(dataset.train_ids),

@@ -13,15 +13,16 @@ import torch
 
 from benchmark.fingerprint import ROOT
 
-PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py", "pandas", "medpy")
+PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
 
 
 @cache
 def environment() -> dict:
     """Git revision (and whether files differ from it), versions, host and processor."""
+    changes = _git("status", "--porcelain")
     return {
         "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": socket.gethostname(),

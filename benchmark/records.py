@@ -160,18 +160,20 @@ def csv_text(rows: list[dict]) -> str:
     return text.getvalue()
 
 
-def write_case(results: Results, case_id: str, image: np.ndarray, label: np.ndarray) -> None:
-    """cases/<id>.npz, once a results folder: the image (H,W,D) as uint8 between its 0.5th and 99.5th percentile, the
-    truth as uint8."""
+def write_case(results: Results, case_id: str, image: np.ndarray, label: np.ndarray, content: str) -> None:
+    """cases/<id>.npz, once for the case's `content` (a hash): the image (H,W,D) as uint8 between its 0.5th and 99.5th
+    percentile, the truth as uint8."""
     path = results.folder / "cases" / f"{case_id}.npz"
     if path.exists():
-        return
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["content"]) == content:
+                return
     low, high = np.percentile(image, (0.5, 99.5))
     scaled = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
-            np.savez_compressed(file, image=scaled, label=label)
+            np.savez_compressed(file, image=scaled, label=label, content=content)
 
     write_atomically(path, write)
 

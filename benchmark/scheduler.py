@@ -15,6 +15,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it `deterministic: true` is not, in cuBLAS
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial that asks for no GPU sees none
 
 import logging  # noqa: E402
@@ -23,7 +24,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 from benchmark.experiment import Execution, ExperimentError  # noqa: E402
-from benchmark.records import Results  # noqa: E402
+from benchmark.records import Results, ResultsError  # noqa: E402
 from benchmark.trial import Progress, Trial, run_trial, write_failure  # noqa: E402
 
 RETRIES = 3  # of a trial whose process or machine died; its own exceptions are not retried
@@ -67,7 +68,10 @@ def run_trials(
         shutil.rmtree(scratch, ignore_errors=True)
     by_id = {trial.id: trial for trial in trials}
     for trial_id, reason in listener.lost.items():
-        on_progress(write_failure(by_id[trial_id], results, "failed", reason))
+        try:
+            on_progress(write_failure(by_id[trial_id], results, "failed", reason))
+        except OSError as error:  # the disk is full, say: the trial counts as interrupted, and why is said here
+            raise ResultsError(f"{results.folder} cannot be written ({error.strerror}): {reason}") from error
     return len(listener.finished | listener.lost.keys()) == len(trials)
 
 

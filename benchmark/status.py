@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 
 from benchmark.fingerprint import SCORING, changed_files
-from benchmark.records import Results
+from benchmark.records import Results, ResultsError
 
 INTERRUPTED = "interrupted"
+CHANGED = "changed since:"
 SILENCE = 120  # seconds without a sign of life after which a trial counts as interrupted
 
 
@@ -27,18 +28,24 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
         return record["state"], record["reason"] or ""
     if changed := changed_files(record["code"], method_file):
         state = "rescore" if set(changed) <= set(SCORING) else "stale"
-        return state, f"changed since: {', '.join(changed)}"
+        return state, f"{CHANGED} {', '.join(changed)}"
     if _scoring(record["evaluation"]) != _scoring(evaluation):
         return "rescore", "scored under another evaluation block; its weights are kept"
     return "done", ""
 
 
 def write_report(results: Results) -> Path:
-    """DIR/report, with the rows marked whose records are stale: only the code can tell, so reports are told."""
+    """DIR/report, with the rows marked whose figures other code made: only the code can tell, so reports are told.
+
+    Raises ResultsError if the folder has no plan or cannot be written, reports.results.ReportError for a broken plan.
+    """
     from reports import tables
 
-    stale = {cell["trial"]: reason for cell, state, reason in cell_states(results) if state == "stale"}
-    return tables.write_report(results.folder, stale)
+    marked = {cell["trial"]: reason for cell, _, reason in cell_states(results) if reason.startswith(CHANGED)}
+    try:
+        return tables.write_report(results.folder, marked)
+    except OSError as error:
+        raise ResultsError(f"{results.folder / 'report'} cannot be written: {error}") from error
 
 
 def _scoring(evaluation: dict) -> dict:

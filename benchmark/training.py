@@ -27,6 +27,15 @@ class DivergedError(RuntimeError):
     """A loss became infinite or not a number."""
 
 
+def configure_torch(training: Training) -> None:
+    """Threads and kernels as the protocol says; "fp32" means fp32 on every GPU."""
+    torch.set_num_threads(training.threads)
+    torch.backends.cudnn.benchmark = not training.deterministic
+    torch.backends.cudnn.deterministic = training.deterministic
+    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def build_method(
     name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device
 ) -> Method:
@@ -100,9 +109,6 @@ def train(
     state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int
 ) -> Iterator[int]:
     """Train from `state.step` to the end; yields the number of steps done after each."""
-    torch.backends.cudnn.benchmark = not training.deterministic
-    torch.backends.cudnn.deterministic = training.deterministic
-    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
     batches = DataLoader(
         _Stream(stream), batch_size=None, sampler=range(state.step, training.iterations), num_workers=data_workers,
         prefetch_factor=4 if data_workers else None, pin_memory=device.type == "cuda",
@@ -155,7 +161,7 @@ class _Stream(torch.utils.data.Dataset):
 
 
 def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
-    """Write checkpoint-<step>.pt and remove all but the newest two: a corrupt newest one has a predecessor.
+    """Write checkpoint-<step>.pt and remove all but the two written last: a corrupt one has a predecessor.
 
     `code` is the fingerprint of the code that trained it: other code starts anew instead of going on from it.
     """
@@ -169,14 +175,15 @@ def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) ->
         "history": state.history,
     }
     write_atomically(folder / f"checkpoint-{state.step:08d}.pt", lambda partial: torch.save(content, partial))
-    for old in _checkpoints(folder)[2:]:
+    written = sorted(_checkpoints(folder), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for old in written[2:]:
         old.unlink(missing_ok=True)
 
 
-def load_checkpoint(state: TrainingState, folder: Path, device: torch.device, code: dict[str, str]) -> None:
+def load_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
     """Bring `state` to the newest readable checkpoint of the same code in `folder`; with none it stays as it is."""
-    for path in _checkpoints(folder):
-        content = _read_checkpoint(path, device)
+    for path in sorted(_checkpoints(folder), reverse=True):
+        content = _read_checkpoint(path)
         if (content.get("format"), content.get("code")) != (CHECKPOINT_FORMAT, code):
             continue
         state.method.load_state_dict(content["method"])
@@ -186,17 +193,17 @@ def load_checkpoint(state: TrainingState, folder: Path, device: torch.device, co
         return
 
 
-def _read_checkpoint(path: Path, device: torch.device) -> dict:
+def _read_checkpoint(path: Path) -> dict:
     """What the file holds, or nothing if it is damaged anywhere."""
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None  # torch.load does not look at the checksums that torch.save writes
-        content = torch.load(path, map_location=device, weights_only=True) if whole else {}
+        # To the CPU: load_state_dict copies to where each tensor belongs, and Adam's step counts belong on the CPU.
+        content = torch.load(path, map_location="cpu", weights_only=True) if whole else {}
     except Exception:  # garbage makes torch.load raise nearly anything
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
-    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    return list(folder.glob("checkpoint-*.pt"))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from benchmark import provenance, records
-from benchmark.experiment import Evaluation, Execution, Training
-from benchmark.fingerprint import code_fingerprint
+from benchmark.experiment import Evaluation, Execution, ExperimentError, Training
+from benchmark.fingerprint import code_fingerprint, training_fingerprint
 from benchmark.records import Results
 from benchmark.scoring import predict_labels, score
 from benchmark.status import INTERRUPTED, standing
@@ -22,6 +22,7 @@ from benchmark.training import (
     DivergedError,
     TrainingState,
     build_method,
+    configure_torch,
     initial_state,
     load_checkpoint,
     make_stream,
@@ -59,8 +60,8 @@ class Trial(BaseModel):
     @property
     def cost(self) -> float:
         """Patch passes of the whole training; a forward pass costs about a third of one with gradient."""
-        passes = registry.get(self.method).info.passes
-        return self.training.iterations * (passes.train + passes.extra / 3)
+        passes = registry.get(self.method).info.passes  # at the protocol's batch of 4
+        return self.training.iterations * (passes.train + passes.extra / 3) * self.training.batch_size / 4
 
 
 class Progress(BaseModel):
@@ -90,7 +91,15 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
-        yield write_failure(trial, results, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        yield write_failure(trial, results, "failed", _one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    """The error in one line; of one that a data worker passes on with its whole traceback, the last line."""
+    text = str(error)
+    if "Original Traceback" in text:
+        return text.strip().splitlines()[-1]
+    return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Progress:
@@ -114,7 +123,7 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
         facts = json.loads((stored / "provenance.json").read_text(encoding="utf-8"))
     else:
         state = initial_state(method, trial.training)
-        load_checkpoint(state, results.running(trial.id), device, code_fingerprint(trial.method_file))
+        load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
         facts = {
             **provenance.environment(),
             "device": provenance.describe_device(device),
@@ -146,12 +155,18 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> 
 
 def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
     for plugin in trial.plugins:
-        registry.load_plugin(plugin)
-    torch.set_num_threads(trial.training.threads)
+        _load_plugin(plugin)
+    configure_torch(trial.training)
     device = choose_device(execution.device)
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
+
+
+@cache
+def _load_plugin(path: str) -> None:
+    """Once a process, as every other module: its code must stay the code that the record's fingerprint is of."""
+    registry.load_plugin(path)
 
 
 @lru_cache(maxsize=2)
@@ -161,16 +176,16 @@ def _dataset(settings: str) -> Dataset:
 
 def choose_device(name: str) -> torch.device:
     """The device that execution.device names; auto is the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ExperimentError("execution.device is cuda, but torch finds no CUDA device here: use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _train(
     trial: Trial, results: Results, execution: Execution, dataset: Dataset, state: TrainingState, device: torch.device
 ) -> Iterator[Progress]:
     training, folder = trial.training, results.running(trial.id)
-    code = code_fingerprint(trial.method_file)
+    code = training_fingerprint(trial.method_file)
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_sign = last_checkpoint = time.monotonic()
     steps = train(state, stream, training, trial.seed, device, execution.data_workers)
@@ -209,7 +224,7 @@ def _test(
         )
         rows += score(labels, native, dataset.classes, trial.evaluation)
         records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
-        records.write_case(results, case_id, native.image, native.label)
+        records.write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
 
 

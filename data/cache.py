@@ -83,8 +83,9 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
             training[case_id] = native[case_id]
             if settings.spacing is not None:
-                resampled = partial(_resampled, case_id, native[case_id], settings.spacing, source.classes)
-                training[case_id] = _entry(folder, [content, settings.spacing, code], resampled)
+                case = _open_case(case_id, native[case_id])
+                make = partial(resample.resample_case, case, settings.spacing, source.classes)
+                training[case_id] = _entry(folder, [content, settings.spacing, code], make)
     except OSError as error:
         raise DataError(
             f"cannot build the cache in {folder} ({error}): set SEMISEG_CACHE to a folder with room that can be written"
@@ -96,14 +97,6 @@ def _code(source: Source) -> str:
     """A hash of the source text that decides an entry's arrays."""
     files = [__file__, resample.__file__, sys.modules[type(source).__module__].__file__]
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
-
-
-def _resampled(case_id: str, native: Path, spacing: float, classes: int) -> Case:
-    case = _open_case(case_id, native)
-    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
-    image = resample.resample(case.image, shape)
-    label = None if case.label is None else resample.resample_label(case.label, shape, classes)
-    return Case(case_id, image, label, (spacing,) * 3)
 
 
 def _entry(folder: Path, key: list, make: Callable[[], Case]) -> Path:

@@ -111,6 +111,8 @@ def _read_list(path: Path) -> list[str]:
     ids = [line.strip().removesuffix(f"/{FILE}") for line in lines if line.strip()]
     if not ids:
         raise DataError(f"the list file {path} (data.split) names no case")
+    if nested := [case_id for case_id in ids if Path(case_id).name != case_id]:
+        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is no plain case id")
     if twice := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
         raise DataError(f"the list file {path} names cases twice: {', '.join(twice)}")
     return ids

@@ -7,6 +7,8 @@ voxels. So halving and doubling the resolution does not shift the image, and the
 import numpy as np
 from scipy import ndimage
 
+from data.case import Case
+
 
 def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: float) -> tuple[int, ...]:
     """The number of voxels along each axis that a volume of `native` mm voxels has at isotropic `spacing` mm."""
@@ -35,3 +37,10 @@ def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> n
         result[share > highest] = value
         np.maximum(highest, share, out=highest)
     return result
+
+
+def resample_case(case: Case, spacing: float, classes: int) -> Case:
+    """The case on an isotropic grid of `spacing` mm."""
+    shape = grid_shape(case.image.shape, case.spacing, spacing)
+    label = None if case.label is None else resample_label(case.label, shape, classes)
+    return Case(case.id, resample(case.image, shape), label, (spacing,) * 3)

@@ -39,7 +39,9 @@ class DTML(Method):
 
     @classmethod
     def variant(cls, settings):
-        return settings.supervision if settings.unlabelled else "labelled_only"
+        if settings.unlabelled:
+            return settings.supervision
+        return "labelled_only" if settings.supervision == "mask" else f"labelled_only_{settings.supervision}"
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)

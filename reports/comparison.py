@@ -123,7 +123,7 @@ def _published(cell: pd.Series, plan: dict) -> dict:
     entry = published.find(*cell[["method", "variant", "labelled", "unlabelled"]], ceiling=cell["role"] == "ceiling")
     if entry is None:
         return {}
-    differences = published.differences(entry, plan)
+    differences = published.differences(entry, plan, cell)
     return {f"published_{name}": entry[name] for name in (*PUBLISHED, "labelled", "unlabelled")} | {
         "published_source": published.describe(entry),
         "published_comparable": not differences,

@@ -1,5 +1,6 @@
 """The literature's figures (published.yaml) and whether ours may be held against them."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing",
 
 @cache
 def literature() -> dict:
-    """published.yaml as it stands: data, train, training, sources, entries."""
+    """published.yaml as it stands: data, train, training, stride, sources, entries."""
     return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 
 
@@ -37,19 +38,32 @@ def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: boo
     return shown.get(variant or None) or shown.get(None)
 
 
-def differences(entry: dict, plan: dict) -> list[str]:
-    """Why our figures are not comparable with a published entry: one phrase a reason, none if they are."""
-    data, training, theirs = plan["data"], plan["training"], literature()["training"]
+def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
+    """Why a planned cell's figures are not comparable with a published entry: one phrase a reason, none if they are.
+
+    What is not known of the published protocol is no reason; `describe` says that it is not known.
+    """
+    data, ours, evaluation, theirs = plan["data"], plan["training"], plan["evaluation"], literature()
     reasons = []
     if data["split"] != "official":
         sizes = f"{data['train']} training and {data['test']} test cases"
         reasons.append(f"{sizes} (split {data['split']}), not the official split")
+    if cell["draw"] != "first":
+        reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):
         reasons.append(f"trained at {data['spacing']:g} mm, not at the scans' own spacing")
-    for key, value in theirs.items():
-        if training[key] != value:
-            reasons.append(f"{key.replace('_', ' ')} {_words(training[key])}, not {_words(value)}")
-    if entry["iterations"] not in (None, theirs["iterations"]):
+    for key, value in theirs["training"].items():
+        if ours[key] != value:
+            reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
+    if list(evaluation["stride"]) != theirs["stride"]:
+        reasons.append(f"stride {times(evaluation['stride'])}, not {times(theirs['stride'])}")
+    reasons += [f"setting {setting}" for setting in cell["unpublished"]]
+    kept = evaluation["postprocessing"] == "largest_component"
+    if entry["largest_component"] not in (None, kept):
+        reasons.append(f"some were published with {LARGEST_COMPONENT[entry['largest_component']]}")
+    if entry["checkpoint"].startswith("best on test"):
+        reasons.append("some were published for the best checkpoint on the test cases")
+    if entry["iterations"] not in (None, theirs["training"]["iterations"]):
         reasons.append(f"some were published after {entry['iterations']} iterations")
     return reasons
 

@@ -26,7 +26,7 @@ BLOCK_KEYS = {
     "evaluation": ("stride", "postprocessing", "empty"),
 }
 CELL_KEYS = (
-    "trial", "method", "display", "year", "source", "fidelity", "settings", "variant",
+    "trial", "method", "display", "year", "source", "fidelity", "settings", "unpublished", "variant",
     "labelled", "unlabelled", "draw", "seed", "role",
 )  # fmt: skip
 CASE_KEYS = ("checkpoint", "postprocessing", "class", "case", "metric", "unit")
@@ -177,7 +177,7 @@ def _protocol_differences(stored: dict, plan: dict) -> list[str]:
     pairs = [(block, key) for block in ("training", "evaluation")
              for key in sorted((stored.get(block) or {}).keys() | plan[block].keys())
              if key != "postprocessing"]  # both are stored: which one a table shows is no part of a record  # fmt: skip
-    pairs += [("data", "fingerprint"), ("data", "split_hash")]
+    pairs += [("data", "fingerprint")]  # of the test cases: which training cases were used is in the trial's id
     differences = []
     for block, key in pairs:
         have, want = (stored.get(block) or {}).get(key), plan[block].get(key)

@@ -167,7 +167,7 @@ def test_predictions_are_packed_to_bits(tmp_path):
 def test_cases_are_stored_once_for_all_trials(results):
     image = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
     label = (image > 1).astype(np.uint8)
-    write_case(results, "A", image, label)
+    write_case(results, "A", image, label, "content")
     with np.load(results.folder / "cases" / "A.npz") as stored:
         assert stored["image"].dtype == stored["label"].dtype == np.uint8
         assert np.array_equal(stored["label"], label)
@@ -177,12 +177,15 @@ def test_cases_are_stored_once_for_all_trials(results):
         grey = (image[inner] - low) / (high - low) * 255
         assert np.abs(stored["image"][inner] - grey).max() <= 1
     before = (results.folder / "cases" / "A.npz").read_bytes()
-    write_case(results, "A", image + 1, 1 - label)
+    write_case(results, "A", image + 1, 1 - label, "content")
     assert (results.folder / "cases" / "A.npz").read_bytes() == before
+    write_case(results, "A", image, 1 - label, "another case of this name")
+    with np.load(results.folder / "cases" / "A.npz") as stored:
+        assert np.array_equal(stored["label"], 1 - label)
 
 
 def test_a_constant_image_can_be_stored(results):
-    write_case(results, "A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8))
+    write_case(results, "A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8), "content")
     assert (results.folder / "cases" / "A.npz").exists()
 
 

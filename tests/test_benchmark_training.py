@@ -248,7 +248,7 @@ def stored(tmp_path):
 
 def resumed(folder, code=CODE):
     state, _, _ = begin("vnet", iterations=4)
-    load_checkpoint(state, folder, CPU, code)
+    load_checkpoint(state, folder, code)
     return state
 
 
@@ -326,3 +326,13 @@ def test_a_failed_save_keeps_the_checkpoints_there_are(stored, monkeypatch):
     with pytest.raises(OSError):
         save_checkpoint(state, folder, CODE)
     assert newest_first(folder) == before and resumed(folder).step == 3
+
+
+def test_checkpoints_of_other_code_never_crowd_out_new_ones(tmp_path):
+    state, stream, training = begin("vnet", iterations=4)
+    for step in (700, 800):
+        (tmp_path / f"checkpoint-{step:08d}.pt").write_bytes(b"of other code")
+    for _, step in zip(range(2), steps_of(state, stream, training), strict=False):
+        save_checkpoint(state, tmp_path, CODE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000001.pt", "checkpoint-00000002.pt"]
+    assert resumed(tmp_path).step == step == 2

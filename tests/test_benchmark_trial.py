@@ -339,3 +339,28 @@ def test_a_method_that_cannot_predict_fails_in_the_test_and_keeps_its_training(p
     assert tiny.run(trial, results, planned)[-1].reason == "ValueError: cannot"
     plugged_in(in_predict="raise ValueError('still')")
     assert list(results.running(trial.id).glob("checkpoint-*")), "training took hours: a retry should not repeat it"
+
+
+def test_an_error_in_a_data_worker_is_one_short_line(tmp_path, own_registry):
+    path = tiny.write_plugin(tmp_path, "viewer")
+    path.write_text(
+        path.read_text() + "    def views(self):\n        return {'bad': bad}\n\n\n"
+        "def bad(arrays, rng):\n    raise ValueError('no such view')\n"
+    )
+    registry.load_plugin(path)
+    trial, planned = tiny.one_trial("viewer", plugins=[str(path)], execution={"data_workers": 1})
+    results = tiny.new_results(tmp_path / "results")
+    last = tiny.run(trial, results, planned)[-1]
+    assert (last.stage, last.reason) == ("failed", "ValueError: no such view")
+
+
+def test_changed_scoring_code_does_not_cost_a_resumed_trial_its_steps(tmp_path, monkeypatch):
+    trial, planned = tiny.one_trial("vnet", training={"iterations": 6})
+    results = tiny.new_results(tmp_path)
+    monkeypatch.setattr("benchmark.trial.REPORT_SECONDS", 0)
+    steps = run_trial(trial, results, planned.execution)
+    assert [next(steps).step for _ in range(3)] == [1, 2, 3]
+    steps.close()
+    before = fingerprint._hash
+    monkeypatch.setattr(fingerprint, "_hash", lambda path: "changed" if path.name == "metrics.py" else before(path))
+    assert next(run_trial(trial, results, planned.execution)).step == 4

@@ -1,5 +1,6 @@
 """Which cases are labelled."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_split_hash_sees_cases_and_order():
     hashes = {split_hash(IDS, ["a"]), split_hash(IDS[::-1], ["a"]), split_hash(IDS, ["b"]), split_hash([*IDS, "a"], [])}
     assert len(hashes) == 4
     assert split_hash(IDS, ["a"]) == split_hash(list(IDS), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("name", "md5"),
+    [("la_train.list", "ded9b3bf69cd44ddeda212e30a9f5b00"), ("la_test.list", "c8b450d0ab549f4c1e8bcecec45f0209")],
+)
+def test_the_official_lists_are_those_of_the_released_codes(name, md5):
+    assert hashlib.md5((Path(data.la.__file__).parent / "lists" / name).read_bytes()).hexdigest() == md5

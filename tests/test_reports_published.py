@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from results_folder import plan
+from results_folder import cell, plan
 
 from reports import published
 
@@ -11,7 +11,8 @@ FIELDS = {"method", "variant", "labelled", "unlabelled", "dice", "jaccard", "asd
 OFFICIAL = plan(
     [],
     data={"split": "official", "spacing": None, "train": 80, "test": 20},
-    training={"iterations": 6000, "patch": [112, 112, 80], "width": 16},
+    training={"iterations": 6000, "patch": [112, 112, 80], "width": 16, "precision": "fp32"},
+    evaluation={"stride": [18, 18, 4], "postprocessing": "largest_component"},
 )
 
 
@@ -89,12 +90,30 @@ def test_budgets_match_by_labelled_cases_and_a_ceiling_by_all_being_labelled():
 
 def test_comparable_only_under_the_published_protocol():
     entry = published.find("dtml", "mask", 16, 64)
-    assert published.differences(entry, OFFICIAL) == []
+    assert published.differences(entry, OFFICIAL, cell("dtml")) == []
     for change in (
         {"data": {"split": "mine"}}, {"data": {"spacing": 1.25}},
-        {"training": {"iterations": 600}}, {"training": {"patch": [64, 64, 48]}},
-        {"training": {"width": 8}}, {"training": {"augmentation": "d4"}},
+        {"training": {"iterations": 600}}, {"training": {"patch": [64, 64, 48]}}, {"training": {"width": 8}},
+        {"training": {"augmentation": "d4"}}, {"training": {"precision": "bf16"}},
+        {"evaluation": {"stride": [9, 9, 2]}}, {"evaluation": {"postprocessing": "none"}},
     ):  # fmt: skip
-        changed = {block: OFFICIAL[block] | change.get(block, {}) for block in ("data", "training")}
-        assert len(published.differences(entry, changed)) == 1, change
-    assert len(published.differences(published.find("mc_net_plus", "", 16, 64), OFFICIAL)) == 1
+        changed = {block: OFFICIAL[block] | change.get(block, {}) for block in ("data", "training", "evaluation")}
+        assert len(published.differences(entry, changed, cell("dtml"))) == 1, change
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"draw": 0}, "drawn at random"), ({"unpublished": ["predict_with = mean"]}, "setting predict_with = mean")],
+)
+def test_a_cell_of_its_own_kind_is_not_comparable(changes, reason):
+    [difference] = published.differences(published.find("dtml", "mask", 16, 64), OFFICIAL, cell("dtml", **changes))
+    assert reason in difference
+
+
+def test_what_a_published_run_did_otherwise_is_a_reason_too():
+    def reasons(*row):
+        return published.differences(published.find(*row), OFFICIAL, cell(row[0]))
+
+    assert reasons("vnet", "", 16, 0) == ["some were published with no postprocessing"]
+    assert any("iterations" in reason for reason in reasons("mc_net_plus", "", 16, 64))
+    assert any("best checkpoint on the test cases" in reason for reason in reasons("bcp", "", 16, 64))

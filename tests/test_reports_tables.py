@@ -218,7 +218,8 @@ def test_published_figures_under_the_published_protocol_are_comparable(tmp_path)
     planned = plan(
         [cell("dtml", 16, unlabelled=64, variant="mask")],
         data={"split": "official", "spacing": None},
-        training={"iterations": 6000, "patch": [112, 112, 80], "width": 16},
+        training={"iterations": 6000, "patch": [112, 112, 80], "width": 16, "precision": "fp32"},
+        evaluation={"stride": [18, 18, 4], "postprocessing": "largest_component"},
     )
     text = text_of(write_folder(tmp_path, planned))
     assert r"90.12 / 82.14 / 1.82 / 7.01 \[1\] |" in text and "‡" not in text
