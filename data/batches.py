@@ -20,8 +20,8 @@ class PatchStream:
     The order of the cases is that of the UA-MT release: an epoch is one permutation of the labelled cases, cut into
     groups of `labelled_patches` (an incomplete last group is dropped; where there are fewer cases than that, further
     permutations are appended), and beside it runs a stream of permutations of the unlabelled cases, started afresh with
-    each epoch. The labels of unlabelled cases are never opened. For its supervised rows the release keeps the incomplete
-    group; that differs only where the batch does not divide the number of labelled cases.
+    each epoch. The labels of unlabelled cases are never opened. (For supervised rows the release keeps the incomplete
+    group; that differs only where the batch does not divide the number of labelled cases.)
     """
 
     def __init__(

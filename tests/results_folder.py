@@ -18,8 +18,8 @@ def cell(method: str, labelled: int = 8, seed: int = 1, **changes) -> dict:
     """A planned cell; its trial id is made of what the tests vary."""
     planned = {
         "method": method, "display": method.upper(), "year": 2021, "source": "Someone, 2021", "fidelity": "faithful",
-        "settings": {}, "unpublished": [], "variant": "", "labelled": labelled, "unlabelled": 20, "draw": "first", "seed": seed,
-        "role": "method",
+        "settings": {}, "unpublished": [], "variant": "", "labelled": labelled, "unlabelled": 20, "draw": "first",
+        "seed": seed, "role": "method",
     } | changes  # fmt: skip
     return {"trial": f"{method}-{labelled}-{seed}-{planned['draw']}"} | planned
 

@@ -10,6 +10,7 @@ import tiny
 import torch
 import yaml
 
+from benchmark import fingerprint
 from benchmark import trial as trial_module
 from benchmark.experiment import Execution
 from benchmark.records import read_prediction
