@@ -92,6 +92,14 @@ def methods(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
     commands.show_methods(name, console)
 
 
+@app.command()
+def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
+    """Write NAME.py here: a small method that works, to begin your own from."""
+    from benchmark import commands
+
+    commands.new_method(name, console)
+
+
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
     try:

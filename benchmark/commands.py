@@ -1,6 +1,8 @@
 """What the commands do, once the command line is read."""
 
 from collections import Counter
+from datetime import date
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -128,6 +130,16 @@ def show_methods(name: str | None, console: Console) -> None:
     for key, field in method.Settings.model_fields.items():
         table.add_row(key, str(field.default), field.description or "")
     console.print(table)
+
+
+def new_method(name: str, console: Console) -> None:
+    """Write a starting file into the working directory and say how to run it."""
+    path = registry.write_starting_file(name, Path.cwd(), date.today().year)
+    console.print(f"wrote {path}; try it:", soft_wrap=True)
+    console.print(
+        f"  python run_benchmark.py run configs/demo.yaml --plugin {path.name} --set 'methods=[vnet, dtml, {name}]'",
+        soft_wrap=True,
+    )
 
 
 def _check_rerun(rerun: str) -> None:

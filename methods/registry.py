@@ -33,8 +33,7 @@ def register(name: str) -> Callable[[type[Method]], type[Method]]:
     """
 
     def decorator(cls: type[Method]) -> type[Method]:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):  # it becomes a folder's name
-            raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
+        _check_name(name)
         if name in _METHODS:
             here, there = inspect.getsourcefile(cls), inspect.getsourcefile(_METHODS[name])
             raise MethodError(f"method name {name!r} of {here} is taken by {there}: choose another")
@@ -81,6 +80,34 @@ def load_plugin(path: str | Path) -> list[str]:
     if not registered:
         raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
     return registered
+
+
+def write_starting_file(name: str, folder: Path, year: int) -> Path:
+    """Write `folder/<name>.py`, a small method that works, to begin a new one from; returns its path.
+
+    Raises MethodError if the name is unfit or taken, or the file exists or cannot be written.
+    """
+    _check_name(name)
+    if name in names():
+        raise MethodError(f"method name {name!r} is taken by {inspect.getsourcefile(_METHODS[name])}: choose another")
+    title = name.replace("_", " ").title()
+    text = (Path(__file__).parent / "_new_method.py.txt").read_text(encoding="utf-8")
+    for word, value in (("NAME", name), ("TITLE", title), ("CLASS", title.replace(" ", "")), ("YEAR", str(year))):
+        text = text.replace(word, value)
+    path = folder / f"{name}.py"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise MethodError(f"{path} exists already: choose another name, or remove it") from error
+    except OSError as error:
+        raise MethodError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):  # it becomes a folder's name
+        raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
 
 
 def _forget(module_name: str) -> None:

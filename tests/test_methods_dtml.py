@@ -76,7 +76,7 @@ def test_the_distance_loss_never_sees_an_unlabelled_patch(supervision):
     # In eval mode, since batch statistics would tie all patches of a batch together.
     method = lively(supervision=supervision).eval()
     batch = make_batch(method)
-    assert batch.views["signed_distance"].shape == (2, 1, 16, 16, 16)
+    assert batch.views["signed_distance"].shape == (2, 1, 32, 16, 16)
     seen = batch.unlabeled_images.requires_grad_()
     losses = method.training_step(batch, STEP, "train")
     for name in ("distance", "segmentation"):

@@ -1,6 +1,7 @@
 """Finding methods and plug-ins, and what is said where that fails."""
 
 import inspect
+import math
 import sys
 import textwrap
 
@@ -233,3 +234,21 @@ def test_a_name_that_is_no_folder_name_is_refused(name):
 def test_a_class_without_information_is_refused():
     assert "info" in error_of(registry.register("plain"), type("Plugin", (Method,), {}))
     assert "plain" not in registry.names()
+
+
+def test_a_starting_file_is_a_method_that_trains(tmp_path):
+    path = registry.write_starting_file("my_idea", tmp_path, 2026)
+    assert registry.load_plugin(path) == ["my_idea"]
+    method = registry.get("my_idea")
+    assert (method.info.title, method.info.year, method.__name__) == ("My Idea", 2026, "MyIdea")
+    state = run("my_idea", steps=2)
+    assert all(row["consistency"] > 0 and math.isfinite(row["total"]) for row in state.history)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("Bad-Name", "lower-case"), ("dtml", "is taken"), ("there_already", "exists already")]
+)
+def test_a_starting_file_that_cannot_be(tmp_path, name, reason):
+    (tmp_path / "there_already.py").write_text("mine")
+    assert reason in error_of(registry.write_starting_file, name, tmp_path, 2026)
+    assert (tmp_path / "there_already.py").read_text() == "mine"

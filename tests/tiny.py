@@ -28,6 +28,9 @@ VALUES = {
     "execution": {"device": "cpu", "data_workers": 0, "checkpoint_minutes": 1000},
 }
 
+# Some methods run a single patch through a network, whose deepest level must then be more than one voxel.
+LARGE = (32, 16, 16)
+
 PLUGIN = '''
 from methods.method import Info, Method, Passes
 from methods.registry import register

@@ -38,7 +38,7 @@ def case(rng, classes, size):
     return image.astype(np.float32), label
 
 
-def arrays(method, seed=0, size=(16, 16, 16), batch_size=4, unlabelled_seed=None):
+def arrays(method, seed=0, size=(32, 16, 16), batch_size=4, unlabelled_seed=None):
     """The arrays of one step as a patch stream gives them; `unlabelled_seed` changes the unlabelled images alone."""
     labelled, unlabelled = method.patches(method.settings, batch_size)
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def run(name, classes=1, steps=3, precision="bf16", seed=0, settings=None, chang
 
     `after_step(method)` is called after each step, while the gradients still stand.
     """
-    training = Training(iterations=steps, patch=(16, 16, 16), width=2, precision=precision)
+    training = Training(iterations=steps, patch=(32, 16, 16), width=2, precision=precision)
     settings = registry.settings_of(name, settings or {})
     method = build_method(name, settings, training, classes, seed, CPU)
     state = initial_state(method, training)

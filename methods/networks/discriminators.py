@@ -35,3 +35,36 @@ class DistanceMapDiscriminator(AutocastNetwork):
         with self.autocast(images):
             features = self.trunk(self.map_entry(signed_distance) + self.image_entry(images))
         return self.head(features.float().mean((2, 3, 4)))
+
+
+class ConfidenceNetwork(AutocastNetwork):
+    """ASDNet's confidence network (Nie et al., MICCAI 2018, and the author's release): how real each voxel looks.
+
+    Takes class probabilities (B,C,H,W,D) of any size, one channel a class, and returns logits of the same shape. Three
+    halvings, three up-units whose skip connections are additions, batch norm on the way up only.
+    """
+
+    def __init__(self, classes: int, amp_dtype: torch.dtype | None, width: int = 32):
+        super().__init__(amp_dtype)
+        widths = [width * 2**level for level in range(4)]
+        self.entry = Conv3d(classes, width, 3, padding=1)
+        self.downs = nn.ModuleList([_halve(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        widths.reverse()
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose3d(a, b, 4, stride=2, padding=1), nn.BatchNorm3d(b), nn.ReLU())
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.head = nn.Conv3d(width, classes, 1)
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        size = probabilities.shape[2:]
+        padding = [n for side in reversed(size) for n in (0, -side % 8)]
+        with self.autocast(probabilities):
+            levels = [nn.functional.leaky_relu(self.entry(nn.functional.pad(probabilities, padding)), 0.2)]
+            for down in self.downs:
+                levels.append(nn.functional.leaky_relu(down(levels[-1]), 0.2))
+            features = levels.pop()
+            for up in self.ups:
+                features = nn.functional.relu(up(features) + levels.pop())
+        h, w, d = size
+        return self.head(features.float())[..., :h, :w, :d]

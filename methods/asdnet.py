@@ -1,0 +1,108 @@
+"""Attention-based semi-supervised deep networks, ASDNet (Nie et al., MICCAI 2018)."""
+
+import torch
+import torch.nn.functional as F
+
+from methods.losses import dice_loss, one_hot
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.networks.discriminators import ConfidenceNetwork
+from methods.registry import register
+
+
+@register("asdnet")
+class ASDNet(Method):
+    """A confidence network tells predictions from truth, voxel by voxel; where it is fooled, predictions on unlabelled
+    patches serve as pseudo-labels.
+
+    Weights follow the author's `runGAN.py`; the paper's own could not be confirmed [M]. The threshold is overwritten
+    there by 1 - Dice on held-out labels, which is not reproduced: it is fixed, or follows the Dice on training patches
+    [A]. UA-MT's re-implementation on a V-Net, whose row all papers quote, was never published.
+    """
+
+    info = Info(
+        title="ASDNet", year=2018, source="Nie et al., MICCAI 2018; author's release", fidelity="reconstruction",
+        passes=Passes(train=4), networks=2,
+    )  # fmt: skip
+    phases = ("discriminate", "segment")
+
+    class Settings(MethodSettings):
+        adversarial_weight: float = setting(0.05, "lambda_ad (0.1 in the older script)", search=(0.01, 0.2), ge=0)
+        pseudo_weight: float = setting(
+            0.5, "lambda_semi at the end of its ramp (0.1 in the older script)", search=(0.05, 1.0), ge=0
+        )
+        threshold: float = setting(
+            0.5, "gamma: confidence above which a voxel's prediction counts (older: 0.2)", gt=0, lt=1
+        )
+        adaptive_threshold: bool = setting(False, "gamma = 1 - running Dice on the labelled patches")
+        sample_attention: float = setting(
+            0.0, "beta: a patch's loss is weighted by (1 - its Dice)^beta; 0 is off", ge=0
+        )
+        discriminator_learning_rate: float = setting(1e-4, "Adam's learning rate, constant", gt=0)
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.network = backbone()
+        self.discriminator = ConfidenceNetwork(backbone.classes, backbone.amp_dtype)
+        self.register_buffer("running_dice", torch.zeros(()))
+
+    def configure_optimizers(self, sgd):
+        rate = self.settings.discriminator_learning_rate
+        return {
+            "discriminate": torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99)),
+            "segment": sgd(self.network.parameters()),
+        }
+
+    def training_step(self, batch, step, phase):
+        return self._segment(batch, step) if phase == "segment" else self._discriminate(batch)
+
+    def _discriminate(self, batch):
+        with torch.no_grad():
+            fake = self.network(batch.labeled_images).logits.sigmoid()
+        real = one_hot(batch.labels, self.backbone.classes)
+        return {"total": _judge(self.discriminator(real), 1.0) + _judge(self.discriminator(fake), 0.0)}
+
+    def _segment(self, batch, step):
+        labelled = len(batch.labeled_images)
+        logits = self.network(batch.images).logits
+        probabilities = logits.sigmoid()
+        judged = self.discriminator(probabilities)  # its parameters belong to the other phase and get no gradient here
+        supervised = self._supervised(logits[:labelled], batch.labels)
+        adversarial = _judge(judged[:labelled], 1.0) + _judge(judged[labelled:], 1.0)
+
+        confidence = judged[labelled:].detach().sigmoid()
+        trusted = (confidence > self._threshold()).float()
+        pseudo_labels = (logits[labelled:].detach() > 0).float()
+        pseudo = F.binary_cross_entropy_with_logits(logits[labelled:], pseudo_labels, reduction="none")
+        pseudo = (trusted * pseudo).sum() / trusted.sum().clamp(min=1)
+
+        started = step >= self.schedule.scaled(1000)
+        pseudo_weight = self.settings.pseudo_weight * self.schedule.ramp_up(step) if started else 0.0
+        return {
+            "supervised": supervised,
+            "adversarial": adversarial,
+            "pseudo": pseudo,
+            "trusted_fraction": trusted.mean(),
+            "confidence": confidence.mean(),
+            "total": supervised + self.settings.adversarial_weight * adversarial + pseudo_weight * pseudo,
+        }
+
+    def _supervised(self, logits, labels):
+        targets = one_hot(labels, self.backbone.classes)
+        losses, dices = [], []
+        for i in range(len(logits)):  # a patch at a time, for its own weight
+            dice = dice_loss(logits[i : i + 1].sigmoid(), targets[i : i + 1])
+            attention = dice.detach() ** self.settings.sample_attention
+            losses.append(attention * 0.5 * (F.binary_cross_entropy_with_logits(logits[i], targets[i]) + dice))
+            dices.append(1 - dice.detach())
+        self.running_dice.lerp_(torch.stack(dices).mean(), 0.05)
+        return torch.stack(losses).mean()
+
+    def _threshold(self):
+        return 1 - self.running_dice if self.settings.adaptive_threshold else self.settings.threshold
+
+    def predict(self, images):
+        return self.network(images).logits.sigmoid()
+
+
+def _judge(logits, real):
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))

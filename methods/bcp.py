@@ -1,0 +1,110 @@
+"""Bidirectional copy-paste, BCP (Bai et al., CVPR 2023)."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from methods.ema import make_teacher
+from methods.losses import one_hot
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+
+
+@register("bcp")
+class BCP(Method):
+    """A cuboid of one patch is pasted into another: first labelled into labelled, then both ways with unlabelled ones.
+
+    The release trains 2,000 + 15,000 iterations on batches of 4 + 4; here both stages share the protocol's iterations
+    in the same proportion, on its batches, and the learning rate falls within the second stage as it does there [A].
+    """
+
+    info = Info(
+        title="BCP", year=2023, source="Bai et al., CVPR 2023; authors' release", fidelity="adapted",
+        passes=Passes(train=2, extra=2), networks=2,
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        pretraining: float = setting(2 / 17, "share of the iterations that the first stage takes", gt=0, lt=1)
+        cuboid: float = setting(
+            2 / 3, "side of the pasted cuboid, relative to the patch", search=(0.3, 0.9), gt=0, lt=1
+        )
+        unlabelled_weight: float = setting(0.5, "weight of the unlabelled regions", search=(0.1, 1.0), ge=0)
+        ema_decay: float = setting(0.99, "decay of the teacher, without warm-up", ge=0, lt=1)
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.student = backbone()
+        self.teacher = make_teacher(self.student)
+        self.pretraining_steps = round(settings.pretraining * schedule.iterations)
+
+    def learning_rate_factor(self, step):
+        """Constant in the first stage; a tenth after each sixth of the second (every 2,500 of 15,000 iterations)."""
+        if step < self.pretraining_steps:
+            return 1.0
+        return 0.1 ** (6 * (step - self.pretraining_steps) // (self.schedule.iterations - self.pretraining_steps))
+
+    def training_step(self, batch, step, phase):
+        outer = self._mask(batch.labeled_images)
+        first, second = batch.labeled_images.chunk(2)
+        first_labels, second_labels = one_hot(batch.labels, self.backbone.classes).chunk(2)
+        if step < self.pretraining_steps:
+            logits = self.student(_paste(first, second, outer)).logits
+            targets = _paste(first_labels, second_labels, outer)
+            return {"total": _region_loss(logits, targets, torch.ones_like(outer))}
+
+        first_unlabelled, second_unlabelled = batch.unlabeled_images.chunk(2)
+        with torch.no_grad():
+            pseudo_labels = largest_components(self.teacher(batch.unlabeled_images).logits >= 0)
+        first_pseudo, second_pseudo = pseudo_labels.chunk(2)
+        inwards = self.student(_paste(first, first_unlabelled, outer)).logits
+        outwards = self.student(_paste(second_unlabelled, second, outer)).logits
+        labelled = _region_loss(inwards, first_labels, outer) + _region_loss(outwards, second_labels, 1 - outer)
+        unlabelled = _region_loss(inwards, first_pseudo, 1 - outer) + _region_loss(outwards, second_pseudo, outer)
+        return {
+            "labelled": labelled,
+            "unlabelled": unlabelled,
+            "total": labelled + self.settings.unlabelled_weight * unlabelled,
+        }
+
+    def _mask(self, images):
+        """1 (1,1,H,W,D) but for a cuboid of zeros at a random place, one a step."""
+        mask = torch.ones(1, 1, *images.shape[2:])
+        sides = [int(self.settings.cuboid * size) for size in images.shape[2:]]
+        starts = [int(torch.randint(size - side, ())) for size, side in zip(images.shape[2:], sides, strict=True)]
+        mask[(..., *(slice(a, a + side) for a, side in zip(starts, sides, strict=True)))] = 0
+        return mask.to(images.device)
+
+    @torch.no_grad()
+    def after_step(self, step):
+        decay = self.settings.ema_decay if step >= self.pretraining_steps else 0.0  # stage 2 starts from a copy
+        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - decay)
+        if step == self.pretraining_steps - 1:
+            self.teacher.load_state_dict(self.student.state_dict())  # batch-norm statistics, too
+
+    def predict(self, images):
+        return self.student(images).logits.sigmoid()
+
+
+def _paste(outside, inside, outer):
+    return outside * outer + inside * (1 - outer)
+
+
+def _region_loss(logits, targets, region):
+    """0.5 (cross-entropy + Dice) within a region (1,1,H,W,D); Dice a patch and class, with plain denominators."""
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    entropy = (entropy * region).sum() / (region.sum() * logits.shape[0] * logits.shape[1] + 1e-16)
+    axes = (2, 3, 4)
+    probabilities, targets = logits.sigmoid() * region, targets * region
+    overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
+    return 0.5 * (entropy + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())
+
+
+def largest_components(masks):
+    """Each boolean (H,W,D) of (B,C,H,W,D) with its largest 26-connected component alone, as float32 on its device."""
+    kept = np.zeros(masks.shape, np.float32)
+    for index, mask in zip(np.ndindex(masks.shape[:2]), masks.flatten(0, 1).cpu().numpy(), strict=True):
+        components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        if count:
+            kept[index] = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
+    return torch.from_numpy(kept).to(masks.device)

@@ -1,0 +1,61 @@
+"""Cross pseudo supervision (Chen et al., CVPR 2021)."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import nn
+
+from methods.losses import segmentation_loss
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+
+
+@register("cps")
+class CPS(Method):
+    """Two V-Nets, initialised differently, are trained on each other's hard predictions for unlabelled patches."""
+
+    info = Info(
+        title="CPS", year=2021, source="Chen et al., CVPR 2021; SSL4MIS", fidelity="adapted",
+        passes=Passes(train=8), networks=2,
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        pseudo_weight: float = setting(
+            0.1, "weight of the pseudo supervision at the end of its ramp", search=(0.01, 1), ge=0
+        )
+        predict_with: Literal["first", "second", "mean"] = setting("first", "network used at test time (code: first)")
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.first = _initialised(backbone(), nn.init.kaiming_normal_)
+        self.second = _initialised(backbone(), nn.init.xavier_normal_)
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        images = batch.images
+        first, second = self.first(images).logits, self.second(images).logits
+        supervised = segmentation_loss(first[:labelled], batch.labels)
+        supervised = supervised + segmentation_loss(second[:labelled], batch.labels)
+        pseudo = _supervise(first[labelled:], second[labelled:]) + _supervise(second[labelled:], first[labelled:])
+
+        weight = self.settings.pseudo_weight * self.schedule.ramp_up(step)
+        return {"supervised": supervised, "pseudo": pseudo, "total": supervised + weight * pseudo}
+
+    def predict(self, images):
+        if self.settings.predict_with == "first":
+            return self.first(images).logits.sigmoid()
+        second = self.second(images).logits.sigmoid()
+        return (
+            second if self.settings.predict_with == "second" else 0.5 * (self.first(images).logits.sigmoid() + second)
+        )
+
+
+def _supervise(logits, peer):
+    return F.binary_cross_entropy_with_logits(logits, (peer > 0).float())
+
+
+def _initialised(network, initialise):
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            initialise(module.weight)
+    return network

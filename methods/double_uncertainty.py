@@ -1,0 +1,97 @@
+"""Double-uncertainty weighted method (Wang et al., MICCAI 2020): a reconstruction."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from methods.ema import make_teacher, update_teacher
+from methods.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.noise import add_noise
+from methods.registry import register
+
+
+@register("double_uncertainty")
+class DoubleUncertainty(Method):
+    """A mean teacher whose consistency, of predictions and of features, is weighted by two Monte-Carlo uncertainties.
+
+    Only the abstract was at hand and no code exists: the feature uncertainty, the form of the loss, the number of
+    passes and all weights are ours [A]. A row of this method is no statement about the published one.
+    """
+
+    info = Info(
+        title="Double-Unc.", year=2020, source="after Wang et al., MICCAI 2020 (abstract only)",
+        fidelity="reconstruction", passes=Passes(train=4, extra=32), networks=2,
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        feature_uncertainty: Literal["channel_entropy", "variance", "none"] = setting(
+            "channel_entropy", "spread over channels, Monte-Carlo variance, or no feature term"
+        )
+        consistency_weight: float = setting(
+            0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
+        )
+        feature_weight: float = setting(0.1, "eta: weight of the feature term within it", search=(0.01, 1), ge=0)
+        penalty: float = setting(0.01, "mu: weight of the student's own uncertainties", ge=0)
+        ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
+        monte_carlo_passes: int = setting(8, "stochastic passes of the teacher", gt=1)
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.student = backbone()
+        self.teacher = make_teacher(self.student)
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        images = batch.images
+        output = self.student(images, features=True)
+        supervised = segmentation_loss(output.logits[:labelled], batch.labels)
+        probabilities = output.logits.sigmoid()
+        target, features, feature_variance = self._monte_carlo(images)
+
+        uncertainty = binary_entropy(target) / MAX_ENTROPY
+        own = (binary_entropy(probabilities) / MAX_ENTROPY).mean()
+        consistency = (torch.exp(-uncertainty) * (probabilities - target).square()).mean() + self.settings.penalty * own
+        losses = {"supervised": supervised, "segmentation_uncertainty": uncertainty.mean()}
+        if self.settings.feature_uncertainty != "none":
+            student = output.features[-1]
+            by_channel = self.settings.feature_uncertainty == "channel_entropy"
+            doubt = channel_entropy(features) if by_channel else feature_variance
+            distance = (F.normalize(student, dim=1) - F.normalize(features, dim=1)).square().mean(1)
+            feature_loss = (torch.exp(-doubt) * distance).mean() + self.settings.penalty * channel_entropy(
+                student
+            ).mean()
+            consistency = consistency + self.settings.feature_weight * feature_loss
+            losses |= {"features": feature_loss, "feature_uncertainty": doubt.mean()}
+
+        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        return {**losses, "consistency": consistency, "total": supervised + weight * consistency}
+
+    @torch.no_grad()
+    def _monte_carlo(self, images):
+        """Means of the teacher's probabilities and last features over noisy passes; variance of the normalised ones."""
+        passes = self.settings.monte_carlo_passes
+        probabilities = features = normalised = squares = 0.0
+        for _ in range(passes):
+            output = self.teacher(add_noise(images), features=True)
+            direction = F.normalize(output.features[-1], dim=1)
+            probabilities = probabilities + output.logits.sigmoid() / passes
+            features = features + output.features[-1] / passes
+            normalised = normalised + direction / passes
+            squares = squares + direction.square() / passes
+        return probabilities, features, (squares - normalised.square()).clamp(min=0).mean(1)
+
+    def after_step(self, step):
+        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+
+    def predict(self, images):
+        return self.student(images).logits.sigmoid()
+
+
+def channel_entropy(features):
+    """Entropy, in 0..1, of how the activation of a voxel (B,F,H,W,D) is spread over its F channels: (B,H,W,D)."""
+    shares = features + 1e-6
+    shares = shares / shares.sum(1, keepdim=True)
+    return -(shares * shares.log()).sum(1) / math.log(features.shape[1])

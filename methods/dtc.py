@@ -1,0 +1,50 @@
+"""Dual-task consistency, DTC (Luo et al., AAAI 2021)."""
+
+from methods.losses import dice_loss, one_hot
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+from methods.signed_distance import SignedDistanceView, active_fraction, distance_loss, distance_to_mask
+
+
+@register("dtc")
+class DTC(Method):
+    """One V-Net with a segmentation and a distance head that must agree, on labelled and unlabelled patches."""
+
+    info = Info(
+        title="DTC", year=2021, source="Luo et al., AAAI 2021; authors' release", fidelity="faithful",
+        passes=Passes(train=4),
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        distance_weight: float = setting(0.3, "weight of the distance regression", search=(0.1, 1.0), ge=0)
+        consistency_weight: float = setting(
+            1.0, "weight of the consistency loss at the end of its ramp", search=(0.1, 3.0), ge=0
+        )
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.network = backbone(signed_distance=True)
+
+    def views(self):
+        return {"signed_distance": SignedDistanceView(self.backbone.classes)}
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        output = self.network(batch.images)
+        probabilities = output.logits.sigmoid()
+        # The release computes a cross-entropy beside the Dice loss and leaves it out of the objective.
+        segmentation = dice_loss(probabilities[:labelled], one_hot(batch.labels, self.backbone.classes))
+        distance = distance_loss(output.signed_distance[:labelled], batch.views["signed_distance"], "l2")
+        consistency = (distance_to_mask(output.signed_distance) - probabilities).square().mean()  # all patches
+
+        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        return {
+            "segmentation": segmentation,
+            "distance": distance,
+            "consistency": consistency,
+            "active_fraction": active_fraction(output.signed_distance),
+            "total": segmentation + self.settings.distance_weight * distance + weight * consistency,
+        }
+
+    def predict(self, images):
+        return self.network(images).logits.sigmoid()

@@ -1,0 +1,52 @@
+"""Interpolation consistency training (Verma et al., IJCAI 2019)."""
+
+import torch
+
+from methods.ema import make_teacher, update_teacher
+from methods.losses import segmentation_loss
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+
+
+@register("ict")
+class ICT(Method):
+    """The prediction for a mix of two unlabelled patches must be the mix of the teacher's predictions for each."""
+
+    info = Info(
+        title="ICT", year=2019, source="Verma et al., IJCAI 2019; SSL4MIS", fidelity="adapted",
+        passes=Passes(train=3, extra=2), networks=2,
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        beta: float = setting(0.2, "the share of the mix is drawn from Beta(beta, beta)", search=(0.1, 1), gt=0)
+        consistency_weight: float = setting(
+            0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
+        )
+        ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.student = backbone()
+        self.teacher = make_teacher(self.student)
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        first, second = batch.unlabeled_images.chunk(2)
+        # Drawn on the CPU, one a step: no copy from the device is waited for.
+        share = torch.distributions.Beta(self.settings.beta, self.settings.beta).sample().item()
+        mixed = torch.lerp(first, second, share)
+        logits = self.student(torch.cat([batch.labeled_images, mixed])).logits
+        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        with torch.no_grad():
+            # The teacher sees the two separately, each with batch statistics of its own, as in the release.
+            target = torch.lerp(self.teacher(first).logits.sigmoid(), self.teacher(second).logits.sigmoid(), share)
+        consistency = (logits[labelled:].sigmoid() - target).square().mean()
+
+        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
+
+    def after_step(self, step):
+        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+
+    def predict(self, images):
+        return self.student(images).logits.sigmoid()

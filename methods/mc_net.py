@@ -1,0 +1,75 @@
+"""Mutual consistency networks, MC-Net and MC-Net+ (Wu et al., MICCAI 2021; Medical Image Analysis 2022)."""
+
+from typing import ClassVar, Literal
+
+import torch
+
+from methods.losses import one_hot
+from methods.method import Info, Method, MethodSettings, Passes, setting
+from methods.registry import register
+
+
+@register("mc_net")
+class MCNet(Method):
+    """One encoder, decoders that differ in their upsampling, each pulled towards the others' sharpened predictions."""
+
+    info = Info(
+        title="MC-Net", year=2021, source="Wu et al., MICCAI 2021; authors' release", fidelity="adapted",
+        passes=Passes(train=6),
+    )  # fmt: skip
+    decoders: ClassVar[tuple[str, ...]] = ("transposed", "trilinear")
+
+    class Settings(MethodSettings):
+        supervised_weight: float = setting(0.5, "weight of the summed Dice losses: 0.5 (code) or 1 (paper)", ge=0)
+        consistency_weight: float = setting(
+            1.0, "weight of the mutual consistency at the end of its ramp", search=(0.1, 3.0), ge=0
+        )
+        predict_with: Literal["first", "mean"] = setting("first", "decoder A alone (code) or the mean of all (paper)")
+
+    def __init__(self, settings, backbone, schedule):
+        super().__init__(settings, backbone, schedule)
+        self.network = backbone(decoders=self.decoders)
+
+    def training_step(self, batch, step, phase):
+        labelled = len(batch.labeled_images)
+        outputs = [output.logits.sigmoid() for output in self.network.forward_decoders(batch.images)]
+        targets = one_hot(batch.labels, self.backbone.classes)
+        supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
+        consistency = sum(
+            (probabilities - _sharpen(peer)).square().mean()  # all patches; the pseudo-labels are not detached
+            for i, probabilities in enumerate(outputs)
+            for j, peer in enumerate(outputs)
+            if i != j
+        )
+        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        total = self.settings.supervised_weight * supervised + weight * consistency
+        return {"supervised": supervised, "consistency": consistency, "total": total}
+
+    def predict(self, images):
+        if self.settings.predict_with == "first":
+            return self.network(images).logits.sigmoid()
+        return torch.stack([output.logits.sigmoid() for output in self.network.forward_decoders(images)]).mean(0)
+
+
+@register("mc_net_plus")
+class MCNetPlus(MCNet):
+    """MC-Net with a third decoder."""
+
+    info = Info(
+        title="MC-Net+", year=2022, source="Wu et al., Medical Image Analysis 2022; authors' release",
+        fidelity="adapted", passes=Passes(train=8),
+    )  # fmt: skip
+    decoders = ("transposed", "trilinear", "nearest")
+
+
+def _sharpen(probabilities):
+    """p^(1/T) / (p^(1/T) + (1-p)^(1/T)) with T = 0.1."""
+    foreground, background = probabilities**10, (1 - probabilities) ** 10
+    return foreground / (foreground + background)
+
+
+def _dice_loss(probabilities, targets):
+    """Dice with a plain denominator and e = 1e-8, as this release has it."""
+    axes = (0, 2, 3, 4)
+    overlap = (probabilities * targets).sum(axes)
+    return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()

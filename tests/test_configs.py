@@ -1,0 +1,37 @@
+"""Every experiment that is shipped can be planned."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.experiment import load_experiment
+from methods import registry
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_methods_settings_and_reference_exist(path):
+    experiment = load_experiment(path)
+    displays = set()
+    for entry in [*experiment.methods, experiment.baseline]:
+        registry.settings_of(entry.name, entry.settings)
+        displays.add(entry.display or registry.get(entry.name).info.title)
+    assert len(displays) >= len(experiment.methods)  # no two rows of one name
+    assert experiment.reference in displays
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "label_sweep"])
+def test_the_papers_tables_follow_the_published_protocol(table):
+    experiment = load_experiment(next(p for p in CONFIGS if (p.parent.name, p.stem) == ("la", table)))
+    training, evaluation = experiment.training, experiment.evaluation
+    assert (training.iterations, training.patch, training.width) == (6000, (112, 112, 80), 16)
+    assert (training.batch_size, training.learning_rate, training.augmentation) == (4, 0.01, "uamt_exact")
+    assert (training.precision, evaluation.stride, experiment.data.split) == ("fp32", (18, 18, 4), "official")
+
+
+def test_half_resolution_has_the_same_cells():
+    for table in ("table1", "table2", "table3", "label_sweep"):
+        full, half = (load_experiment(p) for p in CONFIGS if p.stem == table)
+        assert (full.methods, full.labelled, full.seeds) == (half.methods, half.labelled, half.seeds)
+        assert half.data.spacing == 1.25 and full.data.spacing is None
