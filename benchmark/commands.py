@@ -55,8 +55,8 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, conso
         failures = view.failures
     for cell, reason in failures:
         c = cell.trial.cell
-        console.print(f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}",
-                      markup=False, soft_wrap=True)  # fmt: skip
+        line = f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}"
+        console.print(line, soft_wrap=True)
     if failures:
         console.print("failed trials keep their checkpoints; `--rerun failed` tries them again")
     if not finished:
