@@ -122,9 +122,7 @@ def show_methods(name: str | None, console: Console) -> None:
         console.print(table)
         return
     method = registry.get(name)
-    console.print(
-        f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n", markup=False, highlight=False
-    )
+    console.print(f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n")
     console.print(f"{(method.__doc__ or '').strip()}\n")
     table = Table("setting", "default", "meaning")
     for key, field in method.Settings.model_fields.items():

@@ -85,8 +85,9 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
         evaluation = trial.evaluation.model_dump(mode="json")
-        if standing(trial.id, trial.method_file, evaluation, results)[0] != "done":
-            yield from _run(trial, results, execution, sharing)
+        state, _ = standing(trial.id, trial.method_file, evaluation, results)
+        if state != "done":
+            yield from _run(trial, results, execution, sharing, trained=state == "rescore")
         yield _sign(trial, "done", trial.training.iterations)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
@@ -111,12 +112,12 @@ def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Pr
     return _sign(trial, state, 0, reason=reason)
 
 
-def _run(trial: Trial, results: Results, execution: Execution, sharing: int) -> Iterator[Progress]:
+def _run(trial: Trial, results: Results, execution: Execution, sharing: int, trained: bool) -> Iterator[Progress]:
+    """`trained`: stored weights are only to be scored again."""
     device, dataset, method = _set_up(trial, execution)
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
-    state_before, _ = standing(trial.id, trial.method_file, trial.evaluation.model_dump(mode="json"), results)
-    if state_before == "rescore":
+    if trained:
         stored = results.record(trial.id)
         method.load_state_dict(torch.load(stored / "weights.pt", map_location=device, weights_only=True))
         history = (stored / "history.csv").read_text(encoding="utf-8")
