@@ -1,5 +1,7 @@
 """Bidirectional copy-paste, BCP (Bai et al., CVPR 2023)."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ class BCP(Method):
     """A cuboid of one patch is pasted into another: first labelled into labelled, then both ways with unlabelled ones.
 
     The release trains 2,000 + 15,000 iterations on batches of 4 + 4; here both stages share the protocol's iterations
-    in the same proportion, on its batches, and the learning rate falls within the second stage as it does there [A].
+    in the same proportion, on its batches and with its learning rates [A].
     """
 
     info = Info(
@@ -31,6 +33,10 @@ class BCP(Method):
         )
         unlabelled_weight: float = setting(0.5, "weight of the unlabelled regions", search=(0.1, 1.0), ge=0)
         ema_decay: float = setting(0.99, "decay of the teacher, without warm-up", ge=0, lt=1)
+        learning_rate: Literal["protocol", "release"] = setting(
+            "protocol",
+            "as for every method, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
+        )
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
@@ -39,7 +45,8 @@ class BCP(Method):
         self.pretraining_steps = round(settings.pretraining * schedule.iterations)
 
     def learning_rate_factor(self, step):
-        """Constant in the first stage; a tenth after each sixth of the second (every 2,500 of 15,000 iterations)."""
+        if self.settings.learning_rate == "protocol":
+            return super().learning_rate_factor(step)
         if step < self.pretraining_steps:
             return 1.0
         return 0.1 ** (6 * (step - self.pretraining_steps) // (self.schedule.iterations - self.pretraining_steps))

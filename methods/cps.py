@@ -12,7 +12,11 @@ from methods.registry import register
 
 @register("cps")
 class CPS(Method):
-    """Two V-Nets, initialised differently, are trained on each other's hard predictions for unlabelled patches."""
+    """Two V-Nets, initialised differently, are trained on each other's hard predictions for unlabelled patches.
+
+    Before a batch norm the scale of weights changes nothing but how fast they learn: the release's initialisation, with
+    larger weights than PyTorch's own, slows both networks, which a short training shows.
+    """
 
     info = Info(
         title="CPS", year=2021, source="Chen et al., CVPR 2021; SSL4MIS", fidelity="adapted",
@@ -23,12 +27,17 @@ class CPS(Method):
         pseudo_weight: float = setting(
             0.1, "weight of the pseudo supervision at the end of its ramp", search=(0.01, 1), ge=0
         )
+        initialisation: Literal["release", "pytorch"] = setting(
+            "release", "Kaiming normal and Xavier normal convolutions (code), or PyTorch's own draw for both (paper)"
+        )
         predict_with: Literal["first", "second", "mean"] = setting("first", "network used at test time (code: first)")
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
-        self.first = _initialised(backbone(), nn.init.kaiming_normal_)
-        self.second = _initialised(backbone(), nn.init.xavier_normal_)
+        self.first, self.second = backbone(), backbone()
+        if settings.initialisation == "release":
+            _initialise(self.first, nn.init.kaiming_normal_)
+            _initialise(self.second, nn.init.xavier_normal_)
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labeled_images)
@@ -54,8 +63,9 @@ def _supervise(logits, peer):
     return F.binary_cross_entropy_with_logits(logits, (peer > 0).float())
 
 
-def _initialised(network, initialise):
+def _initialise(network, draw):
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-            initialise(module.weight)
-    return network
+        if isinstance(
+            module, nn.Conv3d
+        ):  # heads, too; transposed convolutions, of which the release's net has none, not
+            draw(module.weight)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from methods.ema import make_teacher, update_teacher
@@ -38,6 +39,12 @@ class TCSE(Method):
             ge=0,
         )
         ema_decay: float = setting(0.99, "decay of the teacher; 0.999 in the released code", ge=0, lt=1)
+        scaling: float = setting(
+            0.0,
+            "patches are also zoomed in the (x, y) plane by up to this share; 0.1 in the version of 2020",
+            ge=0,
+            lt=1,
+        )
 
     @classmethod
     def variant(cls, settings):
@@ -53,7 +60,10 @@ class TCSE(Method):
         labelled = len(batch.labeled_images)
         images = batch.images
         symmetries = draw_symmetries(images)
+        zooms = 1 + self.settings.scaling * (2 * torch.rand(len(images)) - 1)
         plain, turned = add_noise(images), turn(add_noise(images), symmetries)
+        if self.settings.scaling:
+            turned = zoom(turned, zooms)
         if self.settings.second_branch == "pi":
             logits, other = self.student(torch.cat([plain, turned])).logits.chunk(2)  # gradient into both
         else:
@@ -61,7 +71,11 @@ class TCSE(Method):
             with torch.no_grad():
                 other = self.teacher(turned).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
-        consistency = (logits.sigmoid() - turn_back(other.sigmoid(), symmetries)).square().mean()
+        others, seen = other.sigmoid(), torch.ones_like(other)
+        if self.settings.scaling:
+            others, seen = zoom(others, 1 / zooms), (zoom(zoom(seen, zooms), 1 / zooms) > 0.999).float()
+        difference = logits.sigmoid() - turn_back(others, symmetries)
+        consistency = (turn_back(seen, symmetries) * difference.square()).sum() / seen.sum()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
@@ -92,3 +106,12 @@ def turn_back(volumes: Tensor, symmetries: list[Symmetry]) -> Tensor:
     """The inverse of `turn`: mirror first, then rotate the other way."""
     mirrored = [v.flip(1) if mirror else v for v, (_, mirror) in zip(volumes, symmetries, strict=True)]
     return torch.stack([torch.rot90(v, -turns, (1, 2)) for v, (turns, _) in zip(mirrored, symmetries, strict=True)])
+
+
+def zoom(volumes: Tensor, factors: Tensor) -> Tensor:
+    """Magnify each volume of (B,C,H,W,D) by its factor in the (x, y) plane about the centre, linearly, 0 outside."""
+    centred = torch.zeros(len(volumes), 3, 4)
+    centred[:, 0, 0] = 1  # grid_sample counts axes from the last: z, y, x
+    centred[:, 1, 1] = centred[:, 2, 2] = 1 / factors
+    grid = F.affine_grid(centred.to(volumes.device), list(volumes.shape), align_corners=False)
+    return F.grid_sample(volumes, grid, align_corners=False)

@@ -13,9 +13,9 @@ from methods.double_uncertainty import channel_entropy
 from methods.mc_net import _dice_loss, _sharpen
 from methods.method import Batch
 from methods.networks.discriminators import ConfidenceNetwork
-from methods.networks.vnet import Backbone
+from methods.networks.vnet import Backbone, VNetOutput
 from methods.schedules import Schedule
-from methods.tcse import draw_symmetries, turn, turn_back
+from methods.tcse import draw_symmetries, turn, turn_back, zoom
 from methods.urpc import _divergence
 
 
@@ -47,6 +47,27 @@ def test_tcse_draws_all_eight_symmetries_of_a_square_and_the_four_of_a_rectangle
     torch.manual_seed(0)
     assert len(set(draw_symmetries(torch.empty(500, 1, 4, 4, 2)))) == 8
     assert set(draw_symmetries(torch.empty(500, 1, 4, 6, 2))) == {(0, False), (0, True), (2, False), (2, True)}
+
+
+def test_tcse_zooming_magnifies_in_the_plane_and_back():
+    x, y, z = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (32, 32, 6)), indexing="ij")
+    volumes = torch.exp(-8 * (x**2 + y**2))[None, None] * (1 + z)
+    volumes = torch.cat([volumes, volumes])
+    larger = zoom(volumes, torch.tensor([1.1, 1.0]))
+    assert torch.allclose(larger[1], volumes[1], atol=1e-5)
+    assert larger[0, 0, ..., 0].max() < 1e-6 and torch.allclose(larger[0].sum(), 1.21 * volumes[0].sum(), rtol=0.01)
+    back = zoom(larger, 1 / torch.tensor([1.1, 1.0]))
+    assert (back - volumes)[:, :, 3:-3, 3:-3].abs().max() < 0.03  # interpolated twice
+
+
+def test_tcse_scaling_compares_only_what_both_branches_see():
+    method = build("tcse", scaling=0.1)
+    method.student.forward = lambda images: VNetOutput(logits=torch.zeros_like(images))
+    losses = method.train().training_step(batch(), 99, "train")
+    assert losses["consistency"].item() == pytest.approx(0, abs=1e-10)  # 0.5 everywhere but for zeros from outside
+    losses = build("tcse", scaling=0.1).train().training_step(batch(), 99, "train")
+    losses["consistency"].backward()
+    assert losses["consistency"].item() > 0
 
 
 @pytest.mark.parametrize(("branch", "both"), [("pi", True), ("ema", False)])
@@ -138,6 +159,20 @@ def test_mc_net_compares_every_ordered_pair_of_decoders(name, pairs, decoders):
     assert losses["consistency"].item() == pytest.approx(sum(terms).item(), rel=1e-5)
 
 
+def test_mc_net_has_the_papers_weight_and_rates_and_the_releases():
+    def total(**settings):
+        torch.manual_seed(3)
+        return build("mc_net", **settings).train().training_step(batch(), 99, "train")
+
+    paper, code = total(), total(supervised_weight=0.5)
+    weight = build("mc_net").schedule.ramp_up(99)
+    for losses, supervised in ((paper, 1.0), (code, 0.5)):
+        expected = supervised * losses["supervised"] + weight * losses["consistency"]
+        assert losses["total"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert [build("mc_net").learning_rate_factor(step) for step in (0, 99)] == pytest.approx([1, 0.01])
+    assert build("mc_net", learning_rate="release").learning_rate_factor(99) == 1
+
+
 def test_urpc_divergence_is_that_of_scipy():
     from scipy.special import rel_entr
 
@@ -156,8 +191,25 @@ def test_channel_entropy_runs_from_one_channel_to_all():
 # BCP.
 
 
-def test_bcp_stages_learning_rate_and_teacher():
+def test_cps_starts_as_the_release_or_as_pytorch_does():
+    def spread(network):
+        weight = network.encoder.blocks[2][1][0].weight
+        return weight.std().item() * math.sqrt(weight[0].numel())  # times the root of the fan-in
+
+    release, plain = build("cps"), build("cps", initialisation="pytorch")
+    assert spread(release.first) == pytest.approx(math.sqrt(2), rel=0.1)
+    assert spread(release.second) == pytest.approx(1, rel=0.1)
+    assert spread(plain.first) == pytest.approx(math.sqrt(1 / 3), rel=0.1) == spread(plain.second)
+    assert not torch.equal(next(plain.first.parameters()), next(plain.second.parameters()))
+
+
+def test_bcp_learns_at_the_protocols_rates_unless_told_otherwise():
     method = build("bcp", iterations=170)
+    assert [method.learning_rate_factor(step) for step in (0, 70, 71, 169)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_bcp_stages_learning_rate_and_teacher():
+    method = build("bcp", iterations=170, learning_rate="release")
     assert method.pretraining_steps == 20
     assert [method.learning_rate_factor(step) for step in (0, 19, 20, 44)] == [1, 1, 1, 1]
     assert method.learning_rate_factor(45) == pytest.approx(0.1) and method.learning_rate_factor(169) == pytest.approx(
