@@ -28,7 +28,8 @@ class CPS(Method):
             0.1, "weight of the pseudo supervision at the end of its ramp", search=(0.01, 1), ge=0
         )
         initialisation: Literal["release", "pytorch"] = setting(
-            "release", "Kaiming normal and Xavier normal convolutions (code), or PyTorch's own draw for both (paper)"
+            "release",
+            "Kaiming normal and Xavier normal convolutions (code), or PyTorch's own draw for both (paper, from memory)",
         )
         predict_with: Literal["first", "second", "mean"] = setting("first", "network used at test time (code: first)")
 

@@ -38,7 +38,7 @@ class ICT(Method):
         logits = self.student(torch.cat([batch.labeled_images, mixed])).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
-            # The teacher sees the two separately, each with batch statistics of its own, as in the release.
+            # The teacher sees the two separately, as in the release (whose network has instance norm, though).
             target = torch.lerp(self.teacher(first).logits.sigmoid(), self.teacher(second).logits.sigmoid(), share)
         consistency = (logits[labelled:].sigmoid() - target).square().mean()
 

@@ -1,6 +1,7 @@
 """Reads a results folder into pandas frames; nothing here writes or decides what a number means."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ UNREADABLE = "unreadable"
 OTHER_PROTOCOL = "other protocol"
 RUNNING = "running"
 NOT_RUN = "not run"
+PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, RUNNING, DONE)  # least to furthest
 
 PLAN_KEYS = ("experiment", "title", "reference", "data", "training", "evaluation", "cells")
 BLOCK_KEYS = {
@@ -64,6 +66,8 @@ class Results:
         (NaN where a distance is undefined and left out).
     provenance: one row a readable record, index trial, columns as found in the provenance.json files.
     strays: records in the folder that belong to no planned cell.
+    records: {trial: folder of its record}, of the cells that are done.
+    pictures: {case: file with its image and truth}, of the test cases that have one.
     """
 
     plan: dict
@@ -71,6 +75,53 @@ class Results:
     cases: pd.DataFrame
     provenance: pd.DataFrame
     strays: list[str]
+    records: dict[str, Path]
+    pictures: dict[str, Path]
+
+
+def read_folders(folders: Sequence[Path | str], stale: dict[str, str] | None = None) -> list[Results]:
+    """Read several results folders; parts of one experiment, on the same data under the same protocol, become one.
+
+    Others stay apart, in the order given: no table mixes protocols or data sets.
+    """
+    experiments: dict[str, list[Results]] = {}
+    for folder in dict.fromkeys(Path(folder) for folder in folders):
+        results = read_results(folder, stale)
+        meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
+        experiments.setdefault(json.dumps(meaning, sort_keys=True), []).append(results)
+    return [_merge(parts) for parts in experiments.values()]
+
+
+def _merge(parts: list[Results]) -> Results:
+    """One experiment from its parts; of a cell that several planned, the one that got furthest stays."""
+    if len(parts) == 1:
+        return parts[0]
+    chosen: dict[str, tuple[int, dict]] = {}
+    for number, part in enumerate(parts):
+        for cell in part.cells.to_dict("records"):
+            earlier = chosen.get(cell["trial"])
+            if earlier is None or PROGRESS.index(cell["state"]) > PROGRESS.index(earlier[1]["state"]):
+                chosen[cell["trial"]] = (number, cell)
+    own = [{trial for trial, (at, _) in chosen.items() if at == number} for number in range(len(parts))]
+    cells = pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object)
+    return Results(
+        plan=parts[0].plan | {"cells": [cell for part in parts for cell in part.plan["cells"]]},
+        cells=cells,
+        cases=pd.concat(
+            [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)], ignore_index=True
+        ),
+        provenance=pd.concat(
+            [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
+        ),
+        strays=sorted({trial for part in parts for trial in part.strays} - set(chosen)),
+        records={
+            trial: path
+            for part, ids in zip(parts, own, strict=True)
+            for trial, path in part.records.items()
+            if trial in ids
+        },
+        pictures={case: path for part in reversed(parts) for case, path in part.pictures.items()},
+    )
 
 
 def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Results:
@@ -100,6 +151,9 @@ def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Res
         cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=["trial", *CASE_KEYS, "value"]),
         provenance=pd.DataFrame.from_dict(provenance, orient="index"),
         strays=sorted({path.parent.name for path in folder.glob("records/*/trial.yaml")} - planned),
+        records={cell["trial"]: folder / "records" / cell["trial"]
+                 for cell, state in zip(plan["cells"], states, strict=True) if state["state"] == DONE},
+        pictures={path.stem: path for path in sorted(folder.glob("cases/*.npz"))},
     )  # fmt: skip
 
 
