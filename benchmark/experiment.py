@@ -82,6 +82,7 @@ class Execution(_Block):
     data_workers: int = Field(1, ge=0, description="processes a trial that prepare batches; 0: in the training thread")
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
+    tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 
 
 class MethodEntry(_Block):

@@ -43,6 +43,9 @@ class Results:
     def record(self, trial: str) -> Path:
         return self.folder / "records" / trial
 
+    def tensorboard(self, trial: str) -> Path:
+        return self.folder / "tensorboard" / trial
+
     def create(self) -> None:
         """Make the folder. Raises ResultsError where it cannot be written."""
         try:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from benchmark.fingerprint import code_fingerprint, training_fingerprint
 from benchmark.records import Results
 from benchmark.scoring import predict_labels, score
 from benchmark.status import INTERRUPTED, standing
+from benchmark.tensorboard import SLICES, EventFile
 from benchmark.training import (
     DivergedError,
     TrainingState,
@@ -87,7 +88,9 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
         evaluation = trial.evaluation.model_dump(mode="json")
         state, _ = standing(trial.id, trial.method_file, evaluation, results)
         if state != "done":
-            yield from _run(trial, results, execution, sharing, trained=state == "rescore")
+            folder = results.tensorboard(trial.id) if execution.tensorboard else None
+            with closing(EventFile(folder)) as events:
+                yield from _run(trial, results, execution, sharing, events, trained=state == "rescore")
         yield _sign(trial, "done", trial.training.iterations)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
@@ -112,7 +115,9 @@ def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Pr
     return _sign(trial, state, 0, reason=reason)
 
 
-def _run(trial: Trial, results: Results, execution: Execution, sharing: int, trained: bool) -> Iterator[Progress]:
+def _run(
+    trial: Trial, results: Results, execution: Execution, sharing: int, events: EventFile, trained: bool
+) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
     device, dataset, method = _set_up(trial, execution)
     provenance.reset_peak_memory(device)
@@ -133,7 +138,7 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int, tra
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "resumed_at_step": state.step,
         }
-        yield from _train(trial, results, execution, dataset, state, device)
+        yield from _train(trial, results, execution, dataset, state, device, events)
         history = records.csv_text(state.history)
         seconds = state.history[-1]["seconds"]  # of all its sessions
         facts |= {"seconds_training": seconds, "iterations_per_second": round(trial.training.iterations / seconds, 4)}
@@ -141,7 +146,7 @@ def _run(trial: Trial, results: Results, execution: Execution, sharing: int, tra
     # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
     test_begin = time.perf_counter()
-    yield from _test(trial, results, execution, dataset, method, folder)
+    yield from _test(trial, results, execution, dataset, method, folder, events)
     facts |= {
         "inference_seconds_per_case": round((time.perf_counter() - test_begin) / len(trial.test), 3),
         "seconds_this_session": round(time.perf_counter() - begin, 3),
@@ -183,8 +188,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def _train(
-    trial: Trial, results: Results, execution: Execution, dataset: Dataset, state: TrainingState, device: torch.device
-) -> Iterator[Progress]:
+    trial: Trial, results: Results, execution: Execution, dataset: Dataset, state: TrainingState,
+    device: torch.device, events: EventFile,
+) -> Iterator[Progress]:  # fmt: skip
     training, folder = trial.training, results.running(trial.id)
     code = training_fingerprint(trial.method_file)
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
@@ -198,6 +204,7 @@ def _train(
                 last_checkpoint = now
             if now - last_sign >= REPORT_SECONDS or step == training.iterations:
                 state.flush()
+                events.add_losses(state.history)
                 last_sign = now
                 yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
         save_checkpoint(state, folder, code)
@@ -211,8 +218,9 @@ def _train(
 
 
 def _test(
-    trial: Trial, results: Results, execution: Execution, dataset: Dataset, method: Method, folder: Path
-) -> Iterator[Progress]:
+    trial: Trial, results: Results, execution: Execution, dataset: Dataset, method: Method, folder: Path,
+    events: EventFile,
+) -> Iterator[Progress]:  # fmt: skip
     """Predict and score every test case: predictions/ and cases.csv."""
     (folder / "predictions").mkdir()
     method.eval()
@@ -224,6 +232,8 @@ def _test(
             method, dataset, case_id, trial.training.patch, trial.evaluation, execution.window_batch
         )
         rows += score(labels, native, dataset.classes, trial.evaluation)
+        if number <= SLICES:
+            events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
         records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
         records.write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")

@@ -1,0 +1,58 @@
+"""TensorBoard event files beside the records: each trial's curves while it trains, and a few slices at its end.
+
+`tensorboard --logdir RESULTS/tensorboard` shows them. They are for watching; reports read records alone.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+from torch.utils.tensorboard import SummaryWriter
+
+SLICES = 3  # test cases of which one slice is shown
+TRUTH, PREDICTION = (0, 158, 115), (230, 159, 0)  # green and orange that colour-blind readers tell apart
+
+
+class EventFile:
+    """What one trial writes, once there is something to write; with no folder, nothing."""
+
+    def __init__(self, folder: Path | None):
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+        self._rows = 0
+
+    def add_losses(self, history: list[dict[str, float]]) -> None:
+        """The rows since the last call. The first call of a resumed training writes all, in place of what was there."""
+        if self._folder is None:
+            return
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder), purge_step=0)
+        for row in history[self._rows :]:
+            for name, value in row.items():
+                if name not in ("step", "seconds"):
+                    self._writer.add_scalar(name, value, row["step"])
+        self._rows = len(history)
+
+    def add_slice(self, case_id: str, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, step: int) -> None:
+        """The axial slice with most of the truth, with both outlines; arrays are (H,W,D)."""
+        if self._folder is None:
+            return
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder))
+        z = int((truth > 0).sum((0, 1)).argmax())
+        picture = outlined(image[..., z], truth[..., z], predicted[..., z])
+        self._writer.add_image(f"truth green, prediction orange/{case_id}", picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def outlined(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """A slice (H,W) as RGB (H,W,3) uint8 with the inner borders of both masks, whichever the class."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    for mask, colour in ((truth > 0, TRUTH), (predicted > 0, PREDICTION)):
+        picture[mask & ~ndimage.binary_erosion(mask)] = colour
+    return picture
