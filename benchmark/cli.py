@@ -93,6 +93,17 @@ def methods(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
 
 
 @app.command()
+def check(
+    method: Annotated[str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods, or a name.")],
+) -> None:
+    """Hold a method to what every method must do, on the CPU and on phantoms, in about half a minute."""
+    from benchmark import commands
+
+    if not commands.check(method, console):
+        raise typer.Exit(1)
+
+
+@app.command()
 def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
     """Write NAME.py here: a small method that works, to begin your own from."""
     from benchmark import commands

@@ -130,10 +130,32 @@ def show_methods(name: str | None, console: Console) -> None:
     console.print(table)
 
 
+def check(method: str, console: Console) -> bool:
+    """Hold a method, or all that a file registers, to the contract of methods. False if one breaks it."""
+    from benchmark import contract
+
+    is_file = method.endswith(".py") or Path(method).is_file()
+    names = registry.load_plugin(method) if is_file else [method]
+    outcomes = []
+    for name in names:
+        registry.get(name)  # refuses an unknown one before anything is said of it
+        console.print(name)
+        for outcome in contract.check(name):
+            outcomes.append(outcome)
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            style = "red" if outcome.state == "broken" else None
+            console.print(f"  {outcome.state:<14}  {outcome.title}{reason}", style=style, soft_wrap=True)
+    counts = Counter(outcome.state for outcome in outcomes)
+    others = [f"{counts[state]} {state}" for state in ("does not apply", "broken") if counts[state]]
+    console.print(", ".join([f"{counts['ok']} of {len(outcomes)} checks ok", *others]))
+    return not counts["broken"]
+
+
 def new_method(name: str, console: Console) -> None:
-    """Write a starting file into the working directory and say how to run it."""
+    """Write a starting file into the working directory and say how to check and run it."""
     path = registry.write_starting_file(name, Path.cwd(), date.today().year)
     console.print(f"wrote {path}; try it:", soft_wrap=True)
+    console.print(f"  python run_benchmark.py check {path.name}", soft_wrap=True)
     console.print(
         f"  python run_benchmark.py run configs/demo.yaml --plugin {path.name} --set 'methods=[vnet, dtml, {name}]'",
         soft_wrap=True,

@@ -11,7 +11,7 @@ import tiny
 import torch
 import yaml
 
-from benchmark import cli
+from benchmark import cli, contract
 from benchmark.plan import make_plan, write_plan
 from benchmark.records import Results
 
@@ -61,6 +61,8 @@ def heavy_after(*arguments):
 config, folder = sys.argv[1:]
 light = [heavy_after("--help"), heavy_after("status", folder), heavy_after("report", folder)]
 heavier = [heavy_after("methods"), heavy_after("run", config, "--dry-run", "--results", folder)]
+import benchmark.contract  # all that `check` needs
+heavier.append(heavy_after("--help"))
 print(json.dumps([light, heavier]))
 """
 
@@ -76,7 +78,7 @@ def test_what_commands_import(tmp_path):
     assert done.returncode == 0, done.stderr
     light, heavier = json.loads(done.stdout.splitlines()[-1])
     assert light == [[], [], []]
-    assert heavier == [["torch"], ["torch"]]
+    assert heavier == [["torch"]] * 3
 
 
 # What a user can mend.
@@ -85,7 +87,7 @@ def test_what_commands_import(tmp_path):
 def test_help_names_the_commands(command):
     status, out, _ = command("--help")
     assert status == 0
-    assert all(name in out for name in ("run", "evaluate", "report", "status", "methods"))
+    assert all(name in out for name in ("run", "evaluate", "report", "status", "methods", "check", "new-method"))
 
 
 @pytest.mark.parametrize("name", ["status", "report", "evaluate"])
@@ -149,6 +151,64 @@ def test_methods_lists_them_and_their_settings(command):
     assert status == 0 and all(name in out for name in ("vnet", "dtml", "ua_mt", "sass"))
     status, out, _ = command("methods", "dtml")
     assert status == 0 and "consistency_weight" in out and "1.0" in out
+
+
+def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = command("new-method", "my_idea")
+    assert status == 0 and (tmp_path / "my_idea.py").is_file()
+    assert "run_benchmark.py check my_idea.py" in out and "--plugin my_idea.py" in out
+
+
+@pytest.fixture
+def two_checks(monkeypatch):
+    """The contract is only what is quick to find."""
+    monkeypatch.setattr(contract, "CHECKS", dict(list(contract.CHECKS.items())[:2]))
+
+
+def test_a_method_that_keeps_the_contract(command, two_checks):
+    status, out, _ = command("check", "vnet")
+    assert status == 0 and out.splitlines() == [
+        "vnet",
+        "  ok              describes itself and its settings",
+        "  ok              never sees labels of unlabelled cases",
+        "2 of 2 checks ok",
+    ]
+
+
+def test_a_check_that_does_not_apply_is_no_failure(command, monkeypatch):
+    monkeypatch.setattr(contract, "CHECKS", {"learns": lambda subject: "gets [no] unlabelled patches"})
+    status, out, _ = command("check", "vnet")
+    assert status == 0 and "does not apply  learns: gets [no] unlabelled patches\n" in out
+    assert "0 of 1 checks ok, 1 does not apply" in out
+
+
+def test_a_file_whose_method_breaks_the_contract(command, tmp_path, two_checks):
+    plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise KeyError('[/b]\\n')")
+    line = 1 + plugin.read_text()[: plugin.read_text().index("raise")].count("\n")
+    status, out, _ = command("check", plugin)
+    assert status == 1 and out.splitlines() == [
+        "broken",
+        "  ok              describes itself and its settings",
+        f"  broken          never sees labels of unlabelled cases: KeyError: '[/b]\\n' ({plugin}:{line})",
+        "1 of 2 checks ok, 1 broken",
+    ]
+
+
+def test_all_methods_of_a_file_are_checked(command, tmp_path, two_checks):
+    plugin = tiny.write_plugin(tmp_path, "one")
+    plugin.write_text(plugin.read_text() + plugin.read_text().replace('"one"', '"two"'))
+    status, out, _ = command("check", plugin)
+    assert status == 1 and out.startswith("one\n") and "\ntwo\n" in out and "2 of 4 checks ok, 2 broken" in out
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("dtlm", "did you mean 'dtml'?"), ("missing.py", "does not exist"), (__file__, "registers no method")],
+)
+def test_a_method_to_check_that_is_not_there(command, method, expected):
+    outcome = command("check", method)
+    assert expected in one_line_error(outcome) and not outcome[1]
 
 
 def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):

@@ -35,3 +35,9 @@ def test_half_resolution_has_the_same_cells():
         full, half = (load_experiment(p) for p in CONFIGS if p.stem == table)
         assert (full.methods, full.labelled, full.seeds) == (half.methods, half.labelled, half.seeds)
         assert half.data.spacing == 1.25 and full.data.spacing is None
+
+
+@pytest.mark.parametrize("name", ["demo", "all_methods"])
+def test_every_method_is_in(name):
+    (path,) = [p for p in CONFIGS if p.stem == name]
+    assert {entry.name for entry in load_experiment(path).methods} == set(registry.names())

@@ -1,14 +1,13 @@
 """Finding methods and plug-ins, and what is said where that fails."""
 
 import inspect
-import math
 import sys
 import textwrap
 
 import pytest
 import torch
-from tiny_methods import run
 
+from benchmark.rehearsal import Rehearsal
 from methods import registry
 from methods.method import Info, Method, Passes
 from methods.registry import MethodError
@@ -142,11 +141,11 @@ def test_a_plug_in_of_forty_lines_trains_and_predicts(tmp_path):
     path = write(tmp_path / "my_method.py", PLUGIN)
     assert registry.load_plugin(path) == ["my_mean_teacher"]
     assert "my_mean_teacher" in registry.names()
-    state = run("my_mean_teacher", steps=3, settings={"consistency_weight": 1.0})
-    assert [row["step"] for row in state.history] == [0, 1, 2]
-    assert set(state.history[0]) >= {"supervised", "consistency", "total"}
-    with torch.no_grad():
-        assert state.method.eval().predict(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+    trained = Rehearsal("my_mean_teacher", {"consistency_weight": 1.0}).run()
+    history = trained.history()
+    assert [row["step"] for row in history] == [0, 1, 2]
+    assert set(history[0]) >= {"supervised", "consistency", "total"}
+    assert trained.predict(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
 
 
 def test_a_plug_in_may_be_loaded_again_and_changed(tmp_path):
@@ -241,8 +240,7 @@ def test_a_starting_file_is_a_method_that_trains(tmp_path):
     assert registry.load_plugin(path) == ["my_idea"]
     method = registry.get("my_idea")
     assert (method.info.title, method.info.year, method.__name__) == ("My Idea", 2026, "MyIdea")
-    state = run("my_idea", steps=2)
-    assert all(row["consistency"] > 0 and math.isfinite(row["total"]) for row in state.history)
+    assert all(row["consistency"] > 0 for row in Rehearsal("my_idea").run().history())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from benchmark.records import Results
 from benchmark.trial import Trial, run_trial
 from data.cache import prepare
 from methods import registry
-from methods.networks.discriminators import DistanceMapDiscriminator
+from methods.networks.discriminators import ConfidenceNetwork, DistanceMapDiscriminator
 
 VALUES = {
     "name": "tiny",
@@ -114,8 +114,9 @@ def own_registry(monkeypatch):
 
 @pytest.fixture
 def small_discriminators(monkeypatch):
-    """SASSNet's published discriminator has 11 million weights, seconds a checkpoint."""
-    monkeypatch.setattr(DistanceMapDiscriminator.__init__, "__defaults__", (4,))
+    """SASSNet's published discriminator has 11 million weights, seconds a checkpoint; ASDNet's is slow."""
+    for discriminator in (DistanceMapDiscriminator, ConfidenceNetwork):
+        monkeypatch.setattr(discriminator.__init__, "__defaults__", (4,))
 
 
 @pytest.fixture

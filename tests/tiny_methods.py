@@ -3,8 +3,6 @@
 import numpy as np
 import torch
 
-from benchmark.experiment import Training
-from benchmark.training import build_method, initial_state, train
 from methods import registry
 from methods.method import Batch
 from methods.networks.vnet import Backbone
@@ -38,12 +36,11 @@ def case(rng, classes, size):
     return image.astype(np.float32), label
 
 
-def arrays(method, seed=0, size=(32, 16, 16), batch_size=4, unlabelled_seed=None):
-    """The arrays of one step as a patch stream gives them; `unlabelled_seed` changes the unlabelled images alone."""
+def arrays(method, seed=0, size=(32, 16, 16), batch_size=4):
+    """The arrays of one step as a patch stream gives them."""
     labelled, unlabelled = method.patches(method.settings, batch_size)
     rng = np.random.default_rng(seed)
     pairs = [case(rng, method.backbone.classes, size) for _ in range(labelled)]
-    rng = np.random.default_rng([seed, 1] if unlabelled_seed is None else unlabelled_seed)
     others = [case(rng, method.backbone.classes, size)[0][None] for _ in range(unlabelled)]
     batch = {
         "labeled_images": np.stack([image[None] for image, _ in pairs]),
@@ -58,33 +55,6 @@ def make_batch(method, **options):
     tensors = {name: torch.from_numpy(array) for name, array in arrays(method, **options).items()}
     fixed = {name: tensors.pop(name) for name in ("labeled_images", "labels", "unlabeled_images")}
     return Batch(**fixed, views=tensors)
-
-
-class Stream:
-    """What the training loop asks of a patch stream: the arrays of a step."""
-
-    def __init__(self, method, change_unlabelled=False):
-        self.method = method
-        self.change_unlabelled = change_unlabelled
-
-    def __getitem__(self, step):
-        return arrays(self.method, seed=step, unlabelled_seed=[step, 2] if self.change_unlabelled else None)
-
-
-def run(name, classes=1, steps=3, precision="bf16", seed=0, settings=None, change_unlabelled=False, after_step=None):
-    """Train as the benchmark does, with its loop; returns the final state, losses flushed.
-
-    `after_step(method)` is called after each step, while the gradients still stand.
-    """
-    training = Training(iterations=steps, patch=(32, 16, 16), width=2, precision=precision)
-    settings = registry.settings_of(name, settings or {})
-    method = build_method(name, settings, training, classes, seed, CPU)
-    state = initial_state(method, training)
-    for _ in train(state, Stream(method, change_unlabelled), training, seed, CPU, data_workers=0):
-        if after_step is not None:
-            after_step(method)
-    state.flush()
-    return state
 
 
 def naive_dice(p, y):
