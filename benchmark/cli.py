@@ -64,11 +64,11 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Write DIR/report from the records of a results folder."""
+def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")]) -> None:
+    """Write DIR/report from the records of a results folder; over several folders, into the first."""
     from benchmark.status import write_report
 
-    console.print(f"report: {write_report(Results(folder))}", soft_wrap=True)
+    console.print(f"report: {write_report(*map(Results, folders))}", soft_wrap=True)
 
 
 @app.command()

@@ -34,18 +34,22 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
     return "done", ""
 
 
-def write_report(results: Results) -> Path:
-    """DIR/report, with the rows marked whose figures other code made: only the code can tell, so reports are told.
+def write_report(*folders: Results) -> Path:
+    """DIR/report of the first folder, over all of them, with the rows marked whose figures other code made: only the
+    code can tell, so reports are told.
 
-    Raises ResultsError if the folder has no plan or cannot be written, reports.results.ReportError for a broken plan.
+    Raises ResultsError if a folder has no plan or cannot be written, reports.results.ReportError for a broken plan.
     """
-    from reports import tables
+    from reports import report
 
-    marked = {cell["trial"]: reason for cell, _, reason in cell_states(results) if reason.startswith(CHANGED)}
+    marked = {
+        results.folder: {cell["trial"]: why for cell, _, why in cell_states(results) if why.startswith(CHANGED)}
+        for results in folders
+    }
     try:
-        return tables.write_report(results.folder, marked)
+        return report.write_report(list(marked), marked)
     except OSError as error:
-        raise ResultsError(f"{results.folder / 'report'} cannot be written: {error}") from error
+        raise ResultsError(f"{folders[0].folder / 'report'} cannot be written: {error}") from error
 
 
 def _scoring(evaluation: dict) -> dict:

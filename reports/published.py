@@ -22,26 +22,34 @@ def literature() -> dict:
     return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 
 
-def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> dict | None:
-    """The entry to show beside a row of ours, or None.
+def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> list[dict]:
+    """The entries to hold a row of ours against, the one to show by default first.
 
-    That of our variant ("" for a method with only one), or else one whose source does not state its variant. Budgets
+    Those of our variant ("" for a method with only one), then those whose source does not state its variant. Budgets
     are matched by the number of labelled cases and by whether there are unlabelled ones, for a smaller data set has
     fewer of those; a ceiling by all cases being labelled.
     """
     budget = (literature()["train"] if ceiling else labelled, unlabelled > 0)
-    shown = {
-        entry["variant"]: entry
+    found = [
+        entry
         for entry in literature()["entries"]
-        if entry["headline"] and entry["method"] == method and (entry["labelled"], entry["unlabelled"] > 0) == budget
-    }
-    return shown.get(variant or None) or shown.get(None)
+        if entry["method"] == method
+        and (entry["labelled"], entry["unlabelled"] > 0) == budget
+        and entry["variant"] in (variant or None, None)
+    ]
+    return sorted(found, key=lambda entry: (entry["variant"] is None, not entry["headline"]))
+
+
+def postprocessing(entry: dict, default: str) -> str:
+    """The postprocessing under which ours are held against an entry: its own where it is known, else `default`."""
+    return {True: "largest_component", False: "none", None: default}[entry["largest_component"]]
 
 
 def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
     """Why a planned cell's figures are not comparable with a published entry: one phrase a reason, none if they are.
 
-    What is not known of the published protocol is no reason; `describe` says that it is not known.
+    Postprocessing is none, for ours are there under both. What is not known of the published protocol is no reason;
+    `describe` says that it is not known.
     """
     data, ours, evaluation, theirs = plan["data"], plan["training"], plan["evaluation"], literature()
     reasons = []
@@ -58,13 +66,10 @@ def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
     if list(evaluation["stride"]) != theirs["stride"]:
         reasons.append(f"stride {times(evaluation['stride'])}, not {times(theirs['stride'])}")
     reasons += [f"setting {setting}" for setting in cell["unpublished"]]
-    kept = evaluation["postprocessing"] == "largest_component"
-    if entry["largest_component"] not in (None, kept):
-        reasons.append(f"some were published with {LARGEST_COMPONENT[entry['largest_component']]}")
     if entry["checkpoint"].startswith("best on test"):
-        reasons.append("some were published for the best checkpoint on the test cases")
+        reasons.append("theirs is the best checkpoint on the test cases, ours the last")
     if entry["iterations"] not in (None, theirs["training"]["iterations"]):
-        reasons.append(f"some were published after {entry['iterations']} iterations")
+        reasons.append(f"theirs trained for {entry['iterations']} iterations")
     return reasons
 
 

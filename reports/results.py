@@ -1,11 +1,12 @@
 """Reads a results folder into pandas frames; nothing here writes or decides what a number means."""
 
+import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -79,14 +80,14 @@ class Results:
     pictures: dict[str, Path]
 
 
-def read_folders(folders: Sequence[Path | str], stale: dict[str, str] | None = None) -> list[Results]:
+def read_folders(folders: Sequence[Path | str], stale: Mapping[Path, Mapping[str, str]] | None = None) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one.
 
-    Others stay apart, in the order given: no table mixes protocols or data sets.
+    Others stay apart, in the order given: no table mixes protocols or data sets. `stale`: {folder: {trial: reason}}.
     """
     experiments: dict[str, list[Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        results = read_results(folder, stale)
+        results = read_results(folder, (stale or {}).get(folder))
         meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
         experiments.setdefault(json.dumps(meaning, sort_keys=True), []).append(results)
     return [_merge(parts) for parts in experiments.values()]
@@ -96,42 +97,44 @@ def _merge(parts: list[Results]) -> Results:
     """One experiment from its parts; of a cell that several planned, the one that got furthest stays."""
     if len(parts) == 1:
         return parts[0]
-    chosen: dict[str, tuple[int, dict]] = {}
-    for number, part in enumerate(parts):
+    chosen: dict[str, tuple[Results, dict]] = {}
+    for part in parts:
         for cell in part.cells.to_dict("records"):
             earlier = chosen.get(cell["trial"])
-            if earlier is None or PROGRESS.index(cell["state"]) > PROGRESS.index(earlier[1]["state"]):
-                chosen[cell["trial"]] = (number, cell)
-    own = [{trial for trial, (at, _) in chosen.items() if at == number} for number in range(len(parts))]
-    cells = pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object)
+            if earlier is None or _progress(cell) > _progress(earlier[1]):
+                chosen[cell["trial"]] = (part, cell)
+    own = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
+    cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)]
+    facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
+    planned = {cell["trial"]: cell for part in reversed(parts) for cell in part.plan["cells"]}
     return Results(
-        plan=parts[0].plan | {"cells": [cell for part in parts for cell in part.plan["cells"]]},
-        cells=cells,
-        cases=pd.concat(
-            [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)], ignore_index=True
-        ),
-        provenance=pd.concat(
-            [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
-        ),
+        plan=parts[0].plan | {"cells": [planned[trial] for trial in chosen]},
+        cells=pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object),
+        cases=_joined(cases),
+        provenance=_joined(facts, ignore_index=False),
         strays=sorted({trial for part in parts for trial in part.strays} - set(chosen)),
-        records={
-            trial: path
-            for part, ids in zip(parts, own, strict=True)
-            for trial, path in part.records.items()
-            if trial in ids
-        },
+        records={trial: of.records[trial] for trial, (of, _) in chosen.items() if trial in of.records},
         pictures={case: path for part in reversed(parts) for case, path in part.pictures.items()},
     )
 
 
-def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Results:
+def _progress(cell: dict) -> tuple[int, bool]:
+    return PROGRESS.index(cell["state"]), cell["stale"] == ""
+
+
+def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFrame:
+    """As pd.concat; the types of frames without rows do not count."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=ignore_index)
+
+
+def read_results(folder: Path | str, stale: Mapping[str, str] | None = None) -> Results:
     """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError.
 
     `stale` is {trial: reason}: only the code can tell, so whoever knows it says so.
     """
     folder = Path(folder)
     plan = _read_plan(folder)
-    states, cases, provenance = [], [], {}
+    states, values, provenance = [], [], {}
     for cell in plan["cells"]:
         trial = cell["trial"]
         try:
@@ -139,7 +142,7 @@ def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Res
             if state in (DONE, FAILED, DIVERGED):
                 provenance[trial] = _read_provenance(folder / "records" / trial / "provenance.json")
             if state == DONE:
-                cases.append(_read_cases(folder / "records" / trial / "cases.csv", plan).assign(trial=trial))
+                values += [(trial, *row) for row in _read_cases(folder / "records" / trial / "cases.csv", plan)]
         except _BrokenRecord as error:
             state, reason = UNREADABLE, str(error)
         states.append({"state": state, "reason": reason, "stale": (stale or {}).get(trial, "")})
@@ -148,7 +151,7 @@ def read_results(folder: Path | str, stale: dict[str, str] | None = None) -> Res
         plan=plan,
         cells=pd.DataFrame([cell | state for cell, state in zip(plan["cells"], states, strict=True)],
                            columns=[*CELL_KEYS, "state", "reason", "stale"], dtype=object),
-        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=["trial", *CASE_KEYS, "value"]),
+        cases=pd.DataFrame(values, columns=["trial", *CASE_KEYS, "value"]),
         provenance=pd.DataFrame.from_dict(provenance, orient="index"),
         strays=sorted({path.parent.name for path in folder.glob("records/*/trial.yaml")} - planned),
         records={cell["trial"]: folder / "records" / cell["trial"]
@@ -240,31 +243,40 @@ def _protocol_differences(stored: dict, plan: dict) -> list[str]:
     return differences
 
 
-def _read_cases(path: Path, plan: dict) -> pd.DataFrame:
-    """A done record's values, checked: nothing twice, nothing missing, nothing infinite."""
+def _read_cases(path: Path, plan: dict) -> list[tuple]:
+    """A done record's values, checked: nothing twice, nothing missing, nothing infinite. CASE_KEYS and the value."""
+    # the csv module, for pandas takes ten times as long over a small file, and there may be a thousand
     try:
-        # only `value` may be empty: a case called "NA" is a case
-        types = dict.fromkeys(CASE_KEYS, str) | {"class": int, "value": float}
-        empty = {"value": ["", "nan", "NaN"]}
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=empty)
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            missing = [key for key in (*CASE_KEYS, "value") if key not in header]
+            if missing:
+                raise _BrokenRecord(f"cases.csv has no column {', '.join(missing)}")
+            columns = [header.index(key) for key in (*CASE_KEYS, "value")]
+            rows = [_case_row([fields[column] for column in columns]) for fields in reader]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise _BrokenRecord(f"cases.csv: {_one_line(error)}") from None
-    missing = [key for key in (*CASE_KEYS, "value") if key not in table]
-    if missing:
-        raise _BrokenRecord(f"cases.csv has no column {', '.join(missing)}")
-    if table.duplicated(list(CASE_KEYS)).any():
+    keys = {row[:-1] for row in rows}
+    if len(keys) < len(rows):
         raise _BrokenRecord("cases.csv gives some values twice")
-    if np.isinf(table["value"]).any():
+    if any(math.isinf(row[-1]) for row in rows):
         raise _BrokenRecord("cases.csv holds infinite values")
-    cases, planned = table["case"].nunique(), plan["data"]["test"]
-    if cases != planned:
-        raise _BrokenRecord(f"cases.csv has {cases} of the {planned} test cases")
-    found = table[table["checkpoint"] == CHECKPOINT].groupby(["postprocessing", "class", "metric", "unit"]).size()
-    expected = [(postprocessing, number, *metric) for postprocessing in POSTPROCESSINGS
-                for number in range(1, plan["data"]["classes"] + 1) for metric in METRICS]  # fmt: skip
-    if any(found.get(key, 0) != cases for key in expected):
+    cases, planned = {row[CASE_KEYS.index("case")] for row in rows}, plan["data"]["test"]
+    if len(cases) != planned:
+        raise _BrokenRecord(f"cases.csv has {len(cases)} of the {planned} test cases")
+    classes = range(1, plan["data"]["classes"] + 1)
+    expected = {(CHECKPOINT, postprocessing, number, case, *metric) for postprocessing in POSTPROCESSINGS
+                for number in classes for case in cases for metric in METRICS}  # fmt: skip
+    if not expected <= keys:
         raise _BrokenRecord("cases.csv lacks some metrics of some cases")
-    return table[[*CASE_KEYS, "value"]]
+    return rows
+
+
+def _case_row(fields: list[str]) -> tuple:
+    """Only the value may be empty: a distance that is undefined and left out."""
+    checkpoint, postprocessing, number, case, metric, unit, value = fields
+    return checkpoint, postprocessing, int(number), case, metric, unit, float(value or "nan")
 
 
 def _read_provenance(path: Path) -> dict:

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from reports.results import read_folders
+from reports.tables import make_tables, write_tables
+
 CASES = [f"CASE{number}" for number in range(6)]
 METRICS = {
     ("dice", ""): 0.85, ("jaccard", ""): 0.75, ("asd", "voxel"): 2.0, ("asd", "mm"): 1.25, ("hd95", "voxel"): 8.0,
@@ -64,7 +67,14 @@ def write_plan(folder: Path, planned: dict) -> Path:
     return folder
 
 
-def write_record(folder: Path, planned: dict, planned_cell: dict, table: pd.DataFrame | None = None, **changes) -> Path:
+def write_record(
+    folder: Path,
+    planned: dict,
+    planned_cell: dict,
+    table: pd.DataFrame | None = None,
+    provenance: dict | None = None,
+    **changes,
+) -> Path:
     """A record of this cell: done with `table`, or with made-up values; `changes` replace keys of trial.yaml."""
     record = folder / "records" / planned_cell["trial"]
     record.mkdir(parents=True)
@@ -74,12 +84,43 @@ def write_record(folder: Path, planned: dict, planned_cell: dict, table: pd.Data
     if stored["state"] == "done":
         table = values(planned, sum(planned_cell["trial"].encode())) if table is None else table
         table.to_csv(record / "cases.csv", index=False)
-    (record / "provenance.json").write_text(json.dumps({"seconds_training": 12.5}))
+    (record / "provenance.json").write_text(json.dumps(provenance or {"seconds_training": 12.5}))
     (record / "trial.yaml").write_text(yaml.safe_dump(stored))
     return record
+
+
+def write_folder(folder: Path, planned: dict, tables: dict[str, pd.DataFrame] | None = None) -> Path:
+    """Every cell of the plan done; `tables` gives some trials their values."""
+    write_plan(folder, planned)
+    for planned_cell in planned["cells"]:
+        write_record(folder, planned, planned_cell, (tables or {}).get(planned_cell["trial"]))
+    return folder
+
+
+def cells_of(*methods: str, seeds=(1, 2, 3), **changes) -> list[dict]:
+    return [cell(method, seed=seed, **changes) for method in methods for seed in seeds]
+
+
+def scored(planned: dict, seed: int = 0, **metrics) -> pd.DataFrame:
+    """Made-up values but for some metrics: one value for all cases, or one each, under both postprocessings."""
+    table = values(planned, seed)
+    for metric, value in metrics.items():
+        by_case = (
+            dict(zip(CASES, value, strict=True)) if isinstance(value, (list, tuple)) else dict.fromkeys(CASES, value)
+        )
+        chosen = table["metric"] == metric
+        table.loc[chosen, "value"] = table.loc[chosen, "case"].map(by_case).astype(float)
+    return table
 
 
 def write_heartbeat(folder: Path, planned_cell: dict, text: str) -> None:
     running = folder / "running" / planned_cell["trial"]
     running.mkdir(parents=True)
     (running / "heartbeat.json").write_text(text)
+
+
+def write_tables_of(*folders: Path, stale: dict | None = None) -> Path:
+    """What `write_report` writes of tables, without its figures and page: DIR/report/tables of the first folder."""
+    place = folders[0] / "report" / "tables"
+    write_tables(make_tables(read_folders(folders, stale)), place)
+    return place

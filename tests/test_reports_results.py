@@ -82,7 +82,10 @@ def test_other_protocols_are_left_out(folder, planned, block, change, reason):
         (lambda record: change_trial(record, trial="other"), "is that of other"),
         (lambda record: change_trial(record, state="fine"), "unknown state fine"),
         (lambda record: (record / "cases.csv").unlink(), "cases.csv: "),
-        (lambda record: (record / "cases.csv").write_text(""), "cases.csv: "),
+        (lambda record: (record / "cases.csv").write_text(""), "cases.csv has no column checkpoint"),
+        (lambda record: (record / "cases.csv").write_bytes(b"\xff"), "cases.csv: "),
+        (lambda record: append(record / "cases.csv", "last,none\n"), "cases.csv: "),
+        (lambda record: append(record / "cases.csv", 'last,none,1,"CASE'), "cases.csv: "),
         (lambda record: (record / "cases.csv").write_text("case,class\na,1\n"), "no column"),
         (lambda record: (record / "provenance.json").write_text("{"), "provenance.json: "),
         (lambda record: change_cases(record, lambda table: table.drop(columns="unit")), "no column unit"),
@@ -103,6 +106,10 @@ def test_a_broken_record_is_unreadable_and_the_others_are_read(tmp_path, damage,
     assert list(results.cells["state"]) == ["unreadable", "done"]
     assert reason in results.cells["reason"][0] and "\n" not in results.cells["reason"][0]
     assert set(results.cases["trial"]) == {planned["cells"][1]["trial"]}
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
 
 
 def change_trial(record, **changes):

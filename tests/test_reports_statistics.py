@@ -1,11 +1,12 @@
 import warnings
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.statistics import holm, paired_t_test
+from reports.statistics import WilcoxonTest, holm, paired_t_test, wilcoxon
 
 
 def series(*values):
@@ -51,6 +52,42 @@ def test_degenerate_input_gives_a_reason_and_no_warning(first, second, n, differ
     assert (test.n, test.reason) == (n, reason)
     assert test.difference == pytest.approx(difference, nan_ok=True)
     assert np.isnan([test.low, test.high, test.dz, test.p]).all()
+
+
+def test_wilcoxon_agrees_with_counting_sign_patterns():
+    differences = np.array([1.0, -2.0, 3.0, 4.0, 5.0, 6.0])  # ranks 1 to 6, the negative ones sum to 2
+    sums = [
+        sum(rank for rank, sign in zip(range(1, 7), signs, strict=True) if sign) for signs in product((0, 1), repeat=6)
+    ]
+    expected = 2 * np.mean(np.array(sums) <= 2)
+    assert wilcoxon(series(*differences), series(*np.zeros(6))) == WilcoxonTest(6, pytest.approx(expected))
+
+
+def test_wilcoxon_pairs_by_case_and_leaves_out_cases_without_both_values():
+    first, second = series(1.0, 2.0, 4.0, 9.0, np.inf), series(0.5, 1.0, 2.5, np.nan, 3.0)
+    test = wilcoxon(first, second[::-1])
+    assert test == wilcoxon(first[:3], second[:3]) and test.n == 3 and test.reason == ""
+
+
+@pytest.mark.parametrize(
+    "first, second, n, reason",
+    [
+        (series(), series(), 0, "no case in common"),
+        (series(0.9), series(0.7), 1, "fewer than two cases"),
+        (series(0.9, 0.8, 0.7), series(0.9, 0.8, 0.7), 3, "no case differs"),
+    ],
+)
+def test_wilcoxon_gives_a_reason_and_no_warning(first, second, n, reason):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        test = wilcoxon(first, second)
+    assert (test.n, test.reason) == (n, reason) and np.isnan(test.p)
+
+
+def test_wilcoxon_with_ties_and_zeros_has_a_p_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0 < wilcoxon(series(3, 2, 2, 0, 1, 2, 2), series(1, 1, 1, 0, 2, 0, 1)).p < 1
 
 
 def test_holm_steps_down_and_ignores_what_was_not_tested():

@@ -1,4 +1,4 @@
-"""Tests between two methods scored on the same cases."""
+"""Tests between two trained checkpoints, which know no source of variation but the cases; and Holm's correction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,15 @@ class PairedTest:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class WilcoxonTest:
+    """A signed-rank test over cases. n: cases; p: two-sided, NaN where `reason` says why it cannot be computed."""
+
+    n: int
+    p: float = np.nan
+    reason: str = ""
+
+
 def paired_t_test(first: pd.Series, second: pd.Series) -> PairedTest:
     """Compare two methods by one value a case each, averaged over seeds (index: case).
 
@@ -34,7 +42,7 @@ def paired_t_test(first: pd.Series, second: pd.Series) -> PairedTest:
     The cases are the only source of variation this test knows: it asks whether the trained checkpoints behind the two
     columns differ on further cases, not whether the methods would differ if trained again.
     """
-    pairs = pd.concat([first, second], axis=1, join="inner").dropna().to_numpy(dtype=float)
+    pairs = _pairs(first, second)
     if len(pairs) == 0:
         return PairedTest(0, np.nan, reason="no case in common")
     differences = pairs[:, 0] - pairs[:, 1]
@@ -55,10 +63,35 @@ def paired_t_test(first: pd.Series, second: pd.Series) -> PairedTest:
     )
 
 
+def wilcoxon(first: pd.Series, second: pd.Series) -> WilcoxonTest:
+    """Wilcoxon's signed-rank test of the same values as `paired_t_test` takes, for differences that are not normal.
+
+    As scipy computes it: cases without any difference are left out of the ranking, p is exact up to 50 cases unless
+    differences are tied or zero. It asks the same as the paired t-test does, about checkpoints, not methods. With five
+    cases or fewer p cannot fall below 0.05.
+    """
+    pairs = _pairs(first, second)
+    if len(pairs) == 0:
+        return WilcoxonTest(0, reason="no case in common")
+    if len(pairs) < 2:
+        return WilcoxonTest(len(pairs), reason="fewer than two cases")
+    differences = pairs[:, 0] - pairs[:, 1]
+    if not differences.any():
+        return WilcoxonTest(len(pairs), reason="no case differs")
+    return WilcoxonTest(len(pairs), float(stats.wilcoxon(differences).pvalue))
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm-adjusted p values; NaN stays NaN and is not counted as a comparison."""
+    # written out, because statsmodels' collects garbage at every call, which takes longer than all else here
     adjusted = np.asarray(p_values, dtype=float).copy()
-    tested = np.isfinite(adjusted)
-    if tested.any():
-        adjusted[tested] = multipletests(adjusted[tested], method="holm")[1]
+    order = np.argsort(adjusted)[: np.isfinite(adjusted).sum()]  # NaN sorts last
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def _pairs(first: pd.Series, second: pd.Series) -> np.ndarray:
+    """(cases, 2): the cases that both have a value for."""
+    pairs = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=float)
+    return pairs[np.isfinite(pairs).all(axis=1)]

@@ -1,0 +1,111 @@
+"""What figures are drawn from: the scores of the runs that are done, and how to name, order and draw methods."""
+
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.figures.style import CEILING, FLOOR, Look, looks
+from reports.results import Results
+from reports.scores import DICE, HD95, Measure, scores
+
+POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """runs: one line a done run and test case, of the last checkpoint under the plan's postprocessing, a case averaged
+    over classes: row (the method as figures name it), role, labelled, trial, seed, draw, case, dice_percent,
+    hd95_voxel.
+
+    look: {row: how it is drawn}, of every planned row, in the plan's order.
+    """
+
+    experiment: Results
+    runs: pd.DataFrame
+    look: dict[str, Look]
+
+    @property
+    def budgets(self) -> list[int]:
+        """Numbers of labelled cases at which a floor or a method is done."""
+        return sorted(self.runs.loc[self.runs["role"] != "ceiling", "labelled"].unique())
+
+    def at(self, labelled: int, ceiling: bool = False) -> pd.DataFrame:
+        """The runs of one budget, with or without those that have every case labelled."""
+        of_ceiling = self.runs["role"] == "ceiling"
+        return self.runs[(~of_ceiling & (self.runs["labelled"] == labelled)) | (of_ceiling & ceiling)]
+
+    def rows(self, role: str) -> list[str]:
+        """The rows of one role (floor, ceiling, method) that have anything done, in the plan's order."""
+        return list(dict.fromkeys(self.runs.loc[self.runs["role"] == role, "row"]))
+
+
+def measured_in(experiment: Results) -> Measured:
+    """The scores of an experiment's done cells; no runs where nothing is done."""
+    cells = experiment.cells.assign(row=row_names(experiment.cells))
+    postprocessing = experiment.plan["evaluation"]["postprocessing"]
+    values = {DICE.name: [], HD95.name: []}
+    for (_, scored, name), table in scores(experiment).items():
+        if scored == postprocessing and name in values:
+            values[name].append(table.stack(future_stack=True))
+    none = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
+    columns = {name: pd.concat(parts) if parts else none for name, parts in values.items()}
+    runs = pd.DataFrame(columns).rename_axis(["trial", "case"]).reset_index()
+    runs = cells[["row", "role", "labelled", "trial", "seed", "draw"]].merge(runs, on="trial")
+    runs = runs.astype({"labelled": int} | dict.fromkeys(values, float))
+    special = {"floor": FLOOR, "ceiling": CEILING}
+    roles = dict(zip(cells["row"], cells["role"], strict=True))
+    methods = looks(row for row, role in roles.items() if role not in special)
+    return Measured(experiment, runs, {row: special.get(role) or methods[row] for row, role in roles.items()})
+
+
+def row_names(cells: pd.DataFrame) -> list[str]:
+    """The name of each cell's method in figures: its display name, † for a reconstruction, and its role if it has one.
+
+    Two methods of one display name, which parts of an experiment may bring, are told apart by a number.
+    """
+    names, meanings = [], {}
+    for cell in cells.to_dict("records"):
+        name = cell["display"] + "†" * (cell["fidelity"] == "reconstruction")
+        name += f" ({cell['role']})" * (cell["role"] in ("floor", "ceiling"))
+        meaning = (cell["method"], json.dumps(cell["settings"], sort_keys=True))
+        known = meanings.setdefault(name, [])
+        if meaning not in known:
+            known.append(meaning)
+        number = known.index(meaning)
+        names.append(f"{name} [{number + 1}]" if number else name)
+    return names
+
+
+def per_case(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """One line a case, one column a row (in the order of `runs`): the mean over its runs."""
+    table = runs.groupby(["case", "row"])[measure.name].mean().unstack("row")
+    return table.reindex(columns=list(dict.fromkeys(runs["row"])))
+
+
+def by_mean_dice(runs: pd.DataFrame) -> list[str]:
+    """Rows, the best mean Dice first; ties in the order of `runs`."""
+    return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)
+
+
+def setting(source: Measured, runs: pd.DataFrame) -> str:
+    """The end of a caption: data, protocol, how many seeds, and what of the plan is missing or doubtful."""
+    plan, cells = source.experiment.plan, source.experiment.cells
+    seeds, draws = runs["seed"].nunique(), runs["draw"].nunique()
+    averaged = "one seed" if seeds == 1 else f"a case is its mean over {seeds} seeds"
+    if draws > 1:
+        averaged += f" and {draws} draws of the labelled cases"
+    parts = [
+        f"{plan['data']['name']}, {plan['data']['test']} test cases; last checkpoint, "
+        f"{POSTPROCESSING[plan['evaluation']['postprocessing']]}; {averaged}."
+    ]
+    concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
+    missing = len(concerned) - int(concerned["trial"].isin(runs["trial"]).sum())
+    if missing:
+        parts.append(f"Not all is done: {missing} of {len(concerned)} planned trials are missing.")
+    if runs["row"].str.contains("†").any():
+        parts.append("† reconstruction.")
+    stale = runs.loc[runs["trial"].isin(cells.loc[cells["stale"].ne(""), "trial"]), "row"].unique()
+    if len(stale):
+        parts.append(f"Today's code might not give the same for {', '.join(sorted(stale))}.")
+    return " ".join(parts)

@@ -1,0 +1,150 @@
+"""One self-contained HTML page of a comparison: tables, figures and a viewer of cases, no network needed."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from reports.page import contents
+from reports.page.cases import MEASURES, choose, describe_cases, pack_cases
+from reports.page.volumes import packed
+from reports.results import POSTPROCESSINGS, Results
+from reports.tables import Tables, rendering
+
+LIMIT = 24_500_000  # bytes of a page
+LARGEST_SVG = 300_000  # bytes; a larger drawing goes in as PNG
+
+HERE = Path(__file__).parent
+SCRIPTS = ("geometry.js", "tables.js", "viewer.js")
+LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly", "package_data/plotly.min.js")}
+HEADINGS = {
+    "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the page shows of one experiment: `figures` and `left_out` as `reports.figures.draw_all` gives them."""
+
+    tables: Tables
+    figures: Sequence = ()
+    left_out: Sequence = ()
+
+
+def write_page(experiments: Sequence[Experiment], folder: Path | str, limit: int = LIMIT) -> Path:
+    """Write FOLDER/index.html and return its path; the same experiments give the same bytes.
+
+    Where pictures of all cases would make the page larger than `limit` bytes, it has those of the hardest and says so.
+    """
+    shown = [_experiment(f"e{number}", experiment) for number, experiment in enumerate(experiments, start=1)]
+    room = limit - len(_render(shown))
+    for number, (experiment, text) in enumerate(zip(experiments, shown, strict=True)):
+        room -= _add_volumes(experiment.tables.results, text["cases"], room // (len(shown) - number))
+    path = Path(folder) / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_render(shown))
+    return path
+
+
+def _experiment(prefix: str, experiment: Experiment) -> dict:
+    """All that the template shows of one experiment but the volumes of its cases."""
+    results, plan = experiment.tables.results, experiment.tables.results.plan
+    details = contents.details(results)
+    tables, told = [], set()
+    for table in experiment.tables.tables:
+        page = table.page
+        tables.append(
+            {
+                "name": table.name,
+                "id": f"{prefix}-{table.name}",
+                "heading": HEADINGS.get(table.name, table.name.capitalize()),
+                "blocks": [
+                    contents.block_grid(f"{prefix}-{table.name}-{number}", block, details)
+                    for number, block in enumerate(page["blocks"])
+                ],
+                "notes": [note for note in page["notes"] if note not in told],  # each table's notes repeat the protocol
+                "literature": page["literature"],
+                "latex": rendering.latex(page) if page["blocks"] else "",
+            }
+        )
+        told.update(page["notes"])
+    return {
+        "id": prefix,
+        "title": plan["title"] or plan["experiment"],
+        "lead": contents.lead(results),
+        "status": experiment.tables.tables[0].page["status"],
+        "tables": tables,
+        "cases": _cases(results),
+        "figures": [_figure(drawn) for drawn in experiment.figures],
+        "left_out": experiment.left_out,
+        "statistics": contents.statistics_grid(experiment.tables.statistics, f"{prefix}-statistics-table"),
+        "measures": contents.measures_grid(results, f"{prefix}-measures-table"),
+        "protocol": contents.protocol_of(results),
+    }
+
+
+def _cases(results: Results) -> dict:
+    """What the viewer offers; `_add_volumes` adds the volumes."""
+    shown = choose(results)
+    data = describe_cases(results, shown)
+    headline, reference = results.plan["evaluation"]["postprocessing"], results.plan["reference"]
+    return {
+        "shown": shown,
+        "data": data,
+        "volumes": {},
+        "notes": contents.notes_on_cases(results, shown, {}, 0),
+        "measures": [(name, name) for name in MEASURES],
+        "postprocessings": [
+            (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
+            for name in sorted(POSTPROCESSINGS, key=lambda name: name != headline)
+        ],
+        "structures": [(number, number + 1) for number in range(data["classes"])],
+        "options": list(enumerate(data["cases"])),
+        "methods": list(enumerate(data["methods"])),
+        "first": data["methods"].index(reference) if reference in data["methods"] else 0,
+    }
+
+
+def _add_volumes(results: Results, cases: dict, allowance: int) -> int:
+    """Put as many volumes as fit into `cases`; how many bytes they take."""
+    volumes, left_out = pack_cases(results, cases["shown"], cases["data"]["cases"], allowance)
+    cases["volumes"] = {cases["data"]["cases"].index(case): volume for case, volume in volumes.items()}
+    cases["notes"] = contents.notes_on_cases(results, cases["shown"], volumes, left_out)
+    return sum(len(json.dumps(volume)) for volume in volumes.values())
+
+
+def _figure(drawn) -> dict:
+    path, kind = (drawn.svg, "svg+xml") if drawn.svg.stat().st_size <= LARGEST_SVG else (drawn.png, "png")
+    source = f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return {"name": drawn.name, "title": drawn.title, "caption": drawn.caption, "source": source}
+
+
+@cache
+def _library(name: str) -> str:
+    package, path = LIBRARIES[name]
+    return packed((resources.files(package) / path).read_bytes())
+
+
+def _render(experiments: list[dict]) -> bytes:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    titles = "; ".join(dict.fromkeys(experiment["title"] for experiment in experiments))
+    text = environment.get_template("template.html").render(
+        title=f"{titles} – SemiSeg-Bench" if titles else "SemiSeg-Bench",
+        experiments=experiments,
+        libraries={name: _library(name) for name in LIBRARIES},
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+    )
+    return text.encode("utf-8")

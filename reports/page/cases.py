@@ -1,0 +1,139 @@
+"""What the case viewer shows of an experiment: which trials, their values case by case, their volumes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.page.volumes import packed, read_volumes
+from reports.results import CHECKPOINT, DONE, POSTPROCESSINGS, Results
+from reports.scores import with_rows
+
+# name and unit of what can be chosen in the heat map: metric and unit in cases.csv, factor
+MEASURES = {
+    "Dice [%]": ("dice", "", 100.0),
+    "Jaccard [%]": ("jaccard", "", 100.0),
+    "95HD [mm]": ("hd95", "mm", 1.0),
+    "ASSD [mm]": ("assd", "mm", 1.0),
+    "ASD [mm]": ("asd", "mm", 1.0),
+    "95HD [voxel]": ("hd95", "voxel", 1.0),
+    "ASSD [voxel]": ("assd", "voxel", 1.0),
+    "ASD [voxel]": ("asd", "voxel", 1.0),
+}
+OVERHEAD = 400  # bytes of the page around a case's volumes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The trials of one budget, one a method, and those with all cases labelled; `sentence` says which they are."""
+
+    trials: list[str]
+    labels: list[str]
+    sentence: str
+
+
+def choose(results: Results) -> Shown:
+    """The budget with the most finished methods (the smallest of several), of each method the commonest seed and draw.
+
+    A method that lacks this seed shows its first finished one, and its label says so.
+    """
+    done = with_rows(results.cells[results.cells["state"] == DONE])
+    methods, ceilings = done[done["role"] != "ceiling"], done[done["role"] == "ceiling"]
+    if done.empty:
+        return Shown([], [], "No method has finished yet.")
+    counts = methods.groupby("labelled")["row"].nunique()
+    budget = counts.idxmax() if len(counts) else None
+    candidates = pd.concat([methods[methods["labelled"] == budget], ceilings])
+    runs = list(zip(candidates["draw"], candidates["seed"], strict=True))
+    common = max(dict.fromkeys(runs), key=runs.count)
+    trials, labels = [], []
+    for _, group in candidates.groupby("row", sort=False):
+        wanted = group[(group["draw"] == common[0]) & (group["seed"] == common[1])]
+        cell = (wanted if len(wanted) else group).iloc[0]
+        label = cell["display"] + (f", {cell['labelled']} labelled" if cell["role"] == "ceiling" else "")
+        if wanted.empty:
+            label += f" ({_run(cell['draw'], cell['seed'])})"
+        trials.append(cell["trial"])
+        labels.append(label)
+    parts = [f"{budget} labelled cases" if len(counts) else "all training cases labelled", _run(*common)]
+    if len(counts) > 1:
+        parts[0] += f" (of the budgets {', '.join(map(str, counts.index))}, the one with the most finished methods)"
+    return Shown(trials, labels, f"Shown: {', '.join(parts)}.")
+
+
+def _run(draw, seed) -> str:
+    return f"seed {seed}" if draw == "first" else f"draw {draw}, seed {seed}"
+
+
+def describe_cases(results: Results, shown: Shown) -> dict:
+    """The viewer's data but for the volumes, as JSON: cases, hardest first, and every value of the shown trials.
+
+    values: {postprocessing: {measure: [structure][method][case]}}, volume: ml of each; None where undefined.
+    """
+    plan = results.plan
+    rows = results.cases[(results.cases["checkpoint"] == CHECKPOINT) & results.cases["trial"].isin(shown.trials)]
+    classes, postprocessing = plan["data"]["classes"], plan["evaluation"]["postprocessing"]
+    dice = rows[(rows["metric"] == "dice") & (rows["postprocessing"] == postprocessing)]
+    difficulty = dice.groupby("case")["value"].mean()
+    cases = sorted(difficulty.index, key=lambda case: (difficulty[case], case))
+    cases += sorted(set(results.pictures) - set(cases))
+    millilitres = math.prod(plan["data"]["native_spacing"]) / 1000  # a voxel
+
+    def table(chosen: pd.DataFrame, factor: float) -> list:
+        """[structure][method][case]"""
+        grid = (chosen.set_index(["class", "trial", "case"])["value"].astype(float) * factor).to_dict()
+        return [
+            [[_number(grid.get((structure, trial, case))) for case in cases] for trial in shown.trials]
+            for structure in range(1, classes + 1)
+        ]
+
+    values = {}
+    for name in POSTPROCESSINGS:
+        scored = rows[rows["postprocessing"] == name]
+        values[name] = {
+            label: table(scored[(scored["metric"] == metric) & (scored["unit"] == unit)], factor)
+            for label, (metric, unit, factor) in MEASURES.items()
+        } | {"volume": table(scored[scored["metric"] == "predicted"], millilitres)}
+    truth = rows[(rows["metric"] == "reference") & (rows["postprocessing"] == postprocessing)]
+    truth = truth.drop_duplicates(["class", "case"]).assign(trial=shown.trials[0] if shown.trials else "")
+    return {
+        "cases": cases,
+        "methods": shown.labels,
+        "classes": classes,
+        "postprocessing": postprocessing,
+        "values": values,
+        "truth": [structure[0] if structure else [] for structure in table(truth, millilitres)],
+    }
+
+
+def _number(value) -> float | None:
+    return None if value is None or math.isnan(value) else float(f"{value:.4g}")
+
+
+def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: int) -> tuple[dict[str, dict], int]:
+    """{case: its packed volumes}, in the order given, of those that fit into `allowance` bytes together.
+
+    Second, how many that have a picture were left out for their size.
+    """
+    native, classes = results.plan["data"]["native_spacing"], results.plan["data"]["classes"]
+    chosen, left_out = {}, 0
+    for case in cases:
+        if case not in results.pictures:
+            continue
+        predictions = [results.records[trial] / "predictions" / f"{case}.npz" for trial in shown.trials]
+        volumes = read_volumes(results.pictures[case], predictions, native, classes)
+        if volumes is None:
+            continue
+        data = packed(volumes.stack.tobytes())
+        if len(data) + OVERHEAD > allowance:
+            left_out += 1
+            continue
+        allowance -= len(data) + OVERHEAD
+        chosen[case] = {
+            "size": list(volumes.stack.shape[1:]),
+            "spacing": list(volumes.spacing),
+            "missing": volumes.missing,
+            "data": data,
+        }
+    return chosen, left_out

@@ -1,0 +1,66 @@
+"""The values of a results folder as tables and tests need them: one a run and case, by row of the tables."""
+
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.results import CHECKPOINT, Results
+
+# What makes a row of the tables: its cells differ in seed and draw alone.
+ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of cases.csv as tables show it: `name` is that of its columns, values are multiplied by `factor`."""
+
+    metric: str
+    unit: str
+    name: str
+    label: str
+    factor: float = 1.0
+    larger_is_better: bool = False
+
+
+DICE = Measure("dice", "", "dice_percent", "Dice [%]", 100.0, True)
+JACCARD = Measure("jaccard", "", "jaccard_percent", "Jaccard [%]", 100.0, True)
+ASD = Measure("asd", "voxel", "asd_voxel", "ASD [voxel]")
+HD95 = Measure("hd95", "voxel", "hd95_voxel", "95HD [voxel]")
+MEASURES = (DICE, JACCARD, ASD, HD95)  # what the papers print; tables/long.csv has the others
+
+# {(row, postprocessing, measure's name): values, one line a run (index: trial), one column a case}
+Scores = dict[tuple[int, str, str], pd.DataFrame]
+
+
+def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells with `row`, the number of the row they belong to, in the plan's order, and `settings` as text."""
+    cells = cells.assign(settings=[json.dumps(settings, sort_keys=True) for settings in cells["settings"]])
+    return cells.assign(row=cells.groupby(ROW_KEYS, sort=False, dropna=False).ngroup())
+
+
+def scores(results: Results) -> Scores:
+    """Every measure under every postprocessing, of the last checkpoint, averaged over classes."""
+    # runs in the plan's order: what resamples them must not depend on what trials are called
+    cells = with_rows(results.cells)[["trial", "row"]].assign(run=range(len(results.cells)))
+    cases = results.cases[results.cases["checkpoint"] == CHECKPOINT].merge(cells, on="trial")
+    tables: Scores = {}
+    for measure in MEASURES:
+        chosen = cases[(cases["metric"] == measure.metric) & (cases["unit"] == measure.unit)]
+        by_run = chosen.groupby(["row", "postprocessing", "run", "trial", "case"])["value"].mean()
+        values = by_run.unstack("case").astype(float) * measure.factor
+        for (row, postprocessing), runs in values.groupby(["row", "postprocessing"]):
+            tables[row, postprocessing, measure.name] = runs.droplevel(["row", "postprocessing", "run"])
+    return tables
+
+
+def empty_predictions(results: Results) -> pd.DataFrame:
+    """Index trial, postprocessing: how many predictions there are (cases x classes), and how many of them are empty
+    though there is a structure to find."""
+    cases = results.cases[results.cases["checkpoint"] == CHECKPOINT]
+    keys = ["trial", "postprocessing", "case", "class"]
+    counts = {
+        metric: cases[cases["metric"] == metric].set_index(keys)["value"] for metric in ("predicted", "reference")
+    }
+    empty = (counts["predicted"] == 0) & (counts["reference"].reindex(counts["predicted"].index) > 0)
+    return empty.groupby(["trial", "postprocessing"]).agg(predictions="size", empty="sum")

@@ -1,0 +1,109 @@
+"""The tables of a report, each as Markdown, LaTeX and CSV; and long.csv, cases.csv and statistics.csv beside them."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reports.results import Results
+from reports.scores import scores
+from reports.significance import significance
+from reports.tables import rendering
+from reports.tables.comparison import comparison
+from reports.tables.cost import cost, cost_frame
+from reports.tables.ledger import ledger_frame
+from reports.tables.ledger_page import ledger
+from reports.tables.long import cases_frame, long_frame
+from reports.tables.rows import table_rows
+from reports.tables.sweep import sweep, sweep_frame
+
+
+@dataclass(frozen=True)
+class Table:
+    """frame: its numbers; page: what its text forms show, see `layout`."""
+
+    name: str
+    frame: pd.DataFrame
+    page: dict
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What tables say of one experiment. name: the experiment's, made fit for files and different from the others'.
+
+    tables: comparison, sweep, cost and ledger; statistics: the frame of `significance`.
+    """
+
+    name: str
+    results: Results
+    tables: list[Table]
+    statistics: pd.DataFrame
+
+
+def make_tables(experiments: Sequence[Results]) -> list[Tables]:
+    """The tables of each experiment, in order."""
+    return [_tables(name, results) for name, results in zip(_names(experiments), experiments, strict=True)]
+
+
+def _tables(name: str, results: Results) -> Tables:
+    scored = scores(results)
+    tests = significance(results, scored)
+    rows = table_rows(results, scored, tests)
+    budgets, costs, compared = (
+        sweep_frame(results, rows),
+        cost_frame(results, rows),
+        ledger_frame(results, scored, rows),
+    )
+    tables = [
+        Table("comparison", rows, comparison(results, rows, tests)),
+        Table("sweep", budgets, sweep(results, budgets)),
+        Table("cost", costs, cost(results, costs)),
+        Table("ledger", compared, ledger(results, compared, rows)),
+    ]
+    return Tables(name, results, tables, tests)
+
+
+def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
+    """Write FOLDER anew: one experiment's tables, or a folder for each of several; and the CSVs over all of them."""
+    shutil.rmtree(folder, ignore_errors=True)  # a table of an earlier report is not one of this
+    folder.mkdir(parents=True)
+    for experiment in experiments:
+        place = folder / experiment.name if len(experiments) > 1 else folder
+        place.mkdir(exist_ok=True)
+        for table in experiment.tables:
+            _write(place / f"{table.name}.md", rendering.markdown(table.page))
+            _write(place / f"{table.name}.tex", rendering.latex(table.page))
+            _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
+    _write_joined(folder / "long.csv", experiments, [long_frame(experiment.results) for experiment in experiments])
+    _write_joined(folder / "statistics.csv", experiments, [experiment.statistics for experiment in experiments])
+    cases = [cases_frame(experiment.results) for experiment in experiments]
+    if all(frame is not None for frame in cases):
+        _write_joined(folder / "cases.csv", experiments, cases)
+
+
+def _write_joined(path: Path, experiments: Sequence[Tables], frames: list[pd.DataFrame]) -> None:
+    """One CSV over all experiments, which a first column names."""
+    texts = []
+    for experiment, frame in zip(experiments, frames, strict=True):
+        frame = frame.drop(columns=["row"], errors="ignore")
+        frame.insert(0, "experiment", experiment.name)
+        texts.append(rendering.csv(frame))
+    _write(path, texts[0] + "".join(text.partition("\n")[2] for text in texts[1:]))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _names(experiments: Sequence[Results]) -> list[str]:
+    names: list[str] = []
+    for results in experiments:
+        name = re.sub(r"[^\w.-]+", "_", results.plan["experiment"]).strip("._") or "experiment"
+        number = 1
+        while (unique := name if number == 1 else f"{name}-{number}").casefold() in map(str.casefold, names):
+            number += 1
+        names.append(unique)
+    return names

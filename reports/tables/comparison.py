@@ -1,0 +1,199 @@
+"""The comparison table as papers print it, and what tells its differences from chance."""
+
+import pandas as pd
+
+from reports import statistics
+from reports.results import Results
+from reports.scores import DICE, MEASURES
+from reports.significance import LEVEL
+from reports.tables.layout import (
+    ALL_LABELLED,
+    MISSING,
+    RANKS_NOTE,
+    block,
+    cell,
+    evaluation_note,
+    heading_of,
+    mean_and_sd,
+    name_of,
+    page,
+    protocol_notes,
+    ranks,
+    row,
+    runs_of,
+    signed,
+    state_and_reason,
+)
+
+HEADER = ["Method", "Labelled", "Unlabelled", *(measure.label for measure in MEASURES), "Seeds", "Cases", "Empty"]
+BY_SEEDS, BY_CASES = "*", "(*)"
+ONE_SEED = "one seed"
+
+
+def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dict:
+    """The page; `rows` as of `table_rows`, `tests` as of `significance`."""
+    ceilings = rows[rows["role"] == "ceiling"]
+    others = rows[rows["role"] != "ceiling"]
+    wanted = results.plan["reference"]
+    blocks = [
+        _block(heading_of(labelled), group, ceilings, tests, wanted) for labelled, group in others.groupby("labelled")
+    ]
+    if not blocks and len(ceilings):
+        blocks = [_block(ALL_LABELLED, others, ceilings, tests)]
+    notes = [
+        *protocol_notes(results),
+        evaluation_note(results),
+        "± is the standard deviation over test cases (each first averaged over its seeds), not over seeds.",
+        f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
+        *_test_notes(rows),
+        RANKS_NOTE,
+    ]
+    return page(results, "comparison", blocks, notes)
+
+
+def _block(
+    heading: str, rows: pd.DataFrame, ceilings: pd.DataFrame, tests: pd.DataFrame, wanted: str | None = None
+) -> dict:
+    places = {m.name: ranks(rows[f"{m.name}_mean"], m.larger_is_better) for m in MEASURES}
+    reference = next(iter(rows["reference"].dropna()), None)
+    ranked = rows["rank"].notna().any()
+    header = list(HEADER)
+    if reference is not None:
+        header += [f"Dice of {reference} − row [95 % interval]", "p over cases (Holm)", "p over seeds (Holm)"]
+    if ranked:
+        header.append("Rank [95 %]")
+    lines = []
+    for group in (rows[rows["role"] == "floor"], rows[rows["role"] != "floor"], ceilings):
+        for position, (number, line) in enumerate(group.iterrows()):
+            cells = _cells(line, {name: of.get(number, 0) for name, of in places.items()})
+            if reference is not None:
+                cells += _test_texts(line)
+            if ranked:
+                cells.append(_rank_text(line))
+            lines.append(row(cells, rule=position == 0 and bool(lines)))
+    notes = [power_line(tests[tests["row"].isin(rows["row"])], rows["cases"].max())]
+    if reference is None and wanted is not None:
+        notes.insert(0, f"No tests here: {wanted}, which the others are to be held against, has no figures.")
+    return block(heading, header, lines, [note for note in notes if note])
+
+
+def _cells(line: pd.Series, places: dict[str, int]) -> list:
+    first = [name_of(line), line["labelled"], line["unlabelled"]]
+    if line["runs_done"] == 0:
+        return [*first, cell(state_and_reason(line), span=len(MEASURES)), runs_of(line), MISSING, MISSING]
+    means = [
+        cell(
+            mean_and_sd(line[f"{m.name}_mean"], line[f"{m.name}_sd"]) + (_mark(line) if m is DICE else ""),
+            places[m.name],
+        )
+        for m in MEASURES
+    ]
+    empty = f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
+    return [*first, *means, runs_of(line), line["cases"], empty]
+
+
+def _mark(line: pd.Series) -> str:
+    if not line["significant"]:
+        return ""
+    return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}"
+
+
+def _test_texts(line: pd.Series) -> list[str]:
+    if pd.isna(line["difference"]):
+        return [MISSING if pd.isna(line["reference"]) else "reference", MISSING, MISSING]
+    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
+    by_seeds = ONE_SEED if line["seeds_reason"].startswith(ONE_SEED) else p_text(line["seeds_p_holm"])
+    return [signed(line["difference"]) + interval, p_text(line["cases_p_holm"]), by_seeds]
+
+
+def _rank_text(line: pd.Series) -> str:
+    if pd.isna(line["rank"]):
+        return MISSING
+    return f"{line['rank']:g} [{line['rank_low']:g}, {line['rank_high']:g}]"
+
+
+def p_text(p: float) -> str:
+    if pd.isna(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def power_line(tests: pd.DataFrame, cases: int) -> str:
+    """What difference in Dice this many cases and seeds can resolve; "" with fewer than two cases."""
+    if not cases >= 2:
+        return ""
+    tested = tests[(tests["measure"] == DICE.name) & tests["case_sd"].notna()]
+    if tested.empty:
+        return (
+            f"What this table could resolve: with {cases} cases and 80 % power a paired t-test finds a true difference "
+            f"of {statistics.detectable_difference(cases, 1.0):.2f} standard deviations of the cases' differences "
+            "(dz), before any correction for several comparisons."
+        )
+    cases, comparisons = int(tested["cases"].median()), int(tested["comparisons"].max())
+    reference = tested["reference"].iloc[0]
+    held = f"after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "in the one comparison"
+    by_cases = (
+        f"the paired t-test over {cases} cases finds a true difference of {tested['cases_detectable'].median():.1f} "
+        f"points of Dice (dz = {statistics.detectable_difference(cases, 1.0, comparisons=comparisons):.2f}) between "
+        "two trained checkpoints"
+    )
+    by_seeds = tested["seeds_detectable"]
+    if by_seeds.notna().any():
+        seeds = sorted({int(n) for n in tested.loc[by_seeds.notna(), ["runs", "runs_reference"]].to_numpy().ravel()})
+        runs = " or ".join(map(str, seeds))
+        also = f"the seed-aware test with {runs} seeds one of {by_seeds.median():.1f} points between two methods"
+    else:
+        also = "what two methods would have to differ by cannot be said, for that takes two seeds of each at least"
+    return (
+        f"What this table can resolve: {held}, with 80 % power and the spread seen here (median over the rows against "
+        f"{reference}), {by_cases}; {also}. Smaller gaps are left open."
+    )
+
+
+def _test_notes(rows: pd.DataFrame) -> list[str]:
+    notes = []
+    tested = rows[rows["difference"].notna()]
+    if len(tested):
+        notes.append(
+            "p over cases: two-sided paired t-test on Dice of the named method against the row, a case averaged over "
+            "seeds, as the papers do it. It compares trained checkpoints, not methods: it does not know how much a "
+            "method varies from seed to seed. p over seeds: seed-aware test, seeds and cases both taken as samples; it "
+            "compares methods. Each is Holm-corrected over the rows of its budget. statistics.csv has these and "
+            "Wilcoxon's test uncorrected, 95HD, effect sizes and ranks within cases."
+        )
+        one_seed = tested["seeds_reason"].str.startswith(ONE_SEED)
+        if one_seed.any():
+            which = "no row" if one_seed.all() else f"no {', '.join(tested.loc[one_seed, 'display'])}"
+            notes.append(
+                f"One seed: {which} has a p over seeds, for with one seed of the row or of its reference nobody knows "
+                "how much a method varies from seed to seed."
+            )
+        notes.append(_mark_note(tested))
+        notes.append(_interval_note(tested))
+        open_ = tested[tested["cases_p_holm"].isna()]
+        notes += [f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
+                  for _, line in open_.iterrows()]  # fmt: skip
+    if rows["rank"].notna().any():
+        notes.append(
+            "Rank: by mean Dice within the budget, with the range that holds 95 % of its ranks when seeds and cases "
+            "are resampled; a method with one seed keeps it, so that its range is too narrow."
+        )
+    return notes
+
+
+def _mark_note(tested: pd.DataFrame) -> str:
+    kinds = {
+        "seeds": f"{BY_SEEDS} differs from the named method by the seed-aware test",
+        "cases": f"{BY_CASES} differs by the paired t-test over cases, where there is no seed-aware one",
+    }
+    marks = "; ".join(text for kind, text in kinds.items() if kind in set(tested["decided_by"]))
+    found = int(tested["significant"].sum())
+    return f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {marks}. {found} of {len(tested)} rows have one."
+
+
+def _interval_note(tested: pd.DataFrame) -> str:
+    kinds = {
+        "bootstrap": "by a bootstrap over seeds and cases",
+        "cases": "for one seed the paired t-test's, over cases alone",
+    }
+    return f"95 % interval: {'; '.join(text for kind, text in kinds.items() if kind in set(tested['interval']))}."

@@ -1,0 +1,165 @@
+"""What the pages of all tables have in common: their shape, how numbers and names are written, notes on the protocol.
+
+A page is a dict of plain text that a template turns into Markdown, LaTeX or HTML and escapes: title; status (one line
+on what is done); blocks, each with heading, header, rows and notes; notes; literature (numbered sources). A row has
+cells and whether a rule goes before it; a cell has text, rank (1 best, 2 second best, 0 otherwise) and span.
+"""
+
+import textwrap
+
+import pandas as pd
+
+from reports import published
+from reports.results import DONE, NOT_RUN, Results
+from reports.scores import with_rows
+
+MISSING = "–"
+ALL_LABELLED = "All cases labelled"
+POSTPROCESSING = {"none": "no postprocessing", "largest_component": "only the largest connected component kept"}
+EMPTY_POLICY = {
+    "worst": "an empty prediction scores the image diagonal as each of its distances",
+    "exclude": "the distances of an empty prediction are left out of the means",
+}
+RANKS_NOTE = "Bold: best of a budget; underlined: second best; rows with all cases labelled compete with nobody."
+
+
+def page(results: Results, what: str, blocks: list[dict], notes: list[str], literature: list[str] = ()) -> dict:
+    """A page on one experiment; `notes` come before those on names, states and strays that every page has."""
+    title = results.plan["title"] or results.plan["experiment"]
+    return {
+        "title": f"{title}: {what}",
+        "status": status(results),
+        "blocks": blocks,
+        "notes": [*notes, *_mark_notes(results), *_state_notes(results)],
+        "literature": list(literature),
+    }
+
+
+def block(heading: str, header: list[str], rows: list[dict], notes: list[str] = ()) -> dict:
+    return {"heading": heading, "header": header, "rows": rows, "notes": list(notes)}
+
+
+def row(cells: list, rule: bool = False) -> dict:
+    """Cells may be dicts of `cell` or what becomes their text."""
+    return {"cells": [c if isinstance(c, dict) else cell(c) for c in cells], "rule": rule}
+
+
+def cell(text, rank: int = 0, span: int = 1) -> dict:
+    return {"text": str(text), "rank": rank, "span": span}
+
+
+def status(results: Results) -> str:
+    """How much of the experiment there is, in one line."""
+    states = results.cells["state"].value_counts(sort=False)
+    planned, done = len(results.cells), int(states.get(DONE, 0))
+    if planned == 0:
+        return "Nothing is planned here."
+    if done == planned:
+        return f"Complete: all {planned} planned trials are done."
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
+
+
+def protocol_notes(results: Results) -> list[str]:
+    """Data and training, which a reader must know before comparing anything."""
+    data, training = results.plan["data"], results.plan["training"]
+    spacing = published.times(data["native_spacing"]) + " mm"
+    if not published.native(data):
+        spacing = f"trained at {data['spacing']:g} mm, scored on the cases' own grid of {spacing}"
+    structures = "1 structure" if data["classes"] == 1 else f"mean over {data['classes']} structures"
+    return [
+        f"Data: {data['name']}, {data['train']} training and {data['test']} test cases, split {data['split']} "
+        f"(hash {data['split_hash']}), {spacing}, {structures}.",
+        f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
+        f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
+        f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
+    ]
+
+
+def evaluation_note(results: Results) -> str:
+    evaluation = results.plan["evaluation"]
+    return (
+        f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation['stride'])}, "
+        f"{POSTPROCESSING[evaluation['postprocessing']]}; {EMPTY_POLICY[evaluation['empty']]}. "
+        "ASD is directed, from prediction to truth; ASD and 95HD are in voxels of the cases' own grid."
+    )
+
+
+def _mark_notes(results: Results) -> list[str]:
+    notes = []
+    if results.cells["fidelity"].eq("reconstruction").any():
+        notes.append("† Reconstruction: parts that the method's description leaves open were filled in.")
+    stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
+    notes += [f"§ Stale: {reason}; `run --rerun stale` makes these records again." for reason in stale]
+    return notes
+
+
+def _state_notes(results: Results) -> list[str]:
+    """Why cells have no figures, those that were not run aside; and what belongs to no cell."""
+    cells = with_rows(results.cells)
+    cells = cells[~cells["state"].isin([DONE, NOT_RUN])]
+    notes = []
+    for (_, state, reason, draw), group in cells.groupby(["row", "state", "reason", "draw"], sort=False):
+        first = group.iloc[0]
+        seeds = f"seed{'s' * (len(group) > 1)} {', '.join(map(str, group['seed']))}"
+        drawn = "" if draw == "first" else f", draw {draw}"
+        why = f": {reason}" if reason else ""
+        notes.append(f"{first['display']}, {first['labelled']} labelled{drawn}, {seeds}: {state}{why}.")
+    if results.strays:
+        notes.append(f"{len(results.strays)} records in this folder belong to no planned cell and are left out.")
+    return notes
+
+
+def heading_of(labelled) -> str:
+    return f"{labelled} labelled cases"
+
+
+def name_of(line: pd.Series) -> str:
+    """The display name of a row of the comparison, with its marks."""
+    dagger = "†" if line["fidelity"] == "reconstruction" else ""
+    return line["display"] + dagger + ("§" if line["stale"] > 0 else "")
+
+
+def runs_of(line: pd.Series) -> str:
+    """How many seeds (and draws) a row has, of how many, and what has become of the others where some are done."""
+    draws = len(line["draws"].split())
+    unit = "" if draws == 1 else f" runs ({draws} draws)"
+    if line["runs_done"] == line["runs_planned"]:
+        return f"{line['runs_done']}{unit}"
+    if line["runs_done"] == 0:
+        return f"0 of {line['runs_planned']}{unit}"
+    others = ", ".join(state for state in line["states"].split("; ") if not state.endswith(f" {DONE}"))
+    return f"{line['runs_done']} of {line['runs_planned']}{unit} ({others})"
+
+
+def state_of(line: pd.Series) -> str:
+    """What stands in a row without figures: where its trials are."""
+    return line["states"].removeprefix("1 ") if line["runs_planned"] == 1 else line["states"]
+
+
+def state_and_reason(line: pd.Series) -> str:
+    text = f"{state_of(line)}: {line['reasons']}" if line["reasons"] else state_of(line)
+    return textwrap.shorten(text, 80, placeholder=" …")
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    if pd.isna(mean):
+        return MISSING
+    return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    return MISSING if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    return MISSING if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def ranks(means: pd.Series, larger_is_better: bool) -> dict:
+    """{index: 1 or 2} for the best and second best as printed, where there is anything to choose from."""
+    means = means.astype(float).round(2).dropna()
+    if len(means) < 2:
+        return {}
+    places = means.rank(method="dense", ascending=not larger_is_better).astype(int)
+    return places[places <= 2].to_dict()

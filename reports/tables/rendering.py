@@ -1,0 +1,65 @@
+"""Turns a page into Markdown or LaTeX and a frame into CSV."""
+
+import re
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Plain numbers, one line a row of the frame."""
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
+def markdown(page: dict) -> str:
+    """A page as GitHub Markdown."""
+    return _render("table.md", page, escape_markdown)
+
+
+def latex(page: dict) -> str:
+    """A page as LaTeX tables, to be input into a document with booktabs and graphicx."""
+    return _render("table.tex", page, escape_latex)
+
+
+def _render(template: str, page: dict, escape) -> str:
+    # escaping is the environment's: whatever a template prints goes through it, so no template can forget
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        finalize=escape,
+        undefined=jinja2.StrictUndefined,
+        block_start_string="<%", block_end_string="%>",
+        variable_start_string="<<", variable_end_string=">>",
+        comment_start_string="<#", comment_end_string="#>",
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(page)
+
+
+def escape_markdown(value) -> str:
+    text = " ".join(str(value).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    # after the \\ of a table row, [ would start a length and * a starred form
+    "[": "{[}", "]": "{]}", "*": "{*}",
+    "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "√": r"$\surd$",
+    "–": "--", "—": "---", "’": "'", "“": "``", "”": "''", "…": r"\ldots{}",
+    "†": r"$^\dagger$", "§": r"\S{}", "‡": r"$^\ddagger$", "¶": r"\P{}",
+} | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
+
+
+def escape_latex(value) -> str:
+    text = " ".join(str(value).split())
+    return "".join(LATEX.get(character) or _latex_character(character) for character in text)
+
+
+def _latex_character(character: str) -> str:
+    # pdflatex stops at characters its fonts lack: beyond Latin letters, name the code point instead
+    return character if character < "\u0180" else f"{{[}}U+{ord(character):04X}{{]}}"

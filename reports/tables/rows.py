@@ -1,0 +1,79 @@
+"""The numbers that all tables begin with: one line a row, that is, a method with its settings at one budget."""
+
+import pandas as pd
+
+from reports.results import DONE, Results
+from reports.scores import DICE, MEASURES, ROW_KEYS, Scores, empty_predictions, with_rows
+from reports.significance import LEVEL, decision
+
+DESCRIPTION = ["variant", "year", "source", "fidelity"]
+RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
+SCORES = [f"{measure.name}_{what}" for measure in MEASURES for what in ("mean", "sd", "seed_sd")]
+COUNTS = ["cases", "predictions", "empty"]
+TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
+        "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
+COLUMNS = ["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *SCORES, *COUNTS, *TEST]
+
+
+def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.DataFrame:
+    """One line a row: budgets ascending, in each the floor before the methods in the plan's order, ceilings at the end.
+
+    Under the plan's postprocessing. `…_mean` and `…_sd` (n - 1) are over test cases, a case being first averaged over
+    classes, then over runs (seeds and draws); `…_seed_sd` is over runs, of their means over cases. `cases`: those with
+    a Dice; `empty`: predictions, of all runs x cases x classes, without a voxel though there is a structure to find.
+    What the tests say (of Dice) is taken from `tests`, the frame of `significance`, and explained there; `interval`
+    says whose low and high are: the bootstrap's where there is one, else the paired t-test's over cases.
+    """
+    cells = with_rows(results.cells)
+    postprocessing = results.plan["evaluation"]["postprocessing"]
+    empty = empty_predictions(results)
+    empty = empty[empty.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
+    tested = tests[tests["measure"] == DICE.name].set_index("row")
+    lines = []
+    for row, group in cells.groupby("row", sort=False):
+        measured = {m: scores.get((row, postprocessing, m.name)) for m in MEASURES}
+        line = {"row": row} | group.iloc[0][ROW_KEYS + DESCRIPTION].to_dict() | _runs(group)
+        line |= empty[empty.index.isin(group["trial"])].sum().to_dict()
+        for measure, runs in measured.items():
+            line |= {} if runs is None else _summary(measure.name, runs)
+        line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
+        lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    ceiling, floor = frame["role"].eq("ceiling"), frame["role"].eq("floor")
+    order = pd.DataFrame({"ceiling": ceiling, "labelled": frame["labelled"], "method": ~floor})
+    return frame.loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)
+
+
+def _runs(group: pd.DataFrame) -> dict:
+    counts = group["state"].value_counts(sort=False)
+    return {
+        "runs_planned": len(group),
+        "runs_done": int(group["state"].eq(DONE).sum()),
+        "seeds": " ".join(map(str, group["seed"].unique())),
+        "draws": " ".join(map(str, group["draw"].unique())),
+        "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
+        "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
+        "stale": int(group["stale"].ne("").sum()),
+    }
+
+
+def _summary(name: str, runs: pd.DataFrame) -> dict:
+    by_case, by_run = runs.mean(), runs.mean(axis=1)
+    return {
+        f"{name}_mean": by_case.mean(), f"{name}_sd": by_case.std(ddof=1), f"{name}_seed_sd": by_run.std(ddof=1),
+    }  # fmt: skip
+
+
+def _test(line: pd.Series) -> dict:
+    if pd.isna(line["difference"]):  # the reference itself, or nothing to compare
+        return line[["reference", "rank", "rank_low", "rank_high"]].to_dict()
+    p, by_seeds = decision(line)
+    interval = "bootstrap" if pd.notna(line["bootstrap_low"]) else "cases"
+    copied = [key for key in TEST if key in line.index]
+    return line[copied].to_dict() | {
+        "interval": interval,
+        "low": line[f"{interval}_low"],
+        "high": line[f"{interval}_high"],
+        "significant": bool(p < LEVEL),
+        "decided_by": "seeds" if by_seeds else "cases",
+    }

@@ -1,0 +1,516 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from scipy import ndimage
+
+from reports.figures import (
+    LeftOut,
+    budgets,
+    cost,
+    disagreement,
+    distributions,
+    draw_all,
+    examples,
+    losses,
+    ranks,
+    significance,
+    style,
+)
+from reports.figures.measured import measured_in
+from reports.figures.segmentations import Segmentations, error_limit
+from reports.figures.surfaces import Truth, picture, surface, viewed
+from reports.figures.volumes import largest_component, read_masks, read_picture
+from reports.results import read_results
+from reports.statistics import paired_t_test
+
+SHAPE, CENTRE = (26, 22, 18), np.array([12, 11, 9])
+
+
+def ball(radius, shift=0):
+    return (((np.indices(SHAPE).T - CENTRE - [shift, 0, 0]) ** 2).sum(axis=-1) <= radius**2).T
+
+
+def table_of(planned, dice, seed=0, hd95=None):
+    """Made-up values with this Dice (a fraction) for each case, under both postprocessings."""
+    table = values(planned, seed)
+    for metric, unit, wanted in (("dice", "", dice), ("hd95", "voxel", hd95)):
+        if wanted is not None:
+            rows = (table["metric"] == metric) & (table["unit"] == unit)
+            table.loc[rows, "value"] = table.loc[rows, "case"].map(dict(zip(CASES, wanted, strict=True)))
+    return table
+
+
+def spread_around(mean):
+    return mean + np.array([-0.05, -0.03, -0.01, 0.01, 0.03, 0.05])
+
+
+def write_history(record, **terms):
+    step = np.arange(60)
+    columns = {"step": step, "seconds": step * 0.5, "learning_rate_factor": 1 - step / 60}
+    pd.DataFrame(columns | {name: factor * np.exp(-step / 20) for name, factor in terms.items()}).to_csv(
+        record / "history.csv", index=False
+    )
+
+
+def write_pictures(folder):
+    (folder / "cases").mkdir()
+    for number, case in enumerate(CASES):
+        image = np.full(SHAPE, 40 * number, np.uint8)
+        np.savez_compressed(folder / "cases" / f"{case}.npz", image=image, label=ball(6).astype(np.uint8), content="x")
+
+
+def write_predictions(record, shift=0, cases=CASES):
+    (record / "predictions").mkdir()
+    for number, case in enumerate(cases):
+        masks = ball(6, shift if number % 2 else 0)[None]
+        masks[0, 0, 0, 0] = True  # what keeping the largest component takes away
+        packed = {"masks": np.packbits(masks), "shape": masks.shape}
+        np.savez_compressed(record / "predictions" / f"{case}.npz", **packed)
+
+
+def write_done(folder, planned, planned_cell, mean, shift=0):
+    record = write_record(folder, planned, planned_cell, table_of(planned, spread_around(mean)))
+    if planned_cell["method"] == "b":
+        write_history(record, **{"segment/total": 1.0, "segment/supervised": 0.8, "critic/total": 0.5})
+    else:
+        write_history(record, total=1.0, supervised=0.8, consistency=0.1)
+    write_predictions(record, shift)
+    facts = {"seconds_training": 600 * (1 + shift), "trials_sharing_the_machine": 1 + shift % 2, "device": "a machine"}
+    (record / "provenance.json").write_text(json.dumps(facts))
+    return record
+
+
+def all_cells(seeds=(1,), labelled=(8,)):
+    cells = [cell("base", labelled=28, seed=seed, role="ceiling", unlabelled=0) for seed in seeds]
+    for count in labelled:
+        cells += [cell("base", labelled=count, seed=seed, role="floor", unlabelled=0) for seed in seeds]
+        cells += [cell(method, labelled=count, seed=seed) for method in "abc" for seed in seeds]
+    return cells
+
+
+MEANS = {"base": 0.70, "a": 0.75, "b": 0.85, "c": 0.65}
+
+
+def write_all(folder, seeds=(1,), labelled=(8,), pictures=True):
+    """Floor, ceiling and three methods, all done: b is the best, c is below the floor."""
+    planned = plan(all_cells(seeds, labelled))
+    write_plan(folder, planned)
+    for number, planned_cell in enumerate(planned["cells"]):
+        mean = 0.9 if planned_cell["role"] == "ceiling" else MEANS[planned_cell["method"]]
+        mean += 0.01 * (planned_cell["seed"] - 1) + 0.001 * (planned_cell["labelled"] - 8)
+        write_done(folder, planned, planned_cell, mean, shift=number % 4)
+    if pictures:
+        write_pictures(folder)
+    return folder
+
+
+def source_of(folder):
+    return measured_in(read_results(folder))
+
+
+@pytest.fixture(autouse=True)
+def one_style():
+    with style.applied():
+        yield
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return write_all(tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return write_all(tmp_path_factory.mktemp("sweep"), seeds=(1, 2), labelled=(4, 8), pictures=False)
+
+
+def sheets(module, folder):
+    """{name: what a module of figures gives}"""
+    return {sheet.name: sheet for sheet in module.draw(source_of(folder))}
+
+
+NAMES = ["distributions_8", "ranks_8", "significance_8", "cost_8", "losses_8", "terms_8", "examples_8",
+         "disagreement_slices_8", "disagreement_surfaces_8"]  # fmt: skip
+
+
+def test_all_figures_are_drawn_and_a_second_process_gives_the_same_bytes(full, tmp_path):
+    drawn, left_out = draw_all(read_results(full), tmp_path / "first")
+    assert [figure.name for figure in drawn] == NAMES
+    assert [figure.name for figure in left_out] == ["budgets_dice", "budgets_hd95"]
+    for figure in drawn:
+        assert figure.title and figure.caption.endswith(".") and "None" not in figure.caption
+        assert figure.png.read_bytes().startswith(b"\x89PNG") and "<svg" in figure.svg.read_text()
+        assert figure.svg.stat().st_size < 2e6
+    script = (
+        "import sys; from pathlib import Path; from reports.figures import draw_all;"
+        "from reports.results import read_results; draw_all(read_results(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONHASHSEED": "123", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", script, full, tmp_path / "second"], check=True, env=environment, cwd=tmp_path)
+    files = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert files == sorted(f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg"))
+    for name in files:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+def test_nothing_done_leaves_everything_out_with_reasons(tmp_path):
+    planned = plan(all_cells())
+    folder = write_plan(tmp_path / "results", planned)
+    failed, running = planned["cells"][2:4]
+    write_record(folder, planned, failed, state="failed", reason="out of memory")
+    write_heartbeat(folder, running, '{"step": 3, "iterations": 600}')
+    drawn, left_out = draw_all(read_results(folder), tmp_path / "figures")
+    assert drawn == [] and not list((tmp_path / "figures").iterdir())
+    assert all(figure.title and figure.reason.endswith(".") for figure in left_out)
+    assert [figure.name for figure in left_out] == [
+        "distributions", "budgets_dice", "budgets_hd95", "ranks", "significance", "cost", "losses", "terms",
+        "examples", "disagreement_slices", "disagreement_surfaces",
+    ]  # fmt: skip
+
+
+def test_a_ceiling_alone_is_no_comparison(tmp_path):
+    planned = plan(all_cells())
+    folder = write_plan(tmp_path / "results", planned)
+    write_done(folder, planned, planned["cells"][0], 0.9)
+    assert draw_all(read_results(folder), tmp_path / "figures")[0] == []
+
+
+def test_one_method_gives_what_needs_no_second(tmp_path):
+    planned = plan(all_cells())
+    folder = write_plan(tmp_path / "results", planned)
+    write_done(folder, planned, planned["cells"][2], 0.8)
+    write_record(folder, planned, planned["cells"][3], state="diverged", reason="loss is nan")
+    source = source_of(folder)
+    found = {sheet.name: sheet for module in (distributions, ranks, significance, cost, losses, examples)
+             for sheet in module.draw(source)}  # fmt: skip
+    drawn = [name for name, sheet in found.items() if not isinstance(sheet, LeftOut)]
+    assert drawn == ["distributions_8", "losses_8", "terms_8"]
+    assert found["ranks_8"].reason == "No ranks to compare: fewer than 3 methods."
+    assert found["significance_8"].reason == "With 8 labelled cases only A is done."
+    assert found["examples_8"].reason == "The folder holds no pictures of its test cases."
+    assert "3 of 4 planned trials are missing" in found["distributions_8"].caption
+
+
+def test_broken_files_of_a_record_leave_out_what_needs_them(tmp_path):
+    folder = write_all(tmp_path / "results")
+    for record in (folder / "records").iterdir():
+        (record / "history.csv").write_text("")
+        (record / "predictions" / f"{CASES[0]}.npz").write_bytes(b"PK\x03\x04 cut short")
+    assert sheets(losses, folder)["losses_8"].reason == "No record holds a readable history of its losses."
+    assert sheets(examples, folder)["examples_8"].reason == "No record holds its predictions of the test cases."
+    (folder / "cases" / f"{CASES[0]}.npz").write_bytes(b"")
+    assert not isinstance(sheets(examples, folder)["examples_8"], LeftOut)  # a case without a picture is not needed
+
+
+# What figures are drawn from
+
+
+def test_scores_are_means_over_classes_under_the_plans_postprocessing(tmp_path):
+    planned = plan([cell("a")], data={"classes": 2}, evaluation={"postprocessing": "largest_component"})
+    folder = write_plan(tmp_path, planned)
+    table = values(planned, 3)
+    write_record(folder, planned, planned["cells"][0], table)
+    runs = source_of(folder).runs.set_index("case")
+    chosen = table[table["postprocessing"] == "largest_component"]
+    for metric, unit, column, factor in (("dice", "", "dice_percent", 100), ("hd95", "voxel", "hd95_voxel", 1)):
+        rows = chosen[(chosen["metric"] == metric) & (chosen["unit"] == unit)]
+        expected = factor * rows.groupby("case")["value"].mean()
+        pd.testing.assert_series_equal(runs[column], expected, check_names=False)
+
+
+def test_rows_are_named_by_role_and_fidelity_and_told_apart_by_settings(tmp_path):
+    planned = plan([
+        cell("base", role="floor"), cell("a", fidelity="reconstruction"), cell("b"),
+        cell("b", labelled=9, settings={"x": 1}),
+    ])  # fmt: skip
+    source = source_of(write_plan(tmp_path, planned))
+    assert list(source.look) == ["BASE (floor)", "A†", "B", "B [2]"]
+    assert source.look["BASE (floor)"] is style.FLOOR
+
+
+def test_a_methods_look_does_not_depend_on_what_is_done(tmp_path, full):
+    nothing = source_of(write_plan(tmp_path, plan(all_cells())))
+    assert nothing.runs.empty and nothing.look == source_of(full).look
+
+
+def test_the_first_24_methods_look_different():
+    found = style.looks(map(str, range(24))).values()
+    assert len({(look.colour, look.marker) for look in found}) == 24
+    assert len({(look.colour, look.dashes) for look in found}) == 24
+
+
+# Each figure
+
+
+def test_distributions_show_every_case_sorted_by_mean_dice(full):
+    sheet = sheets(distributions, full)["distributions_8"]
+    left, right = sheet.figure.axes
+    names = ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
+    assert [label.get_text() for label in left.get_yticklabels()] == names
+    assert (left.get_xlabel(), right.get_xlabel()) == ("Dice [%]", "95HD [voxel]")
+    for axes in (left, right):
+        dots = [points.get_offsets() for points in axes.collections if len(points.get_offsets()) == len(CASES)]
+        assert len(dots) == len(names)
+    assert dots[0][:, 1].tolist() == pytest.approx(np.linspace(-0.28, 0.28, 6).tolist())
+    best = [points.get_offsets() for points in left.collections if len(points.get_offsets()) == len(CASES)][1]
+    assert sorted(best[:, 0]) == pytest.approx(sorted(100 * spread_around(0.85)))
+    lines = {round(float(line.get_xdata()[0]), 6) for line in left.lines if list(line.get_ydata()) == [0, 1]}
+    assert lines == {92.0, 70.0}  # means of ceiling and floor
+
+
+def test_distances_that_are_undefined_or_zero_are_no_trouble(tmp_path):
+    planned = plan([cell("a"), cell("b")])
+    folder = write_plan(tmp_path, planned)
+    write_record(folder, planned, planned["cells"][0],
+                 table_of(planned, spread_around(0.8), hd95=[0.0, 1.0, 2.0, 3.0, 4.0, np.nan]))  # fmt: skip
+    write_record(folder, planned, planned["cells"][1], table_of(planned, spread_around(0.7), hd95=[np.nan] * 6))
+    sheet = sheets(distributions, folder)["distributions_8"]
+    assert "7 undefined distances of empty predictions are not shown." in sheet.caption
+    assert sheet.figure.axes[1].get_xlim()[0] == 0
+    sheet.figure.draw_without_rendering()
+
+
+def test_budgets_need_two_of_them(full, sweep):
+    assert all(isinstance(sheet, LeftOut) for sheet in sheets(budgets, full).values())
+    drawn = sheets(budgets, sweep)
+    for name, label in (("budgets_dice", "Dice [%]"), ("budgets_hd95", "95HD [voxel]")):
+        panels = drawn[name].figure.axes
+        assert [axes.get_title() for axes in panels] == ["A", "B", "C"]
+        assert panels[0].get_ylabel() == label and panels[0].get_xlabel() == "labelled cases"
+        assert [tick.get_text() for tick in panels[0].get_xticklabels()] == ["4\n14 %", "8\n29 %", "28\n100 %"]
+        assert "standard deviation over runs" in drawn[name].caption
+
+
+def test_budgets_mark_the_labels_saved(sweep):
+    panels = sheets(budgets, sweep)["budgets_dice"].figure.axes
+    written = {axes.get_title(): [text.get_text() for text in axes.texts if text.get_text()] for axes in panels}
+    # from 70.5 with 8 labelled to 92.5 with 28: A's 75.5 are at 8 (28 / 8) ** (5 / 22) = 10.6 cases
+    assert written["A"][1] == "+3"
+    # B is 15 above: 8 (28 / 8) ** (15 / 22) = 18.8
+    assert written["B"] == ["+14", "+11"]
+    assert written["C"] == []
+
+
+def test_the_band_is_over_runs_where_there_are_several_else_over_cases(sweep):
+    runs = source_of(sweep).runs
+    of_a = runs[runs["row"] == "A"]
+    over_runs = budgets.curve(of_a, budgets.DICE, over_runs=True)
+    assert over_runs.loc[8].tolist() == pytest.approx([75.5, 75.5 - 0.5**0.5, 75.5 + 0.5**0.5])
+    over_cases = budgets.curve(of_a[of_a["seed"] == 1], budgets.DICE, over_runs=False)
+    reach = 2.5705818 * 100 * spread_around(0).std(ddof=1) / 6**0.5
+    assert over_cases.loc[8].tolist() == pytest.approx([75, 75 - reach, 75 + reach])
+
+
+def test_ranks_are_drawn_from_the_best_to_the_worst(full):
+    sheet = sheets(ranks, full)["ranks_8"]
+    written = [text.get_text() for text in sheet.figure.axes[0].texts]
+    assert written[-4:] == ["B   1.0", "A   2.0", "3.0   BASE (floor)", "4.0   C"]
+    assert "CD = 1.91" in sheet.caption and "CD = 1.91" in written
+
+
+def test_bars_join_what_lies_within_the_critical_difference():
+    mean_ranks = pd.Series([1.0, 1.5, 2.4, 3.2, 5.0])
+    assert ranks.indistinct(mean_ranks, 1.0) == [(1.0, 1.5), (1.5, 2.4), (2.4, 3.2)]
+    assert ranks.indistinct(mean_ranks, 1.4) == [(1.0, 2.4), (2.4, 3.2)]
+    assert ranks.indistinct(mean_ranks, 0.1) == []
+    assert ranks.levels([(1.0, 2.4), (2.4, 3.2), (3.0, 4.0)], 0.1) == [0, 1, 0]
+
+
+def test_significance_compares_all_pairs(full):
+    source = source_of(full)
+    rows = ["B", "A", "BASE (floor)", "C"]
+    differences, by_cases, by_seeds = significance.pairwise(source.at(8), rows)
+    assert differences.loc["B", "C"] == pytest.approx(20) == -differences.loc["C", "B"]
+    assert np.isnan(differences.loc["A", "A"]) and by_seeds.isna().all(axis=None)
+    assert by_cases.isna().all(axis=None)  # the same difference in every case: nothing to test
+
+
+def test_significance_marks_both_tests(tmp_path):
+    planned = plan([cell(method, seed=seed) for method in "ab" for seed in (1, 2)])
+    folder = write_plan(tmp_path, planned)
+    rng = np.random.default_rng(0)
+    tables = {}
+    for planned_cell in planned["cells"]:
+        dice = rng.normal(0.9 if planned_cell["method"] == "a" else 0.6, 0.01, 6)
+        tables[planned_cell["trial"]] = pd.Series(100 * dice, CASES)
+        write_record(folder, planned, planned_cell, table_of(planned, dice))
+    sheet = sheets(significance, folder)["significance_8"]
+    axes = sheet.figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    assert len(marks) == 4  # a dot and a ring in both halves
+    assert "(1 of them); it compares trained checkpoints" in sheet.caption
+    _, by_cases, _ = significance.pairwise(source_of(folder).at(8), ["A", "B"])
+    mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 2 for method in "ab"]
+    assert by_cases.loc["A", "B"] == pytest.approx(paired_t_test(*mean).p)
+
+
+def test_cost_says_what_was_timed_while_packed(full):
+    source = source_of(full)
+    points = cost.cost(source, source.at(8))
+    assert points["minutes"].to_dict() == {"B": 40, "A": 30, "BASE (floor)": 20, "C": 10}
+    assert points["packed"].to_dict() == {"B": True, "A": False, "BASE (floor)": True, "C": False}
+    sheet = sheets(cost, full)["cost_8"]
+    axes = sheet.figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training time [min]", "Dice [%]")
+    assert "hollow marks, 2 of 4" in sheet.caption and "Trained on a machine." in sheet.caption
+    front = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert list(front.get_xdata()) == [10, 20, 30, 40]
+
+
+def test_cost_without_times_is_left_out(tmp_path):
+    planned = plan([cell("a"), cell("b")])
+    folder = write_plan(tmp_path, planned)
+    for planned_cell in planned["cells"]:
+        (write_record(folder, planned, planned_cell) / "provenance.json").write_text("{}")
+    assert "fewer than two methods have a training time" in sheets(cost, folder)["cost_8"].reason
+
+
+def test_losses_have_a_panel_a_method_and_a_curve_a_phase(full):
+    drawn = sheets(losses, full)
+    panels = drawn["losses_8"].figure.axes
+    assert [axes.get_title() for axes in panels] == ["BASE (ceiling)", "BASE (floor)", "A", "B", "C"]
+    curves = {axes.get_title(): len(axes.lines) for axes in panels}
+    assert curves == {"BASE (ceiling)": 2, "BASE (floor)": 2, "A": 2, "B": 4, "C": 2}  # raw and smoothed
+    terms = {axes.get_title(): [line.get_label() for line in axes.lines] for axes in drawn["terms_8"].figure.axes}
+    assert terms["A"] == ["supervised", "consistency"] and terms["B"] == ["segment/supervised"]
+    assert all(axes.get_yscale() == "log" for axes in drawn["terms_8"].figure.axes)
+
+
+def test_smoothing_is_a_centred_mean():
+    raw = pd.Series(np.arange(200.0))
+    assert losses.smoothed(raw)[100] == pytest.approx(raw[98:102].mean(), abs=1)
+    assert losses.smoothed(pd.Series([1.0, 5.0])).tolist() == [1.0, 5.0]
+
+
+# Segmentations
+
+
+@pytest.mark.parametrize(
+    "dice, expected",
+    [
+        ({"p": 0.5, "q": 0.9, "r": 0.7}, {"best": "q", "median": "r", "worst": "p"}),
+        ({"p": 0.5, "q": 0.9, "r": 0.7, "s": 0.6}, {"best": "q", "median": "s", "worst": "p"}),
+        ({"p": 0.5, "q": 0.9}, {"best": "q", "median": "p"}),
+        ({"p": 0.5, "q": np.nan}, {"best": "p"}),
+        ({"p": np.nan}, {}),
+    ],
+)
+def test_best_median_and_worst_case(dice, expected):
+    assert examples.best_median_worst(pd.Series(dice)) == expected
+
+
+def test_disagreement_is_the_deviation_over_methods():
+    dice = pd.DataFrame({"a": [1.0, 5.0, 3.0], "b": [3.0, 5.0, 9.0]}, index=["p", "q", "r"])
+    assert disagreement.disagreement(dice).to_dict() == {"r": 3.0, "p": 1.0, "q": 0.0}
+    dice.loc["r", "a"] = np.nan
+    assert list(disagreement.disagreement(dice).index) == ["p", "q"]
+
+
+def test_examples_show_the_first_run_that_has_its_predictions(sweep, tmp_path):
+    folder = write_all(tmp_path / "results", seeds=(1, 2))
+    for path in (folder / "records" / "a-8-1-first" / "predictions").iterdir():
+        path.unlink()
+    source = source_of(folder)
+    shown = examples.shown_runs(source, Segmentations(source.experiment), 8)
+    chosen = dict(shown[["row", "trial"]].to_numpy())
+    assert chosen["A"] == "a-8-2-first" and chosen["B"] == "b-8-1-first"
+    assert list(dict.fromkeys(shown["row"])) == ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
+
+
+def test_predictions_are_shown_as_they_are_scored(full, tmp_path):
+    path = full / "records" / "a-8-1-first" / "predictions" / f"{CASES[0]}.npz"
+    masks = read_masks(path, (1, *SHAPE))
+    assert masks.sum() == ball(6).sum() + 1
+    assert (largest_component(masks[0]) == ball(6)).all()
+    assert not largest_component(np.zeros(SHAPE, bool)).any()
+    assert read_masks(path, (2, *SHAPE)) is None and read_masks(tmp_path / "none.npz", (1, *SHAPE)) is None
+    assert read_picture(path) is None
+
+
+def test_slices_are_those_with_the_largest_true_area_and_contours_lie_on_them(full):
+    segmentations = Segmentations(read_results(full))
+    assert segmentations.cases[CASES[0]].level == CENTRE[2]
+    image = segmentations.slice_image(CASES[3])
+    assert image.shape[1] == 190 and image[image.shape[0] // 2, 95] == 120
+    (line,) = segmentations.contours(CASES[0], segmentations.cases[CASES[0]].truths)
+    assert line.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
+    radius = np.linalg.norm((line - 0.5) * segmentations.plane, axis=1)
+    assert radius.mean() == pytest.approx(6.2 * 0.625, rel=0.05)
+
+
+def test_short_names_tell_cases_apart(full):
+    assert Segmentations(read_results(full)).short_names == dict(zip(CASES, CASES, strict=True))
+
+
+def test_surface_error_agrees_with_the_distance_transform():
+    spacing = (0.8, 0.8, 0.8)
+    truth, predicted = ball(6), ball(6, shift=3)
+    mesh = surface(predicted, spacing)
+    error = Truth(truth, spacing).distance(mesh.vertices)
+    outside = ndimage.distance_transform_edt(~truth, spacing) - 0.4
+    inside = ndimage.distance_transform_edt(truth, spacing) - 0.4
+    expected = ndimage.map_coordinates(np.where(truth, -inside, outside), mesh.vertices.T / 0.8, order=1)
+    assert np.abs(error - expected).mean() < 0.25 and np.corrcoef(error, expected)[0, 1] > 0.98
+    assert error.max() == pytest.approx(3 * 0.8, abs=0.3) and error.min() == pytest.approx(-3 * 0.8, abs=0.3)
+    assert error[mesh.vertices[:, 0].argmax()] > 0
+
+
+def test_a_mesh_has_the_size_of_its_structure_on_any_grid():
+    for spacing in ((1.0, 1.0, 1.0), (0.5, 1.0, 2.0)):
+        points = (np.indices((48, 24, 16)).T - [20, 12, 6]) * np.array(spacing)
+        mask = ((points**2).sum(axis=-1) <= 64).T if spacing[0] == 1 else ((points**2).sum(axis=-1) <= 49).T
+        radius = np.linalg.norm(surface(mask, spacing).vertices - np.array([20, 12, 6]) * spacing, axis=1)
+        assert radius.mean() == pytest.approx(8 if spacing[0] == 1 else 7, abs=0.4)
+    assert len(surface(np.pad(np.ones((1, 1, 1), bool), 3), (1.0, 1.0, 1.0)).faces) > 0
+
+
+def test_pictures_show_the_side_that_faces_the_viewer():
+    mesh = surface(ball(6), (1.0, 1.0, 1.0))
+    depth = viewed(mesh.vertices - CENTRE)[:, 2]
+    colours = np.where(depth[:, None] > 0, [[1.0, 0, 0]], [[0, 0, 1.0]])
+    x, y = viewed(CENTRE[None])[0, :2]
+    shown = picture([(mesh, colours)], [], (x - 10, x + 10, y - 10, y + 10), 40)
+    assert shown.shape == (40, 40, 3) and (shown[0, 0] == 255).all()
+    assert shown[20, 20, 0] > 200 and shown[20, 20, 2] == 0
+    behind = picture([], [mesh], (x - 10, x + 10, y - 10, y + 10), 40)
+    assert behind[20, 20].tolist() == [204] * 3
+
+
+def test_an_empty_prediction_leaves_the_true_surface_alone(tmp_path):
+    folder = write_all(tmp_path / "results")
+    for case in CASES:
+        path = folder / "records" / "c-8-1-first" / "predictions" / f"{case}.npz"
+        np.savez_compressed(path, masks=np.packbits(np.zeros((1, *SHAPE), bool)), shape=(1, *SHAPE))
+    segmentations = Segmentations(read_results(folder))
+    assert segmentations.surfaces("c-8-1-first", CASES[0]) == []
+    assert not isinstance(sheets(examples, folder)["examples_8"], LeftOut)
+    assert error_limit([[]]) == 1
+
+
+def test_two_structures_are_measured_each_against_its_own_truth(tmp_path):
+    planned = plan([cell("a")], data={"classes": 2})
+    folder = write_plan(tmp_path, planned)
+    record = write_record(folder, planned, planned["cells"][0])
+    (folder / "cases").mkdir()
+    (record / "predictions").mkdir()
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:8, 4:10, 4:10], label[14:22, 4:12, 4:12] = 1, 2
+    for case in CASES:
+        np.savez_compressed(folder / "cases" / f"{case}.npz", image=label * 100, label=label, content="x")
+        masks = np.stack([label == 1, label == 2])
+        np.savez_compressed(record / "predictions" / f"{case}.npz", masks=np.packbits(masks), shape=masks.shape)
+    surfaces = Segmentations(read_results(folder)).surfaces(planned["cells"][0]["trial"], CASES[0])
+    assert len(surfaces) == 2
+    assert all(np.abs(found.error).max() < 0.7 for found in surfaces)
+    drawn = sheets(examples, folder)
+    assert "of the same structure" in drawn["examples_8"].caption
+    assert "fewer than two methods" in drawn["disagreement_slices_8"].reason

@@ -1,0 +1,200 @@
+"""What a report says of chance equals what scipy says of the raw cases.csv files."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_record, write_tables_of
+from scipy import stats
+
+from reports.results import read_results
+from reports.scores import scores
+from reports.significance import significance
+
+
+def raw(folder, trial, metric, postprocessing):
+    """{case: mean over classes}, read with the csv module alone."""
+    found = {}
+    with (folder / "records" / trial / "cases.csv").open() as file:
+        for line in csv.DictReader(file):
+            if (line["metric"], line["unit"], line["postprocessing"]) == (*metric, postprocessing):
+                found.setdefault(line["case"], []).append(float(line["value"]))
+    return {case: np.mean(values) for case, values in found.items()}
+
+
+def runs_by_cases(folder, method, seeds, metric=("dice", ""), postprocessing="none", factor=100):
+    of_runs = [raw(folder, f"{method}-8-{seed}-first", metric, postprocessing) for seed in seeds]
+    return factor * np.array([[run[case] for case in CASES] for run in of_runs])
+
+
+def seed_aware_p(first, second):
+    """The seed-aware test of docs/statistics.md, written out: seeds and cases random, Hillis' degrees of freedom."""
+
+    def parts(scores):
+        runs, cases = scores.shape
+        residual = scores - scores.mean(1, keepdims=True) - scores.mean(0, keepdims=True) + scores.mean()
+        return scores.mean(1).var(ddof=1) / runs, (residual**2).sum() / ((runs - 1) * (cases - 1)) / (runs * cases)
+
+    (runs1, cases), runs2 = first.shape, len(second)
+    by_case = (first.mean(0) - second.mean(0)).var(ddof=1) / cases
+    (seed1, rest1), (seed2, rest2) = parts(first), parts(second)
+    variance = max(by_case, seed1 + seed2, by_case + seed1 + seed2 - rest1 - rest2)
+    df = min(variance**2 / (seed1**2 / (runs1 - 1) + seed2**2 / (runs2 - 1)), cases - 1)
+    return 2 * stats.t.sf(abs(first.mean() - second.mean()) / np.sqrt(variance), df)
+
+
+def holm(p_values):
+    """By the definition: the smallest times their number, the next times one less, never falling, at most 1."""
+    adjusted, highest = {}, 0.0
+    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        highest = max(highest, min(1.0, p * (len(p_values) - place)))
+        adjusted[name] = highest
+    return adjusted
+
+
+def statistics_of(folder, measure="dice_percent"):
+    table = pd.read_csv(write_tables_of(folder) / "statistics.csv")
+    return table[table["measure"] == measure].set_index("method")
+
+
+@pytest.mark.parametrize("classes, postprocessing", [(1, "none"), (2, "largest_component")])
+def test_p_values_equal_scipys_on_the_raw_files(tmp_path, classes, postprocessing):
+    planned = plan(
+        [*cells_of("b"), *cells_of("a", seeds=(1, 2)), *cells_of("c", seeds=(4, 5, 6, 7)), *cells_of("d", seeds=(1,))],
+        data={"classes": classes},
+        evaluation={"postprocessing": postprocessing},
+    )
+    write_folder(tmp_path, planned)
+    seeds = {"a": (1, 2), "b": (1, 2, 3), "c": (4, 5, 6, 7), "d": (1,)}
+    for measure, metric, factor in (("dice_percent", ("dice", ""), 100), ("hd95_voxel", ("hd95", "voxel"), 1)):
+        table = statistics_of(tmp_path, measure)
+        runs = {m: runs_by_cases(tmp_path, m, of, metric, postprocessing, factor) for m, of in seeds.items()}
+        paired = {m: stats.ttest_rel(runs["b"].mean(0), runs[m].mean(0)).pvalue for m in "acd"}
+        signed = {m: stats.wilcoxon(runs["b"].mean(0), runs[m].mean(0)).pvalue for m in "acd"}
+        by_seed = {m: seed_aware_p(runs["b"], runs[m]) for m in "ac"}
+        for method in "acd":
+            line = table.loc[method]
+            assert line["difference"] == pytest.approx(runs["b"].mean() - runs[method].mean())
+            assert (line["cases_p"], line["wilcoxon_p"]) == pytest.approx((paired[method], signed[method]))
+            assert line["cases_p_holm"] == pytest.approx(holm(paired)[method])
+            assert line["wilcoxon_p_holm"] == pytest.approx(holm(signed)[method])
+            assert (line["runs_reference"], line["runs"], line["comparisons"]) == (3, len(seeds[method]), 3)
+        for method in "ac":
+            assert table.loc[method, "seeds_p"] == pytest.approx(by_seed[method])
+            assert table.loc[method, "seeds_p_holm"] == pytest.approx(holm(by_seed)[method])
+            assert table.loc[method, "bootstrap_low"] < table.loc[method, "difference"]
+            assert table.loc[method, "bootstrap_high"] > table.loc[method, "difference"]
+        assert table.loc["d", ["seeds_p", "seeds_p_holm", "bootstrap_low", "seeds_detectable"]].isna().all()
+        assert table.loc["d", "seeds_reason"].startswith("one seed")
+        assert table.loc["b", ["cases_p", "seeds_p", "difference"]].isna().all()
+        means = {method: runs[method].mean() for method in "abcd"}
+        order = sorted(means, key=means.get, reverse=measure == "dice_percent")
+        assert list(table.loc[order, "rank"]) == [1, 2, 3, 4]
+        friedman = stats.friedmanchisquare(*(runs[method].mean(0) for method in "abcd")).pvalue
+        assert table["friedman_p"].to_numpy() == pytest.approx(friedman)
+
+
+def found_in(folder):
+    results = read_results(folder)
+    return significance(results, scores(results))
+
+
+def test_a_family_is_one_budget_and_ceilings_stay_out(tmp_path):
+    cells = [cell("full", 28, role="ceiling", unlabelled=0), cell("b", 8), cell("a", 8), cell("c", 8), cell("a", 4)]
+    table = found_in(write_folder(tmp_path, plan(cells)))
+    table = table[table["measure"] == "dice_percent"].set_index(["method", "labelled"])
+    assert list(table.index) == [("a", 4), ("b", 8), ("a", 8), ("c", 8)]
+    assert table["cases_p"].notna().tolist() == [False, False, True, True]
+    assert table["reference"].fillna("").tolist() == ["", "B", "B", "B"]
+    assert table["comparisons"].dropna().tolist() == [2, 2]
+    assert table["rank"].isna().tolist() == [True, False, False, False]  # alone in its budget
+
+
+def test_draws_are_what_the_seed_aware_test_counts(tmp_path):
+    cells = [cell(m, seed=seed, draw=draw) for m in "ab" for draw in ("first", 0, 1) for seed in (1, 2)]
+    table = found_in(write_folder(tmp_path, plan(cells))).set_index(["method", "measure"])
+    assert table.loc[("a", "dice_percent"), ["runs_reference", "runs"]].tolist() == [3, 3]
+
+
+def test_a_row_without_figures_is_no_comparison(tmp_path):
+    planned = plan([cell("b"), cell("a"), cell("c")])
+    write_plan(tmp_path, planned)
+    for planned_cell in planned["cells"][:2]:
+        write_record(tmp_path, planned, planned_cell)
+    table = found_in(tmp_path)
+    assert set(table["method"]) == {"a", "b"} and table["comparisons"].dropna().eq(1).all()
+
+
+SHIFT = [0.010, 0.011, 0.009, 0.012, 0.008, 0.010]  # nearly the same in every case: found even with six of them
+
+
+def write_shifted(folder, seeds, seed_shift):
+    """B is better than A by SHIFT; a seed changes all cases of a run by up to `seed_shift`."""
+    planned = plan(cells_of("b", "a", seeds=seeds))
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.7, 0.9, len(CASES))
+    tables = {}
+    for c in planned["cells"]:
+        dice = base + (np.array(SHIFT) if c["method"] == "b" else 0) + seed_shift * (c["seed"] - np.mean(seeds))
+        dice = dice + rng.normal(0, 1e-4, len(CASES))
+        tables[c["trial"]] = scored(planned, dice=list(dice))
+    return write_folder(folder, planned, tables)
+
+
+def comparison_of(folder):
+    return (write_tables_of(folder) / "comparison.md").read_text(encoding="utf-8")
+
+
+def line_of(text, method):
+    return next(line for line in text.splitlines() if line.startswith(f"| {method} |"))
+
+
+def dice_of(line):
+    text = line.split("|")[4].strip()
+    for before, after in (("**", "**"), ("<ins>", "</ins>")):
+        text = text.removeprefix(before).removesuffix(after)
+    return text
+
+
+def test_significance_by_seeds_is_marked_and_said(tmp_path):
+    text = comparison_of(write_shifted(tmp_path, seeds=(1, 2, 3), seed_shift=0.0001))
+    assert dice_of(line_of(text, "A")).endswith(r" \*") and r"\*" not in line_of(text, "B")
+    assert r"(p &lt; 0.05, Holm-corrected): \* differs from the named method by the seed-aware test. 1 of 1" in text
+    assert "95 % interval: by a bootstrap over seeds and cases." in text
+    assert "seed-aware test with 3 seeds one of" in text and "One seed" not in text
+
+
+def test_seeds_that_vary_take_the_mark_away(tmp_path):
+    text = comparison_of(write_shifted(tmp_path, seeds=(1, 2, 3), seed_shift=0.03))
+    assert not dice_of(line_of(text, "A")).endswith("*") and "0 of 1 rows have one." in text
+    assert "| <0.001 |".replace("<", "&lt;") in line_of(text, "A")  # the customary test finds it all the same
+
+
+def test_one_seed_is_marked_otherwise_and_has_no_seed_aware_p(tmp_path):
+    text = comparison_of(write_shifted(tmp_path, seeds=(1,), seed_shift=0))
+    assert dice_of(line_of(text, "A")).endswith(r" (\*)") and "| one seed |" in line_of(text, "A")
+    assert r"(\*) differs by the paired t-test over cases, where there is no seed-aware one" in text
+    assert "One seed: no row has a p over seeds" in text
+    assert "95 % interval: for one seed the paired t-test's, over cases alone." in text
+    assert "cannot be said, for that takes two seeds of each at least" in text
+
+
+def test_what_can_be_resolved_is_the_noncentral_ts(tmp_path):
+    folder = write_shifted(tmp_path, seeds=(1,), seed_shift=0)
+    runs = {m: runs_by_cases(folder, m, (1,)) for m in "ab"}
+    sd = (runs["b"] - runs["a"]).std(ddof=1)
+    found = statistics_of(folder).loc["a", "cases_detectable"]
+    n = len(CASES)
+    critical = stats.t.isf(0.025, n - 1)
+    assert stats.nct.sf(critical, n - 1, found / sd * np.sqrt(n)) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_no_figures_of_the_reference(tmp_path):
+    planned = plan([cell("b"), cell("a"), cell("c")])
+    write_plan(tmp_path, planned)
+    for planned_cell in planned["cells"][1:]:
+        write_record(tmp_path, planned, planned_cell)
+    text = comparison_of(tmp_path)
+    assert "No tests here: B, which the others are to be held against, has no figures." in text
+    assert "Holm" not in text

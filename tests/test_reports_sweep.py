@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+from results_folder import cell, plan, scored, write_folder, write_plan, write_record
+
+from reports.results import read_results
+from reports.tables import make_tables
+
+# Dice of floor and methods at 4 and 8 labelled cases, and of the ceiling
+DICE = {("floor", 4): 0.60, ("floor", 8): 0.70, ("a", 4): 0.65, ("a", 8): 0.80, ("b", 4): 0.55, ("b", 8): 0.92,
+        ("floor", 28): 0.90}  # fmt: skip
+ROLES = {"floor": "floor", "a": "method", "b": "method"}
+
+
+def planned_cells(budgets=(4, 8)):
+    cells = [cell(m, n, role=ROLES[m], unlabelled=0 if m == "floor" else 20) for n in budgets for m in ROLES]
+    return [*cells, cell("floor", 28, role="ceiling", unlabelled=0)]
+
+
+def write_sweep(folder, budgets=(4, 8), dice=DICE):
+    planned = plan(planned_cells(budgets), reference=None)
+    tables = {c["trial"]: scored(planned, dice=dice[c["method"], c["labelled"]], hd95=5.0) for c in planned["cells"]}
+    return write_folder(folder, planned, tables)
+
+
+def sweep_of(folder):
+    [made] = make_tables([read_results(folder)])
+    return next(table for table in made.tables if table.name == "sweep")
+
+
+def texts(block):
+    return {row["cells"][0]["text"]: [cell["text"] for cell in row["cells"][1:]] for row in block["rows"]}
+
+
+def test_figures_equal_those_worked_out_by_hand(tmp_path):
+    frame = sweep_of(write_sweep(tmp_path)).frame.set_index(["method", "labelled"])
+    assert frame["dice_percent"].to_dict() == pytest.approx({key: 100 * dice for key, dice in DICE.items()})
+    share = {("a", 4): 5 / 30, ("a", 8): 10 / 20, ("b", 4): -5 / 30, ("b", 8): 22 / 20}
+    assert frame["gap_share"].dropna().to_dict() == pytest.approx(share)
+    saved = {
+        ("a", 4): 4 * 2**0.5 - 4,  # half way from 60 to 70 on the logarithm of 4 to 8
+        ("a", 8): 8 * (28 / 8) ** 0.5 - 8,  # half way from 70 to 90 on that of 8 to 28
+    }
+    assert frame["labels_saved"].dropna().to_dict() == pytest.approx(saved)
+    assert frame["labels_saved_beyond"].dropna().to_dict() == {("b", 8): 20}
+
+
+def test_several_budgets_are_columns(tmp_path):
+    page = sweep_of(write_sweep(tmp_path)).page
+    assert [block["heading"] for block in page["blocks"]] == [
+        "Dice [%]", "95HD [voxel]", "Gap closed [%]", "Labels saved [cases]",
+    ]  # fmt: skip
+    dice, _, gap, saved = (texts(block) for block in page["blocks"])
+    assert page["blocks"][0]["header"] == ["Method", "4 labelled cases", "8 labelled cases"]
+    assert dice == {
+        "FLOOR (floor)": ["60.00", "70.00"], "A": ["65.00", "80.00"], "B": ["55.00", "92.00"],
+        "FLOOR (ceiling, 28 labelled)": ["90.00", "90.00"],
+    }  # fmt: skip
+    assert (gap["A"], gap["B"]) == (["17", "50"], ["−17", "110"])
+    assert (saved["A"], saved["B"]) == (["+1.7", "+7.0"], ["–", "more than 20"])
+    assert gap["FLOOR (floor)"] == saved["FLOOR (ceiling, 28 labelled)"] == ["–", "–"]
+
+
+def test_best_and_second_best_of_each_budget_without_the_ceiling(tmp_path):
+    block = sweep_of(write_sweep(tmp_path)).page["blocks"][0]
+    ranks = {row["cells"][0]["text"]: [cell["rank"] for cell in row["cells"][1:]] for row in block["rows"]}
+    assert ranks == {
+        "FLOOR (floor)": [2, 0], "A": [1, 2], "B": [0, 1], "FLOOR (ceiling, 28 labelled)": [0, 0],
+    }  # fmt: skip
+
+
+def test_one_budget_has_a_column_a_quantity(tmp_path):
+    page = sweep_of(write_sweep(tmp_path, budgets=(8,))).page
+    [block] = page["blocks"]
+    assert block["heading"] == "8 labelled cases"
+    assert block["header"] == ["Method", "Dice [%]", "95HD [voxel]", "Gap closed [%]", "Labels saved [cases]"]
+    assert texts(block)["A"] == ["80.00", "5.00", "50", "+7.0"]
+
+
+def test_a_ceiling_below_the_floor_closes_no_gap(tmp_path):
+    frame = sweep_of(write_sweep(tmp_path, dice=DICE | {("floor", 28): 0.65})).frame.set_index(["method", "labelled"])
+    assert frame["gap_share"].dropna().to_dict() == pytest.approx({("a", 4): 1.0, ("b", 4): -1.0})
+
+
+def test_cells_that_are_not_done_say_so(tmp_path):
+    planned = plan([*planned_cells(), cell("a", 8, seed=2)], reference=None)
+    write_plan(tmp_path, planned)
+    for c in planned["cells"][:-2]:
+        if (c["method"], c["labelled"]) != ("b", 4):
+            write_record(tmp_path, planned, c, scored(planned, dice=DICE[c["method"], c["labelled"]]))
+    write_record(tmp_path, planned, planned["cells"][2], state="failed", reason="out of memory")
+    table = sweep_of(tmp_path)
+    dice = texts(table.page["blocks"][0])
+    assert dice["B"] == ["failed", "92.00"] and dice["A"] == ["65.00", "80.00 (1 of 2)"]
+    assert dice["FLOOR (ceiling, 28 labelled)"] == ["not run", "not run"]
+    assert "B, 4 labelled, seed 1: failed: out of memory." in table.page["notes"]
+    frame = table.frame.set_index(["method", "labelled"])
+    assert frame["gap_share"].isna().all() and frame["labels_saved_beyond"].isna().all()
+
+
+def test_without_a_baseline_there_is_neither_gap_nor_saving(tmp_path):
+    folder = write_folder(tmp_path, plan([cell("a", 4), cell("a", 8)], reference=None))
+    page = sweep_of(folder).page
+    assert [block["heading"] for block in page["blocks"]] == ["Dice [%]", "95HD [voxel]"]
+
+
+def test_missing_values_stay_missing(tmp_path):
+    frame = sweep_of(write_plan(tmp_path, plan(planned_cells()))).frame
+    assert frame[["dice_percent", "gap_share", "labels_saved", "labels_saved_beyond"]].isna().all(axis=None)
+    assert np.isnan(frame["floor"]).all() and isinstance(frame, pd.DataFrame)
