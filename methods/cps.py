@@ -14,8 +14,8 @@ from methods.registry import register
 class CPS(Method):
     """Two V-Nets, initialised differently, are trained on each other's hard predictions for unlabelled patches.
 
-    Before a batch norm the scale of weights changes nothing but how fast they learn: the release's initialisation, with
-    larger weights than PyTorch's own, slows both networks, which shows after a hundred steps and no longer after 800.
+    The release's initialisation is for plain convolutions alone. Drawing the V-Net's transposed ones with it, too,
+    keeps the network from learning: their fan-in is counted along the wrong axis.
     """
 
     info = Info(

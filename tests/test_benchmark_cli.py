@@ -96,6 +96,19 @@ def test_a_folder_that_is_no_results_folder(command, tmp_path, name):
     assert str(tmp_path / "missing") in one_line_error(command(name, tmp_path / "missing"))
 
 
+def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
+    planned = tiny.experiment()
+    one, two = (tiny.new_results(tmp_path / name) for name in ("one", "two"))
+    for results in (one, two):
+        write_plan(planned, make_plan(planned, results), results)
+    status, out, _ = command("report", one.folder, two.folder)
+    assert status == 0 and str(one.folder / "report") in out
+    assert (one.folder / "report" / "tables" / "comparison.md").exists() and not (two.folder / "report").exists()
+    missing = tmp_path / "missing"
+    assert str(missing) in one_line_error(command("report", one.folder, missing))
+    assert "Missing argument 'DIR'" in one_line_error(command("report"))
+
+
 def test_an_experiment_that_is_not_there(command, tmp_path):
     assert "does not exist" in one_line_error(command("run", tmp_path / "missing.yaml"))
 

@@ -98,6 +98,13 @@ def test_several_folders_of_one_experiment_are_one_report_in_the_first(tmp_path)
     assert written(report / "tables") == whole
 
 
+def test_parts_with_baselines_of_different_names_are_reported_on(tmp_path):
+    one = write_folder(tmp_path / "one", plan([cell("f", role="floor", unlabelled=0), cell("b")]))
+    two = write_folder(tmp_path / "two", plan([cell("g", role="floor", unlabelled=0), cell("a")]))
+    files = written(write_tables_of(one, two))
+    assert all(b"| F (floor) |" in files["sweep.md"] and name in files["cost.md"] for name in (b"| F |", b"| G |"))
+
+
 def test_several_experiments_have_a_folder_each_and_no_table_mixes_them(tmp_path):
     one = write_folder(tmp_path / "one", plan(cells_of("a", "b"), title="First"))
     two = write_folder(tmp_path / "two", plan(cells_of("c", "b"), title="Second", training={"iterations": 500}))

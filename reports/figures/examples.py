@@ -15,7 +15,7 @@ from reports.scores import DICE, HD95
 
 TITLE = "Best, median and worst case of each method"
 PLACES = ("best", "median", "worst")
-NAME, GAP = 0.95, 0.05  # inches: the column of names, between pictures
+NAME, HEAD, GAP = 0.95, 0.2, 0.05  # inches: the column of names, the line of places, between pictures
 
 
 def draw(source: Measured) -> Iterator[Sheet | LeftOut]:
@@ -72,7 +72,7 @@ def _sheets(source: Measured, segmentations: Segmentations, shown: pd.DataFrame,
     pairs = [(run["trial"].iloc[0], case) for row, run in runs.items() for case in places[row].values()]
     limit = error_limit([segmentations.surfaces(*pair) for pair in pairs])
     width, slice_height, surface_height = _sizes(segmentations)
-    most = int((HEIGHT - KEY - LINE) / (max(slice_height, surface_height) + LINE + GAP))
+    most = max(int((HEIGHT - KEY - HEAD) / (max(slice_height, surface_height) + LINE + GAP)), 1)
     pages = [list(runs)[n : n + most] for n in range(0, len(runs), most)]
     caption = (
         f"Best, median and worst test case by Dice of each method's first run with {labelled} labelled cases. Over "
@@ -97,12 +97,12 @@ def _figure(segmentations: Segmentations, rows: dict[str, tuple[pd.DataFrame, di
     """A line a method; from left to right slice and surface of its best, median and worst case."""
     width, slice_height, surface_height = _sizes(segmentations)
     height = max(slice_height, surface_height)
-    page = Page(LINE + len(rows) * (height + LINE + GAP))
+    page = Page(HEAD + len(rows) * (height + LINE + GAP))
     for place in PLACES:
         left = NAME + 2 * PLACES.index(place) * (width + GAP)
         page.text(left + width + GAP / 2, LINE, f"{place} case", ha="center", weight="bold")
     for line, (row, (run, places)) in enumerate(rows.items()):
-        top = LINE + line * (height + LINE + GAP) + LINE
+        top = HEAD + line * (height + LINE + GAP) + LINE
         page.text(0.03, top + height / 2, wrapped(row, 15), va="center")
         for place, case in places.items():
             left = NAME + 2 * PLACES.index(place) * (width + GAP)

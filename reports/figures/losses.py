@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.figures.measured import Measured
 from reports.figures.sheet import LeftOut, Sheet
@@ -90,7 +91,7 @@ def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figur
                 if total in run:
                     axes.plot(run["step"], smoothed(run[total]), color=colour, linewidth=1.0,
                               label=total.removesuffix("/total") if run is runs[0] else None)  # fmt: skip
-        _scale(axes, [run[total] for run in runs for total in totals if total in run])
+        _scale(axes, [run[total] for run in runs for total in totals if total in run], room=0.6 * (len(totals) > 1))
         if len(totals) > 1:
             axes.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2)
         axes.set_title(wrapped(row, 22))
@@ -100,13 +101,14 @@ def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figur
     return figure
 
 
-def _scale(axes, losses: list[pd.Series]) -> None:
-    """From the lowest smoothed loss to nearly the highest raw one: single spikes may leave the panel."""
+def _scale(axes: Axes, losses: list[pd.Series], room: float) -> None:
+    """From the lowest smoothed loss to nearly the highest raw one, as single spikes may leave the panel, and as much
+    room above as this share of it."""
     low = min(smoothed(series).min() for series in losses)
     high = max(max(smoothed(series).max(), series.quantile(0.98)) for series in losses)
     if low < high:
         margin = 0.08 * (high - low)
-        axes.set_ylim(low - margin, high + margin)
+        axes.set_ylim(low - margin, high + margin + room * (high - low))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
 
@@ -121,17 +123,25 @@ def _pages_of_terms(histories: dict[str, pd.DataFrame]) -> Figure:
         for number, (term, curve) in enumerate(curves.items()):
             axes.plot(history["step"], curve, color=COLOURS[number % len(COLOURS)], linewidth=1.0, label=term,
                       linestyle=DASHES[number // len(COLOURS) % len(DASHES)])  # fmt: skip
-        if all((curve.dropna() >= 0).all() for curve in curves.values()):
-            highest = max(curve.max() for curve in curves.values())
-            if highest > 0:
-                axes.set_yscale("log", nonpositive="mask")
-                axes.set_ylim(bottom=max(axes.get_ylim()[0], highest / 1e5))
+        highest = max(curve.max() for curve in curves.values())
+        if highest > 0 and all((curve.dropna() >= 0).all() for curve in curves.values()):
+            _make_logarithmic(axes, highest)
         axes.set_title(wrapped(row, 40))
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2, labelspacing=0.3)
     figure.supxlabel("step", fontsize=7.5)
-    figure.supylabel("loss term", fontsize=7.5)
+    figure.supylabel("value as recorded", fontsize=7.5)
     return figure
+
+
+def _make_logarithmic(axes: Axes, highest: float) -> None:
+    axes.set_yscale("log", nonpositive="mask")
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom=max(bottom, highest / 1e5))
+    few = top < 20 * bottom  # decades alone would label nothing
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _caption_of_totals(labelled: int) -> str:
@@ -146,5 +156,6 @@ def _caption_of_totals(labelled: int) -> str:
 def _caption_of_terms(labelled: int) -> str:
     return (
         f"Terms of each method's loss by training step with {labelled} labelled cases, first run, as the method's file "
-        "names and records them; moving mean over a 40th of training. Logarithmic where no term is negative."
+        "names and records them, and what fraction of voxels takes part where it says so; moving mean over a 40th of "
+        "training. Logarithmic where nothing is negative; zeros leave gaps."
     )

@@ -6,6 +6,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from reports.figures.style import PREDICTED, SMALL, TRUE, WIDTH, new_figure
 
@@ -48,7 +49,8 @@ class Page:
         """A bar of `length` inches that stands for `mm`, in the lower right of a picture."""
         right, foot = left + 0.95 * width, top + 0.93 * height
         self._axes.plot([right - length, right], [foot, foot], color="white", linewidth=1.5, solid_capstyle="butt")
-        self.text(right, foot - 0.04, f"{mm:g} mm", ha="right", color="white")
+        outline = [withStroke(linewidth=1.2, foreground="black")]
+        self.text(right, foot - 0.04, f"{mm:g} mm", ha="right", color="white", path_effects=outline)
 
     def contour_key(self) -> None:
         """Which contour is which, on the grey of an image."""

@@ -98,9 +98,12 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def wrapped(text: str, width: int) -> str:
-    """At most two lines of about `width` characters, for a title over a small panel."""
-    lines = textwrap.wrap(text, width) or [""]
-    return "\n".join(lines if len(lines) <= 2 else [lines[0], textwrap.shorten(" ".join(lines[1:]), width + 2)])
+    """One line of at most `width` characters, or two of about the same length; what is too long ends in …"""
+    lines = textwrap.wrap(text, width)
+    if len(lines) > 2:
+        return f"{lines[0]}\n{lines[1][: width - 1]}…"
+    narrowest = next((n for n in range(1, width) if len(textwrap.wrap(text, n)) <= len(lines)), width)
+    return "\n".join(textwrap.wrap(text, narrowest))
 
 
 def grid(figure: Figure, panels: int, columns: int, **options) -> list[Axes]:

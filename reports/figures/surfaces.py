@@ -80,38 +80,32 @@ def picture(
     left, right, bottom, top = frame
     pixel = (right - left) / (2 * width)  # drawn at twice the size, for smooth edges
     rows, columns = 2 * round((top - bottom) / pixel / 2), 2 * width
-    drawn = np.ones((rows, columns, 3))
-    for parts in ([(mesh, None) for mesh in behind], meshes):
-        points = [_points(mesh, colours, pixel) for mesh, colours in parts]
-        if points:
-            where, colours = (np.concatenate(values) for values in zip(*points, strict=True))
-            order = np.argsort(where[:, 2], kind="stable")  # the nearest last
-            x = np.floor((where[order, 0] - left) / pixel).astype(int)
-            y = np.floor((top - where[order, 1]) / pixel).astype(int)
-            seen = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-            flat = y[seen] * columns + x[seen]
-            pixels, last = np.unique(flat[::-1], return_index=True)
-            drawn.reshape(-1, 3)[pixels] = colours[order][seen][::-1][last]
+    drawn = np.ones((rows, columns, 3), np.float32)
+    layers = [[_facing(mesh, None) for mesh in behind], [_facing(mesh, colours) for mesh, colours in meshes]]
+    for triangles in filter(None, layers):
+        corners, colours = (np.concatenate(parts).astype(np.float32) for parts in zip(*triangles, strict=True))
+        order = np.argsort(corners[..., 2].mean(axis=1), kind="stable")  # the nearest last, over the others
+        shares = _shares(int(np.ceil(np.ptp(corners, axis=1).max(initial=0) / pixel)) + 1)
+        x, y = np.moveaxis(shares @ corners[order][..., :2], -1, 0)
+        x, y = ((x - left) / pixel).astype(int), ((top - y) / pixel).astype(int)
+        seen = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        drawn[y[seen], x[seen]] = (shares @ colours[order])[seen]
     halved = drawn.reshape(rows // 2, 2, width, 2, 3).mean(axis=(1, 3))
     return np.rint(255 * halved).astype(np.uint8)
 
 
-def _points(mesh: Mesh, colours: np.ndarray | None, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points on the triangles that face the viewer, closer than a pixel: where they are seen (N,3), colours (N,3)."""
+def _facing(mesh: Mesh, colours: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The triangles that face the viewer (F,3,3) as seen, and the colours of their corners (F,3,3), shaded by light."""
     corners = viewed(mesh.vertices)[mesh.faces]
     facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
-    corners = corners[facing]
-    shares = _shares(int(np.ceil(np.ptp(corners, axis=1).max(initial=0) / pixel)) + 1)
-    where = np.einsum("pc,fcx->fpx", shares, corners).reshape(-1, 3)
     if colours is None:
-        return where, np.broadcast_to(BEHIND, where.shape)
+        return corners[facing], np.broadcast_to(BEHIND, corners[facing].shape)
     light = np.clip(viewed(mesh.normals) @ (LIGHT / np.linalg.norm(LIGHT)), 0, 1)
-    shaded = (colours * (0.55 + 0.45 * light)[:, None])[mesh.faces[facing]]
-    return where, np.einsum("pc,fcx->fpx", shares, shaded).reshape(-1, 3)
+    return corners[facing], (colours * (0.55 + 0.45 * light)[:, None])[mesh.faces[facing]]
 
 
 def _shares(steps: int) -> np.ndarray:
-    """Barycentric coordinates (P,3) of a grid of points on a triangle."""
+    """Barycentric coordinates (P,3) of a grid of points on a triangle, `steps` along each side."""
     a, b = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1))
     a, b = a[a + b <= steps], b[a + b <= steps]
-    return np.stack([a, b, steps - a - b], axis=1) / steps
+    return (np.stack([a, b, steps - a - b], axis=1) / steps).astype(np.float32)

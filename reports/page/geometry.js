@@ -86,7 +86,7 @@ function surfaceMesh(inside, size, spacing) {
     }
   }
   let places = corners;
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 4; round++) {
     const sums = corners.map(() => [0, 0, 0, 0]);
     const add = (to, [x, y, z]) => {
       to[0] += x;
