@@ -157,7 +157,8 @@ def new_method(name: str, console: Console) -> None:
     console.print(f"wrote {path}; try it:", soft_wrap=True)
     console.print(f"  python run_benchmark.py check {path.name}", soft_wrap=True)
     console.print(
-        f"  python run_benchmark.py run configs/demo.yaml --plugin {path.name} --set 'methods=[vnet, dtml, {name}]'",
+        f"  python run_benchmark.py run configs/demo.yaml --plugin {path.name} "
+        f"--set 'methods=[{registry.BASELINE}, {name}]' --set reference=null",
         soft_wrap=True,
     )
 
