@@ -424,6 +424,8 @@ def test_examples_show_the_first_run_that_has_its_predictions(sweep, tmp_path):
     chosen = dict(shown[["row", "trial"]].to_numpy())
     assert chosen["A"] == "a-8-2-first" and chosen["B"] == "b-8-1-first"
     assert list(dict.fromkeys(shown["row"])) == ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
+    caption = next(iter(examples.draw(source))).caption
+    assert "mean over" not in caption and "missing" not in caption
 
 
 def test_predictions_are_shown_as_they_are_scored(full, tmp_path):

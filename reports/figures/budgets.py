@@ -87,7 +87,7 @@ def supervised(means: list[pd.Series]) -> pd.Series:
 def _draw_curve(axes: Axes, points: pd.DataFrame, look: Look) -> None:
     low, high = points["low"].fillna(points["mean"]), points["high"].fillna(points["mean"])
     axes.fill_between(points.index, low, high, color=look.colour, alpha=0.25, linewidth=0, zorder=4)
-    axes.plot(points.index, points["mean"], color=look.colour, marker=look.marker, zorder=5)
+    axes.plot(points.index, points["mean"], color=look.colour, linestyle=look.dashes, marker=look.marker, zorder=5)
 
 
 def _mark_labels_saved(axes: Axes, means: pd.Series, floor: pd.Series) -> None:

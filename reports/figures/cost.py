@@ -65,7 +65,7 @@ def _figure(source: Measured, points: pd.DataFrame) -> Figure:
                           markerfacecolor=face, markeredgewidth=1.0, label=row))  # fmt: skip
     key.append(Line2D([], [], color="#b0b0b0", label="Pareto front"))
     for row in source.rows("ceiling"):
-        ceiling = per_case(source.at(-1, ceiling=True), DICE)[row].mean()
+        ceiling = per_case(source.runs[source.runs["row"] == row], DICE)[row].mean()
         axes.axhline(ceiling, color=CEILING.colour, linestyle=CEILING.dashes, linewidth=0.8, zorder=1)
         key.append(Line2D([], [], color=CEILING.colour, linestyle=CEILING.dashes, linewidth=0.8, label=row))
     axes.set_xscale("log")

@@ -42,10 +42,10 @@ def sheets(
     )
     runs = shown.set_index(["row", "case"])
     figure = _slices(segmentations, spread, rows, runs)
-    caption = f"{words} The axial slice with the largest true area. {setting(source, shown)}"
+    caption = f"{words} The axial slice with the largest true area. {setting(source, shown, averaged=False)}"
     yield Sheet(f"disagreement_slices_{labelled}", titles["disagreement_slices"], caption, figure)
     figure, limit = _surfaces(segmentations, spread, rows, runs)
-    caption = f"{words} {surface_words(limit, segmentations.classes)} {setting(source, shown)}"
+    caption = f"{words} {surface_words(limit, segmentations.classes)} {setting(source, shown, averaged=False)}"
     yield Sheet(f"disagreement_surfaces_{labelled}", titles["disagreement_surfaces"], caption, figure)
 
 

@@ -29,12 +29,15 @@ def _sheet(source: Measured, labelled: int) -> Sheet:
     runs = source.at(labelled, ceiling=True)
     ceilings = source.rows("ceiling")
     rows = ceilings + by_mean_dice(source.at(labelled))
+    floors = [row for row in source.rows("floor") if row in rows]
     figure = new_figure(0.75 + 0.23 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, measure in ((left, DICE), (right, HD95)):
         table = per_case(runs, measure)[rows]
         _boxes(axes, table, source)
-        _mark_means(axes, table, ceilings, source.rows("floor"))
+        for row in ceilings + floors:
+            look = source.look[row]
+            axes.axvline(table[row].mean(), color=look.colour, linestyle=look.dashes, linewidth=0.8, zorder=1)
         axes.set_xlabel(measure.label)
     undefined = int(per_case(runs, HD95).isna().sum().sum())
     _logarithmic(right, per_case(runs, HD95))
@@ -43,7 +46,7 @@ def _sheet(source: Measured, labelled: int) -> Sheet:
     if ceilings:
         for axes in (left, right):
             axes.axhline(len(ceilings) - 0.5, color="black", linewidth=0.6)
-    figure.legend(handles=_key(ceilings, source.rows("floor")), loc="outside lower center", ncols=5)
+    figure.legend(handles=_key(bool(ceilings), bool(floors)), loc="outside lower center", ncols=5)
     caption = (
         f"Dice (left) and 95HD (right) of each test case with {labelled} labelled cases. Dots: cases, each at the same "
         "height within every row; boxes: quartiles and median, whiskers to the furthest case within 1.5 times the "
@@ -72,12 +75,6 @@ def _boxes(axes: Axes, table: pd.DataFrame, source: Measured) -> None:
                      facecolor="white", edgecolor="black", linewidths=0.7, zorder=4)  # fmt: skip
 
 
-def _mark_means(axes: Axes, table: pd.DataFrame, ceilings: list[str], floors: list[str]) -> None:
-    for rows, look in ((ceilings, CEILING), (floors, FLOOR)):
-        for row in set(rows) & set(table):
-            axes.axvline(table[row].mean(), color=look.colour, linestyle=look.dashes, linewidth=0.8, zorder=1)
-
-
 def _logarithmic(axes: Axes, table: pd.DataFrame) -> None:
     """A logarithmic axis from the smallest distance up; below one voxel, where there may be a 0, a linear one."""
     axes.set_xscale("symlog", linthresh=1)
@@ -90,17 +87,14 @@ def _logarithmic(axes: Axes, table: pd.DataFrame) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _key(ceilings: list[str], floors: list[str]) -> list[Line2D]:
+def _key(ceiling: bool, floor: bool) -> list[Line2D]:
+    point = {"linestyle": "none", "color": "black"}
     key = [
-        Line2D([], [], color="#444444", marker="o", markersize=2.5, linestyle="none", label="case"),
-        Line2D(
-            [], [], color="black", marker="D", markerfacecolor="white", markersize=4, linestyle="none", label="mean"
-        ),
+        Line2D([], [], marker="o", markersize=2.5, label="case", **point),
+        Line2D([], [], marker="D", markersize=4, markerfacecolor="white", label="mean", **point),
     ]
-    if ceilings:
-        key.append(
-            Line2D([], [], color=CEILING.colour, linestyle=CEILING.dashes, linewidth=0.8, label="mean of the ceiling")
-        )
-    if floors:
-        key.append(Line2D([], [], color=FLOOR.colour, linestyle=FLOOR.dashes, linewidth=0.8, label="mean of the floor"))
+    for there, look, name in ((ceiling, CEILING, "ceiling"), (floor, FLOOR, "floor")):
+        if there:
+            line = {"color": look.colour, "linestyle": look.dashes, "linewidth": 0.8}
+            key.append(Line2D([], [], label=f"mean of the {name}", **line))
     return key

@@ -77,7 +77,7 @@ def _sheets(source: Measured, segmentations: Segmentations, shown: pd.DataFrame,
     caption = (
         f"Best, median and worst test case by Dice of each method's first run with {labelled} labelled cases. Over "
         "each: the beginning of the case's name, Dice in %, 95HD in voxels. Left of each pair: the axial slice with "
-        f"the largest true area. {surface_words(limit, segmentations.classes)} {setting(source, shown)}"
+        f"the largest true area. {surface_words(limit, segmentations.classes)} {setting(source, shown, averaged=False)}"
     )
     for number, page in enumerate(pages, start=1):
         name, title = f"examples_{labelled}", f"{TITLE}, {labelled} labelled"

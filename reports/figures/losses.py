@@ -75,6 +75,11 @@ def smoothed(losses: pd.Series) -> pd.Series:
     return losses.rolling(max(len(losses) // SHARE_SMOOTHED, 1), center=True, min_periods=1).mean()
 
 
+def _thinned(*series: pd.Series) -> list[pd.Series]:
+    """At most some hundred points of a smooth curve: more cannot be seen in a small panel, only stored."""
+    return [values[:: max(len(values) // 300, 1)] for values in series]
+
+
 def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figure:
     """One panel a method, each with its own scale: totals smoothed, a line a run, and the first run's as it was."""
     columns = min(len(histories), 5)
@@ -89,7 +94,7 @@ def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figur
             axes.plot(runs[0]["step"], runs[0][total], color=colour, linewidth=0.4, alpha=0.3, rasterized=True)
             for run in runs:
                 if total in run:
-                    axes.plot(run["step"], smoothed(run[total]), color=colour, linewidth=1.0,
+                    axes.plot(*_thinned(run["step"], smoothed(run[total])), color=colour, linewidth=1.0,
                               label=total.removesuffix("/total") if run is runs[0] else None)  # fmt: skip
         _scale(axes, [run[total] for run in runs for total in totals if total in run], room=0.6 * (len(totals) > 1))
         if len(totals) > 1:
@@ -121,8 +126,8 @@ def _pages_of_terms(histories: dict[str, pd.DataFrame]) -> Figure:
     for axes, (row, history) in zip(grid(figure, len(histories), columns), histories.items(), strict=True):
         curves = {term: smoothed(history[term]) for term in _terms(history)}
         for number, (term, curve) in enumerate(curves.items()):
-            axes.plot(history["step"], curve, color=COLOURS[number % len(COLOURS)], linewidth=1.0, label=term,
-                      linestyle=DASHES[number // len(COLOURS) % len(DASHES)])  # fmt: skip
+            look = {"color": COLOURS[number % 6], "linestyle": DASHES[number // 6 % 4], "linewidth": 1.0}
+            axes.plot(*_thinned(history["step"], curve), label=term, **look)
         highest = max(curve.max() for curve in curves.values())
         if highest > 0 and all((curve.dropna() >= 0).all() for curve in curves.values()):
             _make_logarithmic(axes, highest)

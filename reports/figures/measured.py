@@ -88,19 +88,19 @@ def by_mean_dice(runs: pd.DataFrame) -> list[str]:
     return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)
 
 
-def setting(source: Measured, runs: pd.DataFrame) -> str:
-    """The end of a caption: data, protocol, how many seeds, and what of the plan is missing or doubtful."""
+def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
+    """The end of a caption: data, protocol, seeds averaged, and what of the plan is missing or doubtful."""
     plan, cells = source.experiment.plan, source.experiment.cells
     seeds, draws = runs["seed"].nunique(), runs["draw"].nunique()
-    averaged = "one seed" if seeds == 1 else f"a case is its mean over {seeds} seeds"
+    over = "; one seed" if seeds == 1 else f"; a case is its mean over {seeds} seeds"
     if draws > 1:
-        averaged += f" and {draws} draws of the labelled cases"
+        over += f" and {draws} draws of the labelled cases"
     parts = [
         f"{plan['data']['name']}, {plan['data']['test']} test cases; last checkpoint, "
-        f"{POSTPROCESSING[plan['evaluation']['postprocessing']]}; {averaged}."
+        f"{POSTPROCESSING[plan['evaluation']['postprocessing']]}{over if averaged else ''}."
     ]
     concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
-    missing = len(concerned) - int(concerned["trial"].isin(runs["trial"]).sum())
+    missing = len(concerned) - int(concerned["trial"].isin(source.runs["trial"]).sum())
     if missing:
         parts.append(f"Not all is done: {missing} of {len(concerned)} planned trials are missing.")
     if runs["row"].str.contains("†").any():
