@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -44,9 +45,9 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     columns = min(len(methods), 4)
     figure = new_figure(0.85 + 1.55 * -(-len(methods) // columns))
     panels = grid(figure, len(methods), columns, sharex=True, sharey=True)
+    others = [np.column_stack([curves[row].index, curves[row]["mean"]]) for row in methods]
     for axes, row in zip(panels, methods, strict=True):
-        for other in methods:
-            axes.plot(curves[other].index, curves[other]["mean"], color=OTHERS, linewidth=0.7, zorder=1)
+        axes.add_collection(LineCollection(others, colors=OTHERS, linewidths=0.7, zorder=1))
         if ceiling is not None:
             axes.axhline(ceiling, color=CEILING.colour, linestyle=CEILING.dashes, linewidth=0.8, zorder=2)
         axes.plot(floor.index, floor, color=FLOOR.colour, linestyle=FLOOR.dashes, linewidth=0.9, marker="o",
@@ -104,12 +105,13 @@ def _mark_labels_saved(axes: Axes, means: pd.Series, floor: pd.Series) -> None:
 def _label_axes(panels: list[Axes], columns: int, source: Measured, floor: pd.Series, measure: Measure) -> None:
     counts = sorted(set(source.budgets) | set(floor.index))
     training = source.experiment.plan["data"]["train"]
+    shared = panels[0]  # every panel's axis: they are shared
+    shared.set_xscale("log")
+    shared.set_xticks(counts, [f"{n}\n{100 * n / training:.0f} %" for n in counts])
+    shared.xaxis.set_minor_locator(NullLocator())
+    shared.xaxis.set_minor_formatter(NullFormatter())
+    shared.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
     for number, axes in enumerate(panels):
-        axes.set_xscale("log")
-        axes.set_xticks(counts, [f"{n}\n{100 * n / training:.0f} %" for n in counts])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
         axes.tick_params(labelbottom=number + columns >= len(panels))
         if number + columns >= len(panels):
             axes.set_xlabel("labelled cases")

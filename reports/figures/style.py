@@ -93,6 +93,7 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg: no date, no version, no random id in them."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     figure.savefig(png, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the layout stands; finding it again would take as long as all the rest
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg
 

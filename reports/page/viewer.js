@@ -41,12 +41,12 @@ function startViewer(root, Plotly) {
         colorbar: { thickness: 10, outlinewidth: 0, title: { text: measure, side: "right" } },
       }],
       {
-        height: 90 + 24 * names.length, margin: { l: 10, r: 0, t: 70, b: 10 }, dragmode: false, shapes: m < 0 ? [] : [frame],
+        width: part("heatmap").clientWidth, height: 90 + 24 * names.length, margin: { l: 10, r: 0, t: 70, b: 10 }, dragmode: false, shapes: m < 0 ? [] : [frame],
         font: { family: "inherit", size: narrow ? 10 : 12, color: "#1c2330" },
         xaxis: { ...bare, side: "top", tickvals: ids.map((_, n) => n), ticktext: ids.map(plain), tickangle: -60 },
         yaxis: { ...bare, autorange: "reversed", tickvals: names.map((_, n) => n), ticktext: names.map(plain), automargin: true },
       },
-      { displayModeBar: false, responsive: true },
+      { displayModeBar: false },
     );
   }
 
@@ -65,6 +65,7 @@ function startViewer(root, Plotly) {
       const [depth] = packed.size;
       part("position").max = depth - 1;
       part("position").value = largestSlice();
+      resetWindow();
     }
     drawAll();
   }
@@ -93,6 +94,19 @@ function startViewer(root, Plotly) {
     return most ? areas.indexOf(most) : Math.floor(depth / 2);
   }
 
+  // From the darkest of the image to the brightest of the structure or of most of the image, whichever is brighter: a few
+  // very bright vessels do not darken all the rest.
+  function resetWindow() {
+    const [depth, height, width] = volumes.size;
+    const count = depth * height * width;
+    const image = volumes.bytes.slice(0, count);
+    const inside = image.filter((_, n) => volumes.bytes[count + n] > 0).sort();
+    image.sort();
+    const low = image[Math.floor(0.02 * count)];
+    const high = Math.max(image[Math.floor(0.9 * count)], inside[Math.floor(0.99 * inside.length)] ?? 0);
+    [part("window").value, part("level").value] = [high - low, (high + low) / 2];
+  }
+
   // what is drawn over the image: [name, number of the volume, label]
   function overlays() {
     const methods = ["a", "b"].filter((name) => chosen(name) >= 0);
@@ -118,7 +132,7 @@ function startViewer(root, Plotly) {
       const inside = insideOf(v);
       const path = outlinePath((x, y) => inside(x, y, z), width, height, kx, ky);
       if (root.querySelector("[name$=style]:checked").value === "fills") {
-        context.globalAlpha = 0.35;
+        context.globalAlpha = 0.25;
         context.fillStyle = COLOURS[name];
         context.fill(path, "evenodd");
         context.globalAlpha = 1;
@@ -162,7 +176,7 @@ function startViewer(root, Plotly) {
       return;
     }
     const [depth, height, width] = volumes.size;
-    const traces = overlays().map(([name, v, label]) => ({
+    const traces = overlays().filter(([name]) => name !== "b").map(([name, v, label]) => ({
       type: "mesh3d", ...surfaceMesh(insideOf(v), [width, height, depth], volumes.spacing),
       name: plain(label), color: COLOURS[name], opacity: name === "truth" ? 0.4 : 1, showlegend: true, hoverinfo: "name",
       flatshading: false, lighting: { ambient: 0.45, diffuse: 0.8, specular: 0.15, roughness: 0.7 },
@@ -231,7 +245,7 @@ function startViewer(root, Plotly) {
     });
   }
   part("reset").addEventListener("click", () => {
-    [part("window").value, part("level").value] = [255, 128];
+    if (volumes) resetWindow();
     drawSlice();
   });
   canvas.addEventListener("wheel", (event) => {
@@ -257,6 +271,7 @@ function startViewer(root, Plotly) {
   new ResizeObserver(drawSlice).observe(part("panes"));
   root.hidden = false;
   if (data.methods.length) {
+    new ResizeObserver(drawHeatmap).observe(part("heatmap"));
     drawHeatmap();
     part("heatmap").on("plotly_click", ({ points: [point] }) => {
       part("case").value = point.x;

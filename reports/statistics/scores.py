@@ -16,16 +16,23 @@ def complete(*scores: pd.DataFrame) -> list[np.ndarray]:
     Runs that share a draw of the labelled cases (an index level `draw`) are not independent of each other. Where a
     frame has several draws, the runs of each are averaged, and a draw counts as one run.
     """
-    scores = [frame.dropna(how="all") for frame in scores]
     if not scores:
         return []
     cases = reduce(pd.Index.intersection, (frame.columns for frame in scores)).sort_values()
-    for frame in scores:
-        cases = cases[np.isfinite(frame[cases].to_numpy(dtype=float)).all(axis=0)]
-    return [_independent(frame[cases].astype(float)).to_numpy() for frame in scores]
+    # numpy from here on: a report over a thousand records comes here thousands of times
+    tables = [frame.to_numpy(dtype=float) for frame in scores]
+    valued = [~np.isnan(table).all(axis=1) for table in tables]
+    tables = [table[:, frame.columns.get_indexer(cases)] for table, frame in zip(tables, scores, strict=True)]
+    finite = [np.isfinite(table[runs]).all(axis=0) for table, runs in zip(tables, valued, strict=True)]
+    kept = np.logical_and.reduce(finite)
+    return [
+        _independent(table[runs][:, kept], frame.index[runs])
+        for table, runs, frame in zip(tables, valued, scores, strict=True)
+    ]
 
 
-def _independent(scores: pd.DataFrame) -> pd.DataFrame:
-    if DRAW in scores.index.names and scores.index.unique(DRAW).size > 1:
-        return scores.groupby(level=DRAW, sort=False).mean()
-    return scores
+def _independent(scores: np.ndarray, runs: pd.Index) -> np.ndarray:
+    if DRAW not in runs.names or runs.unique(DRAW).size < 2:
+        return scores
+    draws = runs.get_level_values(DRAW)
+    return np.stack([scores[draws == draw].mean(axis=0) for draw in draws.unique()])
