@@ -365,3 +365,16 @@ def test_changed_scoring_code_does_not_cost_a_resumed_trial_its_steps(tmp_path, 
     before = fingerprint._hash
     monkeypatch.setattr(fingerprint, "_hash", lambda path: "changed" if path.name == "metrics.py" else before(path))
     assert next(run_trial(trial, results, planned.execution)).step == 4
+
+
+def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypatch):
+    trial, planned = tiny.one_trial("vnet", training={"iterations": 1})
+    results = tiny.new_results(tmp_path)
+    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: 111)
+    tiny.run(trial, results, planned)
+    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: 7)
+    evaluation = trial.evaluation.model_copy(update={"empty": "exclude"})
+    tiny.run(trial.model_copy(update={"evaluation": evaluation}), results, planned)
+    assert results.read_record(trial.id)["evaluation"]["empty"] == "exclude"
+    facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
+    assert facts["peak_memory_bytes"] == 111

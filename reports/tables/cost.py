@@ -133,7 +133,7 @@ def duration(seconds: float) -> str:
 def _notes(results: Results, frame: pd.DataFrame) -> list[str]:
     notes = [
         "Times are means over the runs that are done; memory is the largest of them: the process's on a CPU (data and "
-        "libraries included), the allocator's on a GPU. Inference is predicting, scoring and storing a test case.",
+        "libraries included), the allocator's on a GPU. Inference is predicting a test case.",
         "Pareto rank: 1 (bold) where no other row of the budget trains in no more time to no less Dice; 2 where only "
         "rows of rank 1 do; and so on. It takes the means as they are and knows nothing of chance.",
         "Dice at equal training time cannot be told from these records: test cases are scored once, after the last "
