@@ -1,5 +1,6 @@
 """The experiment file: its schema, overrides, and error messages that say which key is wrong."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,7 +28,14 @@ class ExperimentError(ValueError):
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
+            raise ValueError("must be a number")  # pydantic takes true for 1
+        return value
 
 
 class Training(_Block):
@@ -77,11 +86,17 @@ class Execution(_Block):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto",
-        description="share of a GPU, rounded up to eighths, or whole ones; auto: one where there is any, else none",
+        description="share of a GPU, rounded up to eighths, or whole ones; auto: as much as two measured steps of the "
+        "method need; none where there is no GPU",
+    )
+    memory_gib: PositiveFloat | None = Field(
+        None, description="main memory that a trial asks for, so that no more run at a time than fit; null: not asked"
     )
     data_workers: int = Field(1, ge=0, description="processes a trial that prepare batches; 0: in the training thread")
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
+    checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")
+    copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
     tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 
 
@@ -92,11 +107,18 @@ class MethodEntry(_Block):
     display: str | None = None
     settings: dict[str, Any] = {}
 
+    @field_validator("display")
+    @classmethod
+    def _no_blank(cls, display: str | None) -> str | None:
+        if display is not None and not display.strip():
+            raise ValueError("must name the method's row; leave it out for the method's own title")
+        return display
+
 
 class Experiment(_Block):
     """Methods x labelled budgets x draws x seeds on one data set under one protocol."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str
     title: str = ""
     data: DataSettings
     methods: list[MethodEntry] = Field(min_length=1)
@@ -114,6 +136,20 @@ class Experiment(_Block):
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
     plugins: list[str] = []
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise ValueError("names a folder, so use letters, digits, and . _ - after the first")
+        return name
+
+    @field_validator("labelled", "draws", "seeds")
+    @classmethod
+    def _nothing_twice(cls, values: list) -> list:
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"{twice[0]} is given twice: remove one")
+        return values
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -142,12 +178,12 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExperimentError(f"experiment file {path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"experiment file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ExperimentError(f"experiment file {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ExperimentError(f"experiment file {path} must be a mapping of keys, see configs/demo.yaml")
@@ -164,13 +200,37 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     return experiment.model_copy(update={"plugins": files})
 
 
+# What yaml raises: ValueError for 2024-13-45, a date to it, and RecursionError for brackets nested a thousand deep.
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _read_yaml(text: str) -> Any:
+    """What the text holds. A key given twice is refused: yaml would take the last one without a word."""
+    _refuse_keys_given_twice(yaml.compose(text, yaml.SafeLoader), seen=set())
+    return yaml.safe_load(text)
+
+
+def _refuse_keys_given_twice(node: yaml.Node | None, seen: set[int]) -> None:
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):  # an alias may lead to its own beginning
+        return
+    seen.add(id(node))
+    children = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"key {twice[0]!r} is given twice, below line {node.start_mark.line + 1}: remove one")
+        children = [value for _, value in node.value]
+    for child in children:
+        _refuse_keys_given_twice(child, seen)
+
+
 def _override(values: dict, override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
+    if not separator or not all(key.split(".")):
         raise ExperimentError(f"--set {override!r}: write key=value, for instance --set training.iterations=1000")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = _read_yaml(text)
+    except NOT_YAML as error:
         raise ExperimentError(f"--set {override!r}: the value is not valid YAML") from error
     *parents, last = key.split(".")
     target: Any = values

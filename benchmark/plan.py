@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +46,7 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
         if count > everything:
             raise ExperimentError(f"labelled: {count} is more than the {everything} training cases of {dataset.name}")
     _check_patch(experiment, dataset)
+    _check_methods(experiment)
     summary = _data_summary(experiment, dataset)
     trials: dict[str, Trial] = {}
     for count in experiment.labelled:
@@ -80,8 +82,19 @@ def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
     if any(p > 2 * n for p, n in zip(patch, largest, strict=True)):
         raise ExperimentError(
             f"training.patch {list(patch)} is more than twice as large as any case of {dataset.name} along some axis "
-            f"(largest: {list(largest)}): it would hold mostly padding; choose a smaller one"
+            f"(largest: {list(largest)}{'' if dataset.spacing is None else f' at data.spacing {dataset.spacing:g}'}): "
+            "it would hold mostly padding; choose a smaller one"
         )
+
+
+def _check_methods(experiment: Experiment) -> None:
+    """Twice the same method would be one row, under the first one's name."""
+    seen: dict[str, str] = {}
+    for number, entry in enumerate(experiment.methods):
+        settings = registry.settings_of(entry.name, entry.settings).model_dump(mode="json")
+        earlier = seen.setdefault(json.dumps([entry.name, settings], sort_keys=True), f"methods.{number}")
+        if earlier != f"methods.{number}":
+            raise ExperimentError(f"methods.{number}: {entry.name!r} with these settings is {earlier} too: remove one")
 
 
 def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
@@ -101,7 +114,18 @@ def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
 
 def _is_supervised(entry: MethodEntry, experiment: Experiment) -> bool:
     settings = registry.settings_of(entry.name, entry.settings)
-    return registry.get(entry.name).patches(settings, experiment.training.batch_size)[1] == 0
+    method = registry.get(entry.name)
+    return _asked(method, "patches", settings, experiment.training.batch_size)[1] == 0
+
+
+def _asked(method: type[Method], name: str, *arguments) -> Any:
+    """What a class method of a method answers; a plug-in's may be wrong in any way."""
+    try:
+        return getattr(method, name)(*arguments)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        file = inspect.getsourcefile(method)
+        raise registry.MethodError(f"{file}: {method.__name__}.{name}() raised {reason}; mend it there") from error
 
 
 def _make_trial(
@@ -129,7 +153,7 @@ def _make_trial(
     cell = {
         "trial": trial_id,
         "method": entry.name,
-        "variant": method.variant(settings),
+        "variant": _asked(method, "variant", settings),
         "display": entry.display or info.title,
         "year": info.year,
         "source": info.source,
@@ -202,7 +226,11 @@ def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
 
 
 def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> None:
-    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again."""
+    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again.
+
+    Raises ResultsError over the plan of another format: the records beside it would be trained again.
+    """
+    results.check_format()
     summary = cells[0].trial.data_summary
     plan = {
         "format": FORMAT,

@@ -8,8 +8,12 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import time
+import zipfile
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 FORMAT = 1
+STATES = ("done", "failed", "diverged")  # of a record
 
 
 class ResultsError(ValueError):
@@ -75,9 +80,9 @@ class Results:
         """plan.json. Raises ResultsError where there is none, or of another format."""
         try:
             plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ResultsError(f"{self.folder} is no results folder: it has no plan.json; `run` makes one") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ResultsError(
                 f"{self.plan_file} cannot be read ({error}): `run` the experiment again, which rewrites it "
                 "and keeps all records"
@@ -86,22 +91,56 @@ class Results:
             raise ResultsError(
                 f"{self.plan_file} is not of format {FORMAT}: use the version of the harness that wrote it"
             )
+        if wrong := _wrong_in(plan):
+            raise ResultsError(
+                f"{self.plan_file} {wrong}: `run` the experiment again, which rewrites it and keeps all records"
+            )
         return plan
+
+    def check_format(self) -> None:
+        """Raises ResultsError where the plan is of another format: it is not to be written over."""
+        try:
+            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return
+        if isinstance(plan, dict) and plan.get("format", FORMAT) != FORMAT:
+            raise ResultsError(
+                f"{self.plan_file} is of format {plan['format']}, not {FORMAT}: use the version of the harness that "
+                "wrote it, or another folder"
+            )
 
     def read_record(self, trial: str) -> dict | None:
         """trial.yaml of a record, or None where there is no whole record."""
         try:
             record = yaml.load((self.record(trial) / "trial.yaml").read_text(encoding="utf-8"), _SafeLoader)
-        except (OSError, ValueError, yaml.YAMLError):
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return None
-        return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+        whole = isinstance(record, dict) and record.get("format") == FORMAT and record.get("state") in STATES
+        if whole and record["state"] == "done":
+            whole = all(isinstance(record.get(key), dict) for key in ("code", "evaluation"))
+        return record if whole else None
+
+    def has_scores(self, trial: str) -> bool:
+        """Whether cases.csv of a record can be read and holds as much of each case."""
+        try:
+            with (self.record(trial) / "cases.csv").open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file, strict=True))
+            for row in rows:
+                float(row["value"] or "nan")
+            counts = Counter((row["case"], row["postprocessing"]) for row in rows)
+        except (OSError, ValueError, KeyError, csv.Error):
+            return False
+        parts = [len({key[place] for key in counts}) for place in (0, 1)]
+        return len(set(counts.values())) == 1 and len(counts) == parts[0] * parts[1]
 
     def heartbeat(self, trial: str) -> dict | None:
         """The last sign of life of a running trial: step, iterations, stage, loss, time in unix seconds."""
         try:
-            return json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
+            beat = json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        whole = isinstance(beat, dict) and beat.keys() >= {"stage", "step", "iterations", "time"}
+        return beat if whole and isinstance(beat["time"], int | float) else None
 
     # A record is put together in running/<trial>/record and moved in one go.
 
@@ -131,6 +170,22 @@ class Results:
         if self.read_record(trial)["state"] == "done":
             shutil.rmtree(self.running(trial), ignore_errors=True)
         return True
+
+
+def _wrong_in(plan: dict) -> str:
+    """What makes a plan of the right format unusable, or "". A trial's id names folders: it may lead nowhere else."""
+    cells = plan.get("cells")
+    if not isinstance(cells, list) or (cells and not isinstance(plan.get("evaluation"), dict)):
+        return "has no cells or no evaluation block"
+    for number, cell in enumerate(cells, start=1):
+        keys = cell.keys() if isinstance(cell, dict) else ()
+        if missing := [
+            key for key in ("trial", "method_file", "display", "labelled", "draw", "seed") if key not in keys
+        ]:
+            return f"lacks {missing[0]!r} in cell {number}"
+        if not re.fullmatch(r"\w[\w.-]*", str(cell["trial"])):
+            return f"has the trial {cell['trial']!r}, which is no folder's name, in cell {number}"
+    return ""
 
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -167,10 +222,10 @@ def write_case(results: Results, case_id: str, image: np.ndarray, label: np.ndar
     """cases/<id>.npz, once for the case's `content` (a hash): the image (H,W,D) as uint8 between its 0.5th and 99.5th
     percentile, the truth as uint8."""
     path = results.folder / "cases" / f"{case_id}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["content"]) == content:
-                return
+    damaged = suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # or not there: it is written
+    with damaged, np.load(path, allow_pickle=False) as stored:
+        if str(stored["content"]) == content:
+            return
     low, high = np.percentile(image, (0.5, 99.5))
     scaled = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
 

@@ -14,13 +14,15 @@ SILENCE = 120  # seconds without a sign of life after which a trial counts as in
 def standing(trial: str, method_file: str, evaluation: dict, results: Results) -> tuple[str, str]:
     """(state, reason) of a trial: new, running, interrupted, done, stale, rescore, failed or diverged.
 
-    stale: code that decides weights has changed since. rescore: only the evaluation block or scoring code has.
+    stale: code that decides weights has changed since. rescore: only the evaluation block or scoring code has, or the
+    scores are damaged.
     """
     record = results.read_record(trial)
     if record is None:
         heartbeat = results.heartbeat(trial)
         if heartbeat is None:
-            return "new", ""
+            broken = (results.record(trial) / "trial.yaml").exists()
+            return "new", "trial.yaml of its record cannot be read: it is trained again" if broken else ""
         where = f"{heartbeat['stage']}, step {heartbeat['step']} of {heartbeat['iterations']}"
         alive = heartbeat["stage"] != INTERRUPTED and time.time() - heartbeat["time"] < SILENCE
         return ("running" if alive else INTERRUPTED), where
@@ -31,6 +33,8 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
         return state, f"{CHANGED} {', '.join(changed)}"
     if _scoring(record["evaluation"]) != _scoring(evaluation):
         return "rescore", "scored under another evaluation block; its weights are kept"
+    if not results.has_scores(trial):
+        return "rescore", "cases.csv of its record cannot be read; its weights are kept"
     return "done", ""
 
 

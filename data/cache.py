@@ -7,7 +7,9 @@ date, and a cache may be shared by all experiments and processes, or deleted whe
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from filelock import FileLock
 from data import resample
 from data.case import Case, DataError
 from data.sources import DataSettings, Source, open_source
+
+MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 
 
 class Dataset:
@@ -73,6 +77,8 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """
     folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
     source = open_source(settings)
+    if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"[^/\\\0-\x1f]+", i)]:
+        raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
     code = _code(source)
     native: dict[str, Path] = {}
     training: dict[str, Path] = {}
@@ -84,6 +90,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             training[case_id] = native[case_id]
             if settings.spacing is not None:
                 case = _open_case(case_id, native[case_id])
+                _check_spacing(case, settings.spacing)
                 make = partial(resample.resample_case, case, settings.spacing, source.classes)
                 training[case_id] = _entry(folder, [content, settings.spacing, code], make)
     except OSError as error:
@@ -91,6 +98,13 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             f"cannot build the cache in {folder} ({error}): set SEMISEG_CACHE to a folder with room that can be written"
         ) from error
     return Dataset(source, settings.spacing, native, training)
+
+
+def _check_spacing(case: Case, spacing: float) -> None:
+    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
+    if math.prod(shape) > MOST_VOXELS:
+        sizes = " x ".join(map(str, shape))
+        raise DataError(f"data.spacing {spacing:g} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")
 
 
 def _code(source: Source) -> str:
@@ -142,7 +156,7 @@ def _description(entry: Path) -> dict:
 
 
 def _array(entry: Path, name: str) -> np.ndarray:
-    return np.load(entry / f"{name}.npy", mmap_mode="r")
+    return np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
 def _open_case(case_id: str, entry: Path) -> Case:

@@ -58,13 +58,16 @@ class LASource:
         self.train_ids = _read_list(train)
         self.test_ids = _read_list(test)
         if both := sorted(set(self.train_ids) & set(self.test_ids)):
-            raise DataError(f"{len(both)} cases are in both {train} and {test}: {', '.join(both)}")
+            raise DataError(
+                f"{len(both)} cases are in both {train} and {test}, where each may be in one: {', '.join(both)}"
+            )
         self._images = root / IMAGES if (root / IMAGES).is_dir() else root
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
+            some = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
             raise DataError(
                 f"{len(missing)} of the split's {len(ids)} cases are missing in {self._images} (<case>/{FILE}): "
-                f"{', '.join(missing)}; add them, or set data.split to list files of the cases you have"
+                f"{some}; add them, or set data.split to list files of the cases you have"
             )
 
     def content_key(self, case_id: str) -> str:
@@ -79,13 +82,22 @@ class LASource:
         """The case as stored; DataError naming the file where it cannot be read or holds what it should not."""
         path = self._file(case_id)
         image, label = _read_h5(path)
-        if image.ndim != 3 or image.shape != label.shape:
-            raise DataError(f"{path}: image {image.shape} and label {label.shape} must be 3D and of one shape")
+        if image.ndim != 3 or image.shape != label.shape or not image.size:
+            raise DataError(
+                f"{path}: image {image.shape} and label {label.shape} must be 3D and of one shape, with voxels in it; "
+                "download the file again"
+            )
+        if image.dtype.kind not in "fiu":
+            raise DataError(f"{path}: the image holds {image.dtype}, not numbers; download the file again")
+        with np.errstate(over="ignore"):
+            image = image.astype(np.float32)
         if not np.isfinite(image).all():
             raise DataError(f"{path}: the image holds NaN or infinite values; download the file again")
         if not np.isin(label, (0, 1)).all():
-            raise DataError(f"{path}: the label must be 0 or 1, but it holds {_some_values(label)}")
-        return Case(case_id, image.astype(np.float32), label.astype(np.uint8), (0.625, 0.625, 0.625))
+            raise DataError(
+                f"{path}: the label must be 0 or 1, but it holds {_some_values(label)}; mend it or leave it out"
+            )
+        return Case(case_id, image, label.astype(np.uint8), (0.625, 0.625, 0.625))
 
     def _file(self, case_id: str) -> Path:
         return self._images / case_id / FILE
@@ -94,9 +106,11 @@ class LASource:
 def _existing_folder(root: str) -> Path:
     expanded = os.path.expandvars(os.path.expanduser(root))
     if unset := re.search(r"\$\{?(\w+)", expanded):
-        raise DataError(f"data.root is {root}, but the environment variable {unset[1]} is not set")
+        raise DataError(
+            f"data.root is {root}, but the environment variable {unset[1]} is not set: export {unset[1]}=FOLDER"
+        )
     if not expanded:
-        raise DataError(f"data.root is {root}, which is empty; set it to the folder that holds '{IMAGES}'")
+        raise DataError(f"data.root is {root!r}, which is empty; set it to the folder that holds '{IMAGES}'")
     if not Path(expanded).is_dir():
         raise DataError(f"data.root: there is no folder {expanded}; set it to the folder that holds '{IMAGES}'")
     return Path(expanded).absolute()
@@ -107,22 +121,25 @@ def _read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list file {path} (data.split): {error}") from error
+        raise DataError(f"cannot read the list file {path} (data.split), one case a line: {error}") from error
     ids = [line.strip().removesuffix(f"/{FILE}") for line in lines if line.strip()]
     if not ids:
-        raise DataError(f"the list file {path} (data.split) names no case")
-    if nested := [case_id for case_id in ids if Path(case_id).name != case_id]:
-        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is no plain case id")
+        raise DataError(f"the list file {path} (data.split) names no case: write one a line")
+    # A case's id names folders and files, here and in results.
+    if nested := [case_id for case_id in ids if case_id == ".." or Path(case_id).name != case_id]:
+        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is no plain case id: write CASE")
     if twice := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
-        raise DataError(f"the list file {path} names cases twice: {', '.join(twice)}")
+        raise DataError(f"the list file {path} names cases twice: {', '.join(twice)}; remove one")
     return ids
 
 
 def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with h5py.File(path) as file:
-            if missing := [name for name in ("image", "label") if name not in file]:
-                raise DataError(f"{path}: there is no dataset named {' or '.join(missing)} in the file")
+            if missing := [name for name in ("image", "label") if not isinstance(file.get(name), h5py.Dataset)]:
+                raise DataError(
+                    f"{path}: there is no dataset named {' or '.join(missing)} in the file; download it again"
+                )
             return file["image"][()], file["label"][()]
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises for a damaged file, by where the damage is
         raise DataError(f"{path} cannot be read, it is damaged or incomplete; download it again ({error})") from error

@@ -1,6 +1,7 @@
 """One line for the user out of a pydantic error."""
 
 import difflib
+import reprlib
 import typing
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,10 @@ def nearest(word: str, known: list[str]) -> str:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of `error`: which key, what is wrong, what was given, the nearest known key."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = errors[0]
+    if first["type"] == "literal_error" and isinstance(first["input"], dict):  # a block where a word may stand, too
+        first = next((e for e in errors if e["type"] in ("missing", "extra_forbidden")), first)
     known = _keys(model)
     if first["type"] == "extra_forbidden":
         known.append(first["loc"][-1])
@@ -30,9 +34,26 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "union_tag_invalid":
         tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"key '{key}.source': unknown {first['ctx']['tag']!r}{nearest(first['ctx']['tag'], tags)}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    return f"key {key!r}: {message}, got {first['input']!r}" if key else message
+    # Of a value that may be of several types, pydantic says one error a type.
+    same = [e for e in errors if [str(p) for p in e["loc"] if isinstance(p, int) or p in known] == path]
+    message = " or ".join(dict.fromkeys(map(_message, same)))
+    return f"key {key!r}: {message}, got {_SHORT.repr(first['input'])}" if key else message
+
+
+# A value may be long: aliases make gigabytes of a few lines of YAML.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+_SHORT.maxlevel, _SHORT.maxlong = 2, 30
+_WORDS = {
+    "too_short": "must not be empty",
+    "tuple_type": "input should be a valid list",
+    "int_from_float": "input should be a valid integer",
+} | dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "input should be a mapping of keys")
+
+
+def _message(error: dict) -> str:
+    message = _WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
 
 
 def _keys(annotation) -> list[str]:

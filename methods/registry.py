@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import methods
 from methods._validation import describe, nearest
-from methods.method import Method, MethodSettings
+from methods.method import Info, Method, MethodSettings
 
 BASELINE = "vnet"  # the supervised floor and ceiling of an experiment that names no other
 
@@ -32,17 +32,34 @@ def register(name: str) -> Callable[[type[Method]], type[Method]]:
     Raises MethodError if the name is taken or unfit, or the class lacks what tables need.
     """
 
+    if not isinstance(name, str):
+        raise MethodError(f'@register was given {name!r}, which is no name: write @register("my_method")')
+
     def decorator(cls: type[Method]) -> type[Method]:
         _check_name(name)
         if name in _METHODS:
             here, there = inspect.getsourcefile(cls), inspect.getsourcefile(_METHODS[name])
             raise MethodError(f"method name {name!r} of {here} is taken by {there}: choose another")
-        if not hasattr(cls, "info"):
+        if not (isinstance(cls, type) and issubclass(cls, Method)):
+            raise MethodError(
+                f"method {name!r} is no Method: write class {cls.__name__}(Method), see methods/method.py"
+            )
+        if not isinstance(getattr(cls, "info", None), Info):
             raise MethodError(f"method {name!r} has no `info`: add `info = Info(title=…, year=…, …)` to its class")
+        _check_settings(name, cls.Settings)
         _METHODS[name] = cls
         return cls
 
     return decorator
+
+
+def _check_settings(name: str, settings: type) -> None:
+    if not (isinstance(settings, type) and issubclass(settings, MethodSettings)):
+        raise MethodError(f"Settings of method {name!r} is no MethodSettings: write class Settings(MethodSettings)")
+    if bare := [key for key, field in settings.model_fields.items() if field.is_required()]:
+        raise MethodError(
+            f"setting {bare[0]!r} of method {name!r} has no default: write {bare[0]}: … = setting(default, meaning)"
+        )
 
 
 @cache
@@ -59,7 +76,7 @@ def load_plugin(path: str | Path) -> list[str]:
     _import_built_in()
     path = Path(path).resolve()
     if not path.is_file():
-        raise MethodError(f"plug-in {path} does not exist")
+        raise MethodError(f"plug-in {path} " + ("is a folder: give a .py file" if path.is_dir() else "does not exist"))
     if path.suffix != ".py":
         raise MethodError(f"plug-in {path} is no Python file: give the .py file that defines your method")
     # The path is part of the module's name: two plug-ins may have the same file name.
@@ -70,7 +87,7 @@ def load_plugin(path: str | Path) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit()
         _forget(module_name)
         if isinstance(error, MethodError):
             raise

@@ -113,7 +113,6 @@ def test_floors_and_one_ceiling_are_planned_by_themselves():
 
 def test_the_baseline_is_planned_once_where_it_is_also_asked_for():
     assert roles(methods=["vnet", "dtml"]) == [("V-Net", 2, "floor"), ("DTML", 2, "method"), ("V-Net", 4, "ceiling")]
-    assert roles(labelled=[2, 2], seeds=[7, 7]) == roles()
 
 
 def test_with_all_cases_labelled_there_is_the_ceiling_alone():

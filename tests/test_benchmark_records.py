@@ -37,7 +37,7 @@ def error_of(call):
 def put_together(results, state="done", mark=""):
     folder = results.unpublished("t")
     (folder / "mark").write_text(mark)
-    (folder / "trial.yaml").write_text(yaml.safe_dump({"format": FORMAT, "trial": "t", "state": state}))
+    (folder / "trial.yaml").write_text(yaml.safe_dump({"format": FORMAT, "state": state, "code": {}, "evaluation": {}}))
     return folder
 
 

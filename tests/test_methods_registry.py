@@ -159,7 +159,7 @@ def test_a_plug_in_may_be_loaded_again_and_changed(tmp_path):
 def test_a_plug_in_that_is_missing(tmp_path):
     message = error_of(registry.load_plugin, tmp_path / "nowhere.py")
     assert str(tmp_path / "nowhere.py") in message and "does not exist" in message
-    assert "does not exist" in error_of(registry.load_plugin, tmp_path)
+    assert "is a folder" in error_of(registry.load_plugin, tmp_path)
 
 
 @pytest.mark.parametrize(
