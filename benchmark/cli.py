@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
 console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
@@ -36,6 +37,8 @@ def run(
     from benchmark import commands
     from benchmark.experiment import load_experiment
 
+    if results is not None and str(results).startswith("-"):
+        raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
     experiment = load_experiment(config, overrides, list(map(str, plugin)))
     folder = Results(results or Path("results") / experiment.name)
     if smoke:
@@ -114,11 +117,12 @@ def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except _user_errors() as error:
-        message = str(error)
-    except (KeyboardInterrupt, typer.Abort):
+        status = app(standalone_mode=False)
+        if status != INTERRUPTED:
+            sys.exit(status)
         message = "interrupted; run the same command again to go on"
+    except _user_errors() as error:
+        message = " ".join(str(error).splitlines())  # a file's name may have two lines
     except Exception as error:
         if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
             raise

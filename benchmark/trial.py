@@ -1,6 +1,7 @@
 """One trial from first step to record: train, predict, score. No Ray here: a generator that anything can drive."""
 
 import json
+import textwrap
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
@@ -123,10 +124,7 @@ def _run(
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
     if trained:
-        stored = results.record(trial.id)
-        method.load_state_dict(torch.load(stored / "weights.pt", map_location=device, weights_only=True))
-        history = (stored / "history.csv").read_text(encoding="utf-8")
-        facts = json.loads((stored / "provenance.json").read_text(encoding="utf-8"))
+        history, facts = _load_record(results.record(trial.id), method, device)
     else:
         state = initial_state(method, trial.training)
         load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
@@ -155,6 +153,18 @@ def _run(
     torch.save(method.state_dict(), folder / "weights.pt")
     _write_trial_yaml(folder, trial, "done", None)
     results.publish(trial.id)
+
+
+def _load_record(record: Path, method: Method, device: torch.device) -> tuple[str, dict]:
+    """Give `method` the weights of a record; returns its history and provenance."""
+    try:
+        # weights_only: a pickle can run anything, and records are passed on
+        method.load_state_dict(torch.load(record / "weights.pt", map_location=device, weights_only=True))
+        history = (record / "history.csv").read_text(encoding="utf-8")
+        return history, json.loads((record / "provenance.json").read_text(encoding="utf-8"))
+    except Exception as error:  # garbage makes torch.load raise nearly anything
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+        raise records.ResultsError(f"{record} cannot be read, remove it to train the trial again ({reason})") from error
 
 
 def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
