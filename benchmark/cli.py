@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,7 +27,13 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
     plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
-    rerun: Annotated[str, typer.Option(metavar="STATE", help="Run again what is stale, failed or diverged.")] = "",
+    rerun: Annotated[
+        Literal["stale"] | None, typer.Option(help="Run again what code of before a change has made.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed or diverged.")] = False,
+    address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A Ray cluster that runs: auto or HOST:PORT. Default: this machine.")
+    ] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is done and what would run.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
@@ -41,11 +47,12 @@ def run(
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
     experiment = load_experiment(config, overrides, list(map(str, plugin)))
     folder = Results(results or Path("results") / experiment.name)
+    again = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
         commands.smoke(experiment, console)
     elif dry_run:
-        commands.dry_run(experiment, folder, rerun, console)
-    elif not commands.run(experiment, folder, rerun, console):
+        commands.dry_run(experiment, folder, again, console)
+    elif not commands.run(experiment, folder, again, address, console):
         raise typer.Exit(1)
 
 

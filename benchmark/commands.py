@@ -8,31 +8,38 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.experiment import Experiment, ExperimentError
+from benchmark.locks import run_lock
 from benchmark.plan import Cell, make_plan, write_plan
 from benchmark.progress import ProgressView, duration
 from benchmark.records import Results
 from benchmark.status import write_report
 from methods import registry
 
-RERUN = ("stale", "failed", "diverged")
+KEPT = {"stale": "--rerun stale", "failed": "--retry-failed", "diverged": "--retry-failed"}
 
 
-def run(experiment: Experiment, results: Results, rerun: str, console: Console) -> bool:
-    """Run what is left of the experiment and write its report. False if something failed or it was interrupted."""
-    _check_rerun(rerun)
+def run(experiment: Experiment, results: Results, again: set[str], address: str, console: Console) -> bool:
+    """Run what is left of the experiment, and cells in the states `again`, on the Ray cluster at `address`; write the
+    report. False if something failed or it was interrupted."""
     results.create()
-    with results.lock():
+    with run_lock(results):
         cells = make_plan(experiment, results)
+        if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(cells, results, copy_to)):
+            console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
+            cells = make_plan(experiment, results)
         write_plan(experiment, cells, results)
-        todo = [cell for cell in cells if _to_run(cell, rerun)]
+        todo = [cell for cell in cells if _to_run(cell, again)]
         _say_what(cells, todo, console)
-        return _run_cells(experiment, todo, results, console)
+        complete = _run_cells(experiment, todo, results, address, console)
+        if copy_to:
+            _send(cells, results, copy_to)
+        return complete
 
 
 def evaluate(experiment: Experiment, results: Results, console: Console) -> bool:
     """Score stored weights under the experiment's evaluation block. False if something failed."""
     results.create()
-    with results.lock():
+    with run_lock(results):
         cells = make_plan(experiment, results)
         write_plan(experiment, cells, results)
         todo = [cell for cell in cells if cell.state == "rescore"]
@@ -42,34 +49,49 @@ def evaluate(experiment: Experiment, results: Results, console: Console) -> bool
                 f"{stale} stale cells are not: their training code has changed, and weights may not fit it any more; "
                 "`run --rerun stale` trains them again"
             )
-        return _run_cells(experiment, todo, results, console)
+        return _run_cells(experiment, todo, results, "local", console)
 
 
-def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, console: Console) -> bool:
+def _fetch(cells: list[Cell], results: Results, uri: str) -> int:
+    """Bring records that only the copy has, of a folder that was lost; how many."""
+    from benchmark import copies
+
+    missing = [cell.trial.id for cell in cells if results.read_record(cell.trial.id) is None]
+    return len(copies.fetch(results, missing, uri))
+
+
+def _send(cells: list[Cell], results: Results, uri: str) -> None:
+    """Make the copy whole: records that were done before it was asked for, the plan and the cases."""
+    from benchmark import copies
+
+    records = {cell.trial.id: results.read_record(cell.trial.id) for cell in cells}
+    copies.send_missing(results, [trial for trial, record in records.items() if record is not None], uri)
+
+
+def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, address: str, console: Console) -> bool:
     finished, failures = True, []
     if todo:
         from benchmark.scheduler import run_trials
 
         with ProgressView(todo, console) as view:
-            finished = run_trials([cell.trial for cell in todo], results, experiment.execution, view)
+            finished = run_trials([cell.trial for cell in todo], results, experiment.execution, view, address)
         failures = view.failures
     for cell, reason in failures:
         c = cell.trial.cell
         line = f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}"
         console.print(line, soft_wrap=True)
     if failures:
-        console.print("failed trials keep their checkpoints; `--rerun failed` tries them again")
+        console.print("failed trials keep their checkpoints; `--retry-failed` tries them again")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
     console.print(f"report: {write_report(results)}", soft_wrap=True)
     return finished and not failures
 
 
-def dry_run(experiment: Experiment, results: Results, rerun: str, console: Console) -> None:
+def dry_run(experiment: Experiment, results: Results, again: set[str], console: Console) -> None:
     """Print every cell with its state and why, what would run, and an estimate of hours."""
     from benchmark.estimate import seconds_of_training
 
-    _check_rerun(rerun)
     cells = make_plan(experiment, results)
     table = Table("trial", "method", "labelled", "unlabelled", "draw", "seed", "role", "state", "")
     for cell in cells:
@@ -77,7 +99,7 @@ def dry_run(experiment: Experiment, results: Results, rerun: str, console: Conso
         columns = (c["trial"], c["display"], c["labelled"], c["unlabelled"], c["draw"], c["seed"], c["role"])
         table.add_row(*map(str, columns), cell.state, cell.reason)
     console.print(table)
-    todo = [cell for cell in cells if _to_run(cell, rerun)]
+    todo = [cell for cell in cells if _to_run(cell, again)]
     _say_what(cells, todo, console)
     if train := [cell.trial for cell in todo if cell.state != "rescore"]:
         seconds = seconds_of_training(train, experiment)
@@ -163,21 +185,16 @@ def new_method(name: str, console: Console) -> None:
     )
 
 
-def _check_rerun(rerun: str) -> None:
-    if rerun and rerun not in RERUN:
-        raise ExperimentError(f"--rerun {rerun}: choose one of {', '.join(RERUN)}")
-
-
-def _to_run(cell: Cell, rerun: str) -> bool:
-    return cell.state in ("new", "running", "interrupted", "rescore") or (bool(rerun) and cell.state == rerun)
+def _to_run(cell: Cell, again: set[str]) -> bool:
+    return cell.state in {"new", "running", "interrupted", "rescore"} | again
 
 
 def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:
     counts = Counter(cell.state for cell in cells)
     console.print(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items())
                   + f"; {len(todo)} to run")  # fmt: skip
-    for state in RERUN:
+    for state, option in KEPT.items():
         kept = [cell for cell in cells if cell.state == state and cell not in todo]
         if kept:
-            line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `--rerun {state}` runs them again"
+            line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `{option}` runs them again"
             console.print(line, soft_wrap=True)

@@ -3,9 +3,12 @@
 import ast
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmark import shipping
+
+PACKAGES = ("benchmark", "data", "methods")
 
 # Everything a trial's weights pass through, the method's own file aside ...
 TRAINING = (
@@ -19,8 +22,22 @@ SCORING = ("benchmark/inference.py", "benchmark/metrics.py", "benchmark/scoring.
 
 
 def code_fingerprint(method_file: str) -> dict[str, str]:
-    """A short hash a file: of the fixed lists above, and of the method's (relative to the checkout or absolute)."""
-    return {file: _hash(ROOT / file) for file in (*TRAINING, *SCORING, method_file)}
+    """A short hash a file: of the fixed lists above, and of the method's, as `name_of` gives it."""
+    return {file: _hash(path_of(file)) for file in (*TRAINING, *SCORING, method_file)}
+
+
+def name_of(path: Path) -> str:
+    """A built-in method's file by its package, so that a moved checkout is the same code; a plug-in's absolute path."""
+    package = path_of("methods/")
+    return f"methods/{path.relative_to(package)}" if path.is_relative_to(package) else str(path)
+
+
+def path_of(file: str) -> Path:
+    """Where a file lies on this machine. On a cluster each package has a place of its own."""
+    path = shipping.here(file)
+    if path.is_absolute() or path.parts[0] not in PACKAGES:
+        return path
+    return Path(find_spec(path.parts[0]).submodule_search_locations[0]).resolve().joinpath(*path.parts[1:])
 
 
 def training_fingerprint(method_file: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from benchmark.experiment import Experiment, ExperimentError, MethodEntry
-from benchmark.fingerprint import ROOT
+from benchmark.fingerprint import name_of
 from benchmark.records import FORMAT, Results, write_text
 from benchmark.status import standing
 from benchmark.trial import Trial
@@ -167,7 +167,7 @@ def _make_trial(
         "role": role,
     }
     return Trial(
-        id=trial_id, cell=cell, method=entry.name, method_file=_method_file(method),
+        id=trial_id, cell=cell, method=entry.name, method_file=name_of(Path(inspect.getsourcefile(method)).resolve()),
         settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled, test=dataset.test_ids,
         seed=seed, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
         training=experiment.training, evaluation=experiment.evaluation, plugins=experiment.plugins,
@@ -190,12 +190,6 @@ def _unpublished(method: type[Method], settings: MethodSettings) -> list[str]:
         for key, value in changed.items()
         if method.variant(defaults.model_copy(update={key: value})) == method.variant(defaults)
     ]
-
-
-def _method_file(method: type) -> str:
-    """Relative to the checkout for built-in methods, so that a moved checkout is the same code."""
-    path = Path(inspect.getsourcefile(method)).resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:

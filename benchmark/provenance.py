@@ -11,18 +11,23 @@ from pathlib import Path
 
 import torch
 
-from benchmark.fingerprint import ROOT
-
 PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
 
 
 @cache
-def environment() -> dict:
-    """Git revision (and whether files differ from it), versions, host and processor."""
+def revision() -> dict:
+    """The checkout's git revision and whether files differ from it; None where there is no git or no checkout."""
     changes = _git("status", "--porcelain")
     return {
         "git_revision": _git("rev-parse", "HEAD"),
         "git_dirty": None if changes is None else bool(changes),
+    }
+
+
+@cache
+def environment() -> dict:
+    """Versions, host and processor of this machine."""
+    return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": socket.gethostname(),
@@ -56,7 +61,9 @@ def peak_memory(device: torch.device) -> int | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
 
 FORMAT = 1
 STATES = ("done", "failed", "diverged")  # of a record
@@ -61,19 +60,6 @@ class Results:
             raise ResultsError(
                 f"results folder {self.folder} cannot be written ({error.strerror}): choose another with "
                 "--results or free it"
-            ) from error
-
-    def lock(self) -> FileLock:
-        """A context manager: one run at a time works on a folder. The lock ends with its process, however that ends.
-
-        Raises ResultsError if another run holds it.
-        """
-        lock = FileLock(self.folder / "running" / ".lock", timeout=0)
-        try:
-            return lock.acquire()
-        except Timeout as error:
-            raise ResultsError(
-                f"another run is working on {self.folder}: wait for it, or use another folder"
             ) from error
 
     def read_plan(self) -> dict:

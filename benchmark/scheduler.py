@@ -4,115 +4,239 @@ The plan decides what is to run and records hold what was reached, so Tune's own
 that are left, in order, and reports signs of life back.
 """
 
+import logging
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
-# Ray reads these when it is imported. No result files of its own, no change of directory, no experiment snapshots.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it `deterministic: true` is not, in cuBLAS
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial that asks for no GPU sees none
-
-import logging  # noqa: E402
+# Ray reads these when it is imported, and workers need some of them, too. No result files of its own, no change of
+# directory, no experiment snapshots.
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it `deterministic: true` is not, in cuBLAS
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
+}
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
+from benchmark import provenance, shipping  # noqa: E402
 from benchmark.experiment import Execution, ExperimentError  # noqa: E402
+from benchmark.fingerprint import PACKAGES, path_of  # noqa: E402
 from benchmark.records import Results, ResultsError  # noqa: E402
-from benchmark.trial import Progress, Trial, run_trial, write_failure  # noqa: E402
+from benchmark.trial import Progress, Trial, less_memory, run_trial, step_memory, write_failure  # noqa: E402
 
-RETRIES = 3  # of a trial whose process or machine died; its own exceptions are not retried
+LOCAL = "local"
+RETRIES = 3  # of a trial whose process or machine died, from one checkpoint; its own exceptions are not retried
 FINAL = {"done", "failed", "diverged"}
+EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
 
 
 def run_trials(
-    trials: list[Trial], results: Results, execution: Execution, on_progress: Callable[[Progress], None]
+    trials: list[Trial],
+    results: Results,
+    execution: Execution,
+    on_progress: Callable[[Progress], None],
+    address: str = LOCAL,
 ) -> bool:
-    """Run trials to records on this machine, as many at a time as its CPUs or GPUs hold, the longest first.
+    """Run trials to records, as many at a time as CPUs, GPUs and memory hold, the longest first.
 
-    All trials must ask for the same threads (they share one protocol). Returns False if interrupted with Ctrl-C, after
-    the running trials have saved their checkpoints. Raises ExperimentError if the machine can never hold a trial.
+    `address`: "local", this machine alone; "auto" or HOST:PORT, a Ray cluster that runs. All trials must ask for the
+    same threads (they share one protocol). Returns False if interrupted with Ctrl-C, after the running trials have
+    saved their checkpoints. Raises ExperimentError if no machine can ever hold a trial, or there is no cluster.
     """
-    threads = trials[0].training.threads
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    scratch = tempfile.mkdtemp(prefix="semiseg-tune-")
+    plugins = shipping.texts(sorted({path for trial in trials for path in trial.plugins}))
+    _connect(address)
     try:
-        gpus = gpu_share(execution, ray.cluster_resources().get("GPU", 0))
-        slots = _slots(execution, threads, gpus)
-        actor = tune.with_parameters(
-            _TrialActor,
-            trials={trial.id: trial.model_dump_json() for trial in trials},
-            results=str(results.folder),
-            execution=execution.model_dump_json(),
-            sharing=min(slots, len(trials)),
-        )
-        listener = _Listener(on_progress)
-        tune.Tuner(
-            tune.with_resources(actor, {"cpu": threads, "gpu": gpus}),
-            param_space={"trial": tune.grid_search([trial.id for trial in _longest_first(trials)])},
-            tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                storage_path=scratch, verbose=0, callbacks=[listener],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()  # fmt: skip
+        return _Run(trials, results, execution, on_progress, plugins).to_the_end()
     finally:
         ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-    by_id = {trial.id: trial for trial in trials}
-    for trial_id, reason in listener.lost.items():
+
+
+def _connect(address: str) -> None:
+    """Start Ray on this machine, or join a cluster and ship the packages, never the checkout with its results."""
+    if address == LOCAL:
+        ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    own = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
+    shipped = {
+        "py_modules": [str(path_of(package)) for package in PACKAGES],
+        "excludes": ["__pycache__"],
+        "env_vars": ENVIRONMENT | own,
+    }
+    try:
+        ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ExperimentError(
+            f"--address {address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start one with "
+            "`ray start --head`, or leave --address out to use this machine alone"
+        ) from error
+
+
+class _Run:
+    """One run of trials over Ray, from the measuring of what they need to the last record."""
+
+    def __init__(self, trials, results, execution, on_progress, plugins):
+        self.trials, self.results, self.execution = {trial.id: trial for trial in trials}, results, execution
+        self.on_progress, self.plugins = on_progress, plugins
+        self.threads = trials[0].training.threads
+        self.gpus = self._gpu_shares()
+        for share in set(self.gpus.values()):
+            _check_size(execution, self.threads, share)
+
+    def to_the_end(self) -> bool:
+        """Rounds of Tune: a trial whose process died again and again, but got further, is worth another round."""
+        left = list(self.trials)
+        while left:
+            before = {trial: self._step(trial) for trial in left}
+            listener = self._round(left)
+            for trial, reason in listener.failed_elsewhere.items():
+                self._write_failure(trial, reason)
+            if len(listener.finished | listener.lost.keys()) < len(left):
+                return False
+            left = [trial for trial in listener.lost if self._step(trial) > before[trial]]
+            for trial in listener.lost.keys() - left:
+                self._write_failure(trial, listener.lost[trial])
+        return True
+
+    def _round(self, left: list[str]) -> "_Listener":
+        scratch = tempfile.mkdtemp(prefix="semiseg-tune-")
+        listener = _Listener(self.on_progress, self.results, self.trials)
+        actor = tune.with_parameters(
+            _TrialActor,
+            trials={trial: (self.trials[trial].model_dump_json(), self._circumstances(trial)) for trial in left},
+            results=str(self.results.folder),
+            execution=self.execution.model_dump_json(),
+            plugins=self.plugins,
+        )
+        memory = {"memory": int(self.execution.memory_gib * 2**30)} if self.execution.memory_gib else {}
+        threads, gpus = self.threads, self.gpus
         try:
-            on_progress(write_failure(by_id[trial_id], results, "failed", reason))
+            tune.Tuner(
+                tune.with_resources(actor, lambda config: {"cpu": threads, "gpu": gpus[config["trial"]], **memory}),
+                param_space={"trial": tune.grid_search(sorted(left, key=self._longest_first))},
+                tune_config=tune.TuneConfig(reuse_actors=True),
+                run_config=tune.RunConfig(
+                    storage_path=scratch, verbose=0, callbacks=[listener],
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()  # fmt: skip
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return listener
+
+    def _longest_first(self, trial: str) -> tuple[float, float]:
+        """So that no long trial starts last and leaves the other devices idle; equal requests side by side."""
+        return -self.trials[trial].cost, -self.gpus[trial]
+
+    def _gpu_shares(self) -> dict[str, float]:
+        """GPUs that each trial asks for; with `auto` measured, once a method and its settings."""
+        execution, available = self.execution, ray.cluster_resources().get("GPU", 0)
+        if execution.gpus_per_trial != "auto" or execution.device == "cpu" or not available:
+            return dict.fromkeys(self.trials, gpu_share(execution, available))
+        kinds: dict[tuple, list[str]] = {}
+        for trial in self.trials.values():
+            kinds.setdefault((trial.method, str(trial.settings)), []).append(trial.id)
+        measure = ray.remote(num_cpus=self.threads, num_gpus=1, max_retries=0)(_measure)
+        asked = [
+            measure.remote(self.trials[ids[0]].model_dump_json(), execution.model_dump_json(), self.plugins)
+            for ids in kinds.values()
+        ]
+        shares = {}
+        for ids, future in zip(kinds.values(), asked, strict=True):
+            try:
+                share = share_for(*ray.get(future))
+            except ray.exceptions.RayError:  # does not run at all: its trials will say why, each on a GPU of its own
+                share = 1.0
+            shares |= dict.fromkeys(ids, share)
+        return shares
+
+    def _circumstances(self, trial: str) -> dict:
+        """What the trial's worker cannot know, for its record."""
+        share = self.gpus[trial]
+        if share:
+            together = int(1 / share) if share < 1 else 1
+        else:
+            together = int(
+                max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]) // self.threads
+            )
+        return {**provenance.revision(), "trials_sharing_the_machine": min(together, len(self.trials))}
+
+    def _step(self, trial: str) -> int:
+        return (self.results.heartbeat(trial) or {"step": 0})["step"]
+
+    def _write_failure(self, trial: str, reason: str) -> None:
+        try:
+            self.on_progress(write_failure(self.trials[trial], self.results, "failed", reason))
         except OSError as error:  # the disk is full, say: the trial counts as interrupted, and why is said here
-            raise ResultsError(f"{results.folder} cannot be written ({error.strerror}): {reason}") from error
-    return len(listener.finished | listener.lost.keys()) == len(trials)
+            folder = self.results.folder
+            raise ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}") from error
+
+
+def _measure(trial: str, execution: str, plugins: dict[str, str]) -> tuple[int, int]:
+    shipping.unpack(plugins)
+    return step_memory(Trial.model_validate_json(trial), Execution.model_validate_json(execution))
+
+
+def share_for(needed: int, there: int) -> float:
+    """Share of a GPU, in eighths, for a trial that needs so many of its bytes, with a tenth to spare."""
+    return min(1.0, math.ceil(EIGHTHS * 1.1 * needed / there) / EIGHTHS) if there else 1.0
 
 
 def gpu_share(execution: Execution, available: float) -> float:
-    """GPUs a trial asks for, in eighths or whole ones: actors are reused only between equal requests."""
-    if execution.device == "cpu" or (execution.gpus_per_trial == "auto" and not available):
+    """GPUs a trial asks for, where that need not be measured: in eighths, or whole ones."""
+    if execution.device == "cpu" or execution.gpus_per_trial == "auto" and not available:
         return 0.0
-    if execution.gpus_per_trial == "auto":
-        return 1.0
     asked = execution.gpus_per_trial
-    return math.ceil(8 * asked) / 8 if asked <= 1 else math.ceil(asked)
+    return math.ceil(EIGHTHS * asked) / EIGHTHS if asked <= 1 else math.ceil(asked)
 
 
-def _slots(execution: Execution, threads: int, gpus: float) -> int:
-    have = ray.cluster_resources()
+def _check_size(execution: Execution, threads: int, gpus: float) -> None:
+    """Raises ExperimentError where no node can hold a trial: Ray would wait for ever."""
     if execution.device == "cuda" and not gpus:
-        raise ExperimentError("execution.device is cuda, but this machine has no GPU or gpus_per_trial is 0: use auto")
-    for name, asked, key in (("CPU", threads, "training.threads"), ("GPU", gpus, "execution.gpus_per_trial")):
-        if asked > have.get(name, 0):
+        raise ExperimentError("execution.device is cuda, but there is no GPU or gpus_per_trial is 0: use auto")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    memory = (execution.memory_gib or 0) * 2**30
+    asked = {"CPU": (threads, "training.threads"), "GPU": (gpus, "execution.gpus_per_trial"),
+             "memory": (memory, "execution.memory_gib")}  # fmt: skip
+    for name, (amount, key) in asked.items():
+        most = max(node.get(name, 0) for node in nodes)
+        if amount > most:
+            unit, scale = ("GiB of memory", 2**30) if name == "memory" else (f"{name}s", 1)
             raise ExperimentError(
-                f"{key}: a trial asks for {asked:g} {name}s, but this machine has {have.get(name, 0):g}; lower it"
+                f"{key}: a trial asks for {amount / scale:g} {unit}, but the largest machine here has "
+                f"{most / scale:.4g}; lower it"
             )
-    return int(min(have["CPU"] // threads, have["GPU"] // gpus if gpus else math.inf))
-
-
-def _longest_first(trials: list[Trial]) -> list[Trial]:
-    """So that no long trial starts last and leaves the other devices idle. All have the same iterations."""
-    return sorted(trials, key=lambda trial: -trial.cost)
+    if not any(all(node.get(name, 0) >= amount for name, (amount, _) in asked.items()) for node in nodes):
+        raise ExperimentError("no machine has the CPUs, GPUs and memory of one trial together: lower training.threads")
 
 
 class _TrialActor(tune.Trainable):
     """One process that runs trial after trial: a new one would import torch again."""
 
-    def setup(self, config: dict, trials: dict[str, str], results: str, execution: str, sharing: int) -> None:
-        self._trials, self._results, self._sharing = trials, Results(results), sharing
+    def setup(self, config: dict, trials: dict[str, tuple], results: str, execution: str, plugins: dict) -> None:
+        self._trials, self._results = trials, Results(results)
         self._execution = Execution.model_validate_json(execution)
+        shipping.unpack(plugins)
         self._start(config)
 
     def _start(self, config: dict) -> None:
-        trial = Trial.model_validate_json(self._trials[config["trial"]])
-        self._steps = run_trial(trial, self._results, self._execution, self._sharing)
+        trial, circumstances = self._trials[config["trial"]]
+        trial = Trial.model_validate_json(trial)
+        if self._results.plan_file.exists():
+            self._steps = run_trial(trial, self._results, self._execution, circumstances)
+        else:
+            self._steps = (sign for sign in [_unseen(trial, self._results.folder)])
 
     def reset_config(self, new_config: dict) -> bool:
         self._steps.close()
@@ -127,11 +251,20 @@ class _TrialActor(tune.Trainable):
         self._steps.close()  # an interrupted trial saves its checkpoint
 
 
+def _unseen(trial: Trial, folder: Path) -> Progress:
+    """What a worker can say, but not write, where it does not see the results folder."""
+    reason = f"{socket.gethostname()} does not see {folder}: use a results folder that all nodes share (--results)"
+    return Progress(trial=trial.id, stage="failed", step=0, iterations=trial.training.iterations, reason=reason)
+
+
 class _Listener(tune.Callback):
-    def __init__(self, on_progress: Callable[[Progress], None]):
-        self._on_progress = on_progress
+    """Takes what Tune reports. finished: trials that ended, however; lost: why the others' processes died."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], results: Results, trials: dict[str, Trial]):
+        self._on_progress, self._results, self._trials = on_progress, results, trials
         self.finished: set[str] = set()
         self.lost: dict[str, str] = {}
+        self.failed_elsewhere: dict[str, str] = {}  # on a machine that could not write why
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks into the scratch folder, and a live display cannot be pickled
@@ -140,13 +273,16 @@ class _Listener(tune.Callback):
         progress = Progress(**result["progress"])
         if progress.stage in FINAL:
             self.finished.add(progress.trial)
-        self._on_progress(progress)
+        if progress.stage == "failed" and self._results.read_record(progress.trial) is None:
+            self.failed_elsewhere[progress.trial] = progress.reason
+        else:
+            self._on_progress(progress)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error = trial.get_error()
+        error, name = trial.get_error(), trial.config["trial"]
         if isinstance(error, ray.exceptions.RayActorError):
-            reason = (f"its process died {RETRIES + 1} times, most likely for lack of memory: lower training.patch, "
-                      "training.batch_size or the number of trials at a time")  # fmt: skip
+            advice = less_memory("execution.memory_gib", self._trials[name])
+            reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
         else:
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
-        self.lost[trial.config["trial"]] = reason
+        self.lost[name] = reason

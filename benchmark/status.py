@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from benchmark.fingerprint import SCORING, changed_files
+from benchmark.locks import SILENCE
 from benchmark.records import Results, ResultsError
 
 INTERRUPTED = "interrupted"
 CHANGED = "changed since:"
-SILENCE = 120  # seconds without a sign of life after which a trial counts as interrupted
 
 
 def standing(trial: str, method_file: str, evaluation: dict, results: Results) -> tuple[str, str]:

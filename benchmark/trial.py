@@ -13,9 +13,10 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from benchmark import provenance, records
+from benchmark import copies, provenance, records, shipping
 from benchmark.experiment import Evaluation, Execution, ExperimentError, Training
 from benchmark.fingerprint import code_fingerprint, training_fingerprint
+from benchmark.locks import trial_lock
 from benchmark.records import Results
 from benchmark.scoring import predict_labels, score
 from benchmark.status import INTERRUPTED, standing
@@ -77,12 +78,21 @@ class Progress(BaseModel):
     reason: str | None = None
 
 
-def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int = 1) -> Iterator[Progress]:
+def run_trial(
+    trial: Trial, results: Results, execution: Execution, circumstances: dict | None = None
+) -> Iterator[Progress]:
     """Run a trial, or what is left of it, to a record; yields signs of life, the last one with stage "done".
 
     An exception of the trial's own ends in a record that says why (stage "failed" or "diverged"), not in a traceback.
-    Closing the generator saves a checkpoint first. `sharing`: how many trials may share the machine, for provenance.
+    Closing the generator saves a checkpoint first. `circumstances`: what the record's provenance says besides what this
+    process can tell, such as the revision of the code and how many trials share the machine.
     """
+    circumstances = circumstances or {**provenance.revision(), "trials_sharing_the_machine": 1}
+    with trial_lock(results, trial.id):
+        yield from _run_to_record(trial, results, execution, circumstances)
+
+
+def _run_to_record(trial: Trial, results: Results, execution: Execution, circumstances: dict) -> Iterator[Progress]:
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
@@ -91,12 +101,32 @@ def run_trial(trial: Trial, results: Results, execution: Execution, sharing: int
         if state != "done":
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
-                yield from _run(trial, results, execution, sharing, events, trained=state == "rescore")
+                yield from _run(trial, results, execution, circumstances, events, trained=state == "rescore")
+        if execution.copy_to:
+            copies.send(results, trial.id, execution.copy_to)
         yield _sign(trial, "done", trial.training.iterations)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
-        yield write_failure(trial, results, "failed", _one_line(error))
+        yield write_failure(trial, results, "failed", _reason(error, trial))
+
+
+def _reason(error: Exception, trial: Trial) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"the GPU's memory is too small: {less_memory('execution.gpus_per_trial', trial)}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
+    return _one_line(error)
+
+
+def less_memory(share: str, trial: Trial) -> str:
+    """What to do about too little memory: `share`, the setting that packs fewer trials, then those of the trial."""
+    training = trial.training
+    return (
+        f"raise {share}, so that fewer trials run at a time, or lower execution.window_batch, training.patch "
+        f"(now {list(training.patch)}), training.batch_size (now {training.batch_size}) or training.width "
+        f"(now {training.width}); those of training change the protocol"
+    )
 
 
 def _one_line(error: Exception) -> str:
@@ -117,7 +147,7 @@ def write_failure(trial: Trial, results: Results, state: str, reason: str) -> Pr
 
 
 def _run(
-    trial: Trial, results: Results, execution: Execution, sharing: int, events: EventFile, trained: bool
+    trial: Trial, results: Results, execution: Execution, circumstances: dict, events: EventFile, trained: bool
 ) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
     device, dataset, method = _set_up(trial, execution)
@@ -130,9 +160,9 @@ def _run(
         load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
         facts = {
             **provenance.environment(),
+            **circumstances,
             "device": provenance.describe_device(device),
             "threads": trial.training.threads,
-            "trials_sharing_the_machine": sharing,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "resumed_at_step": state.step,
         }
@@ -180,7 +210,7 @@ def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, 
 @cache
 def _load_plugin(path: str) -> None:
     """Once a process, as every other module: its code must stay the code that the record's fingerprint is of."""
-    registry.load_plugin(path)
+    registry.load_plugin(shipping.here(path))
 
 
 @lru_cache(maxsize=2)
@@ -207,7 +237,8 @@ def _train(
     try:
         for step in steps:
             now = time.monotonic()
-            if now - last_checkpoint >= 60 * execution.checkpoint_minutes:
+            every = execution.checkpoint_iterations
+            if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
                 save_checkpoint(state, folder, code)
                 last_checkpoint = now
             if now - last_sign >= REPORT_SECONDS or step == training.iterations:
@@ -269,6 +300,16 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, window_batch=1, max_windows=1)
     score(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
     return seconds
+
+
+def step_memory(trial: Trial, execution: Execution) -> tuple[int, int]:
+    """Bytes of the GPU that are taken after two steps and one window, CUDA's own included, and those it has; 0, 0
+    where there is no CUDA."""
+    smoke_test(trial, execution)
+    if choose_device(execution.device).type != "cuda":
+        return 0, 0
+    free, there = torch.cuda.mem_get_info()  # the allocator gives nothing back meanwhile: this is the peak
+    return there - free, there
 
 
 def _write_trial_yaml(folder: Path, trial: Trial, state: str, reason: str | None) -> None:

@@ -119,7 +119,7 @@ def test_an_experiment_that_is_not_there(command, tmp_path):
         ({"metods": []}, (), "unknown key 'metods', did you mean 'methods'?"),
         ({}, ("--set", "training.iteration=1"), "unknown key 'training.iteration', did you mean 'iterations'?"),
         ({}, ("--set", "training"), "write key=value"),
-        ({}, ("--rerun", "all"), "--rerun all: choose one of stale, failed, diverged"),
+        ({}, ("--rerun", "all"), "'--rerun': Value error, 'all' is not one of 'stale'"),
         ({}, ("--plugin", "missing.py"), "does not exist"),
         ({"methods": ["ua_tm"]}, (), "did you mean 'ua_mt'?"),
         ({"labelled": [9]}, (), "9 is more than the 4 training cases"),
@@ -277,10 +277,10 @@ def test_a_failed_trial_ends_in_exit_status_1_and_stays_until_it_is_rerun(comman
     assert status == 0 and "0 to run" in out and "1 failed cells stay as they are" in out
     status, out, _ = command(*run, "--rerun", "stale")
     assert "0 to run" in out
-    status, out, _ = command(*run, "--rerun", "failed")
+    status, out, _ = command(*run, "--retry-failed")
     assert status == 1 and "1 to run" in out
     tiny.write_plugin(tmp_path, "broken")
-    status, out, _ = command(*run, "--rerun", "failed")
+    status, out, _ = command(*run, "--retry-failed")
     assert status == 0 and list(states(folder).values()) == ["done"] * 4
 
 

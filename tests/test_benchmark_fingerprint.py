@@ -8,7 +8,7 @@ import tiny
 import methods
 import methods.networks
 from benchmark import fingerprint
-from benchmark.fingerprint import ROOT, SCORING, TRAINING, changed_files, code_fingerprint
+from benchmark.fingerprint import SCORING, TRAINING, changed_files, code_fingerprint, path_of
 from benchmark.plan import make_trials
 from data.cache import prepare
 from methods import registry
@@ -65,7 +65,7 @@ def test_what_changes_it(tmp_path, code):
 
 
 def test_all_number_deciding_files_exist():
-    assert [file for file in TRAINING + SCORING if not (ROOT / file).is_file()] == []
+    assert [file for file in TRAINING + SCORING if not (path_of(file)).is_file()] == []
 
 
 def test_every_file_that_methods_share_decides_numbers():

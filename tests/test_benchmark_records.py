@@ -233,11 +233,3 @@ def test_tables_keep_all_columns_and_leave_undefined_values_empty():
     text = csv_text([{"a": 1, "b": math.nan}, {"a": None, "c": 0.1 + 0.2}])
     read = list(csv.DictReader(text.splitlines()))
     assert read == [{"a": "1", "b": "", "c": ""}, {"a": "", "b": "", "c": repr(0.1 + 0.2)}]
-
-
-def test_one_run_at_a_time_works_on_a_folder(tmp_path):
-    results = tiny.new_results(tmp_path)
-    with results.lock(), pytest.raises(ResultsError, match="another run is working on"):
-        Results(tmp_path).lock()
-    with Results(tmp_path).lock():  # it is free again
-        pass

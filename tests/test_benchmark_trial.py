@@ -282,6 +282,11 @@ def plugged_in(tmp_path, own_registry):
 
 
 DIVERGES = "total = total * (float('nan') if step == 1 else 1)"
+NO_MEMORY = (
+    "the machine's memory is too small: raise execution.memory_gib, so that fewer trials run at a time, or lower "
+    "execution.window_batch, training.patch (now [16, 16, 16]), training.batch_size (now 4) or training.width (now 2); "
+    "those of training change the protocol"
+)
 RAISES = "if step == 1: raise ValueError('two\\nlines')"
 
 
@@ -290,7 +295,7 @@ RAISES = "if step == 1: raise ValueError('two\\nlines')"
     [
         (DIVERGES, "diverged", "loss total is nan at step 1"),
         (RAISES, "failed", "ValueError: two lines"),
-        ("raise KeyboardInterrupt if step > 99 else MemoryError", "failed", "MemoryError: "),
+        ("raise KeyboardInterrupt if step > 99 else MemoryError", "failed", NO_MEMORY),
     ],
 )
 def test_a_trial_that_fails_leaves_a_record_that_says_why(plugged_in, tmp_path, in_step, state, reason):

@@ -123,7 +123,7 @@ def small_discriminators(monkeypatch):
 def no_ray(monkeypatch):
     """Trials run one after another in this process, which costs no start of Ray."""
 
-    def run_trials(trials, results, execution, on_progress) -> bool:
+    def run_trials(trials, results, execution, on_progress, address) -> bool:
         for trial in trials:
             for progress in run_trial(trial, results, execution):
                 on_progress(progress)
