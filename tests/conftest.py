@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import pytest
+from command_line import command  # noqa: F401
 from tiny import no_ray, own_registry, small_discriminators  # noqa: F401
 
 

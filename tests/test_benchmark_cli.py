@@ -10,38 +10,17 @@ import pytest
 import tiny
 import torch
 import yaml
+from command_line import one_line_error
 
-from benchmark import cli, contract
+from benchmark import contract
 from benchmark.plan import make_plan, write_plan
 from benchmark.records import Results
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def command(monkeypatch, capsys, own_registry):
-    """command(argument, …) -> (exit status, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "300")  # rich would break lines at 80 columns where there is no terminal
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return (stop.value.code or 0, *capsys.readouterr())
-
-    return call
-
-
 def states(folder):
     return {path.parent.name: yaml.safe_load(path.read_text())["state"] for path in folder.glob("records/*/trial.yaml")}
-
-
-def one_line_error(outcome):
-    status, _, stderr = outcome
-    assert status == 2
-    assert stderr.startswith("error: ") and stderr.count("\n") == 1 and "Traceback" not in stderr
-    return stderr
 
 
 # Imports.
@@ -90,12 +69,6 @@ def test_help_names_the_commands(command):
     assert all(name in out for name in ("run", "evaluate", "report", "status", "methods", "check", "new-method"))
 
 
-@pytest.mark.parametrize("name", ["status", "report", "evaluate"])
-def test_a_folder_that_is_no_results_folder(command, tmp_path, name):
-    assert str(tmp_path) in one_line_error(command(name, tmp_path))
-    assert str(tmp_path / "missing") in one_line_error(command(name, tmp_path / "missing"))
-
-
 def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
     planned = tiny.experiment()
     one, two = (tiny.new_results(tmp_path / name) for name in ("one", "two"))
@@ -106,54 +79,6 @@ def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
     assert (one.folder / "report" / "tables" / "comparison.md").exists() and not (two.folder / "report").exists()
     missing = tmp_path / "missing"
     assert str(missing) in one_line_error(command("report", one.folder, missing))
-    assert "Missing argument 'DIR'" in one_line_error(command("report"))
-
-
-def test_an_experiment_that_is_not_there(command, tmp_path):
-    assert "does not exist" in one_line_error(command("run", tmp_path / "missing.yaml"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "arguments", "expected"),
-    [
-        ({"metods": []}, (), "unknown key 'metods', did you mean 'methods'?"),
-        ({}, ("--set", "training.iteration=1"), "unknown key 'training.iteration', did you mean 'iterations'?"),
-        ({}, ("--set", "training"), "write key=value"),
-        ({}, ("--rerun", "all"), "'--rerun': Value error, 'all' is not one of 'stale'"),
-        ({}, ("--plugin", "missing.py"), "does not exist"),
-        ({"methods": ["ua_tm"]}, (), "did you mean 'ua_mt'?"),
-        ({"labelled": [9]}, (), "9 is more than the 4 training cases"),
-        ({"data": {"train": 0}}, (), "key 'data.train'"),
-    ],
-    ids=str,
-)
-def test_what_is_wrong_with_an_experiment(command, tmp_path, changes, arguments, expected):
-    path = tiny.write_experiment(tmp_path, **changes)
-    results = tmp_path / "results"
-    assert expected in one_line_error(command("run", path, "--results", results, *arguments))
-    assert not list(results.glob("records/*"))
-
-
-def test_data_that_is_not_there(command, tmp_path):
-    path = tmp_path / "la.yaml"
-    path.write_text(yaml.safe_dump(tiny.VALUES | {"data": {"source": "la", "root": str(tmp_path / "missing")}}))
-    message = one_line_error(command("run", path, "--results", tmp_path / "results"))
-    assert str(tmp_path / "missing") in message
-
-
-def test_results_that_cannot_be_written(command, tmp_path):
-    (tmp_path / "results").write_text("a file")
-    message = one_line_error(command("run", tiny.write_experiment(tmp_path), "--results", tmp_path / "results"))
-    assert "cannot be written" in message
-
-
-def test_an_unknown_method_is_named_with_its_neighbour(command):
-    assert "unknown method 'dtlm', did you mean 'dtml'?" in one_line_error(command("methods", "dtlm"))
-
-
-def test_an_experiment_without_any_cell(command, tmp_path, no_ray):
-    path = tiny.write_experiment(tmp_path, baseline=None, labelled=[4])
-    one_line_error(command("run", path, "--results", tmp_path / "results"))
 
 
 # What the commands do.
@@ -213,15 +138,6 @@ def test_all_methods_of_a_file_are_checked(command, tmp_path, two_checks):
     plugin.write_text(plugin.read_text() + plugin.read_text().replace('"one"', '"two"'))
     status, out, _ = command("check", plugin)
     assert status == 1 and out.startswith("one\n") and "\ntwo\n" in out and "2 of 4 checks ok, 2 broken" in out
-
-
-@pytest.mark.parametrize(
-    ("method", "expected"),
-    [("dtlm", "did you mean 'dtml'?"), ("missing.py", "does not exist"), (__file__, "registers no method")],
-)
-def test_a_method_to_check_that_is_not_there(command, method, expected):
-    outcome = command("check", method)
-    assert expected in one_line_error(outcome) and not outcome[1]
 
 
 def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):

@@ -2,35 +2,18 @@
 
 import os
 
-import h5py
 import numpy as np
 import pytest
+from la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 
 from data.cache import prepare
 from data.case import DataError
 from data.sources import LASettings, open_source
 
-IMAGE = np.linspace(-1, 5, 5 * 4 * 3, dtype=np.float32).reshape(5, 4, 3)
-LABEL = (IMAGE > 3).astype(np.uint8)
-
-
-def write(root, case_id, **datasets):
-    folder = root / "2018LA_Seg_Training Set" / case_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / "mri_norm2.h5", "w") as file:
-        for name, values in datasets.items():
-            file.create_dataset(name, data=values, compression="gzip")
-    return folder / "mri_norm2.h5"
-
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder of three cases, with the two kinds of list files."""
-    for case_id in "ABC":
-        write(tmp_path, case_id, image=IMAGE, label=LABEL)
-    (tmp_path / "train.list").write_text("A\nB\n")
-    (tmp_path / "test.list").write_text("C/mri_norm2.h5\n\n")
-    return tmp_path
+    return write_la_folder(tmp_path)
 
 
 def settings(root, train="train.list", test="test.list", **more):
@@ -68,10 +51,6 @@ def test_an_unset_variable_is_named(spelling, monkeypatch):
     assert "environment variable NO_SUCH is not set" in error_of(open_source, settings(spelling))
 
 
-def test_a_missing_root_is_named(root):
-    assert str(root / "nowhere") in error_of(open_source, settings(root / "nowhere"))
-
-
 def test_every_missing_case_is_named_at_once(root):
     (root / "train.list").write_text("A\nX\nB\nY\n")
     (root / "test.list").write_text("C\nZ\n")
@@ -84,53 +63,18 @@ def test_the_official_split_is_the_default(root):
     assert "100 of the split's 100 cases are missing" in message and "06SR5RBREL16DQ6M8LWS" in message
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [(None, "cannot read the list file"), ("\n", "names no case"), ("A\nB\nA\n", "names cases twice: A")],
-)
-def test_bad_list_files_are_named(root, content, expected):
-    (root / "train.list").unlink()
-    if content is not None:
-        (root / "train.list").write_text(content)
-    message = error_of(open_source, settings(root))
-    assert expected in message and str(root / "train.list") in message
-
-
-def test_overlapping_lists_are_refused(root):
-    (root / "test.list").write_text("B\nC\n")
-    message = error_of(open_source, settings(root))
-    assert message.startswith("1 cases are in both") and message.endswith(": B")
-
-
-@pytest.mark.parametrize(
-    ("datasets", "expected"),
-    [
-        ({"image": IMAGE}, "no dataset named label"),
-        ({"label": LABEL}, "no dataset named image"),
-        ({"image": IMAGE, "label": LABEL[1:]}, "(5, 4, 3) and label (4, 4, 3) must be 3D and of one shape"),
-        ({"image": IMAGE[0], "label": LABEL[0]}, "must be 3D"),
-        ({"image": np.where(LABEL, np.nan, IMAGE), "label": LABEL}, "NaN or infinite"),
-        ({"image": np.where(LABEL, np.inf, IMAGE), "label": LABEL}, "NaN or infinite"),
-        ({"image": IMAGE, "label": LABEL * 255}, "must be 0 or 1, but it holds 0, 255"),
-        ({"image": IMAGE, "label": IMAGE}, "must be 0 or 1"),
-    ],
-)
-def test_files_that_hold_something_else_are_named(root, datasets, expected):
-    path = write(root, "B", **datasets)
-    message = error_of(open_source(settings(root)).read, "B")
-    assert expected in message and str(path) in message
-
-
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_truncated_files_are_named(root, share):
-    path = write(root, "B", image=IMAGE, label=LABEL)
+    path = write_la_case(root, "B", image=IMAGE, label=LABEL)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     message = error_of(open_source(settings(root)).read, "B")
     assert str(path) in message and "damaged or incomplete" in message
 
 
 def test_a_damaged_byte_in_the_data_is_noticed(root):
-    path = write(root, "B", image=np.random.default_rng(0).random((30, 30, 30)), label=np.zeros((30, 30, 30), np.uint8))
+    path = write_la_case(
+        root, "B", image=np.random.default_rng(0).random((30, 30, 30)), label=np.zeros((30, 30, 30), np.uint8)
+    )
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
@@ -140,7 +84,7 @@ def test_a_damaged_byte_in_the_data_is_noticed(root):
 def test_the_content_key_is_the_files(root):
     source = open_source(settings(root))
     before = {case_id: source.content_key(case_id) for case_id in "ABC"}
-    write(root, "B", image=IMAGE + 1, label=LABEL)
+    write_la_case(root, "B", image=IMAGE + 1, label=LABEL)
     after = {case_id: source.content_key(case_id) for case_id in "ABC"}
     assert [case_id for case_id in "ABC" if before[case_id] != after[case_id]] == ["B"]
 
