@@ -45,6 +45,10 @@ def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
                 continue
             folder = results.unpublished(trial)
             names = [path[len(there) :].lstrip("/") for path in store.find(there)]
+            if odd := [name for name in names if ".." in name.split("/")]:  # an object's key is any text
+                raise ResultsError(
+                    f"{uri} has records/{trial}/{odd[0]}, which leads out of the record: remove it there"
+                )
             for name in sorted(names, key=lambda name: name == LAST):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(f"{there}/{name}", str(folder / name))

@@ -153,7 +153,8 @@ class Results:
             self.record(trial).rename(replaced)
         finished.rename(self.record(trial))
         _sync(self.record(trial).parent, recursive=False)
-        if self.read_record(trial)["state"] == "done":
+        record = self.read_record(trial)
+        if record is not None and record["state"] == "done":
             shutil.rmtree(self.running(trial), ignore_errors=True)
         return True
 
@@ -169,7 +170,9 @@ def _wrong_in(plan: dict) -> str:
             key for key in ("trial", "method_file", "display", "labelled", "draw", "seed") if key not in keys
         ]:
             return f"lacks {missing[0]!r} in cell {number}"
-        if not re.fullmatch(r"\w[\w.-]*", str(cell["trial"])):
+        if odd := [key for key in ("trial", "method_file", "display") if not isinstance(cell[key], str)]:
+            return f"has no text for {odd[0]!r} in cell {number}"
+        if not re.fullmatch(r"\w[\w.-]*", cell["trial"]):
             return f"has the trial {cell['trial']!r}, which is no folder's name, in cell {number}"
     return ""
 

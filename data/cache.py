@@ -77,7 +77,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """
     folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
     source = open_source(settings)
-    if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"[^/\\\0-\x1f]+", i)]:
+    if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"(?!\.\.?$)[^/\\\0-\x1f]+", i)]:
         raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
     code = _code(source)
     native: dict[str, Path] = {}

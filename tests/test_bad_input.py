@@ -335,6 +335,7 @@ RESULTS = {
     "a plan without cells": (plan(cells=None), "status FOLDER", ["plan.json has no cells", "`run`", "keeps all"]),
     "a plan without evaluation": (plan(evaluation=1), "status FOLDER", ["no evaluation block", "`run`", "keeps all"]),
     "half a cell": (plan(cells=[{"trial": "a"}]), "report FOLDER", ["lacks 'method_file' in cell 1", "`run`"]),
+    "a cell of other types": (first_cell(trial=3), "status FOLDER", ["no text for 'trial' in cell 1", "`run`"]),
     "a trial elsewhere": (first_cell(trial="../../x"), "report FOLDER", ["trial '../../x'", "in cell 1", "`run`"]),
     "no experiment": (write("experiment.yaml", ""), "evaluate FOLDER", ["experiment.yaml must be a mapping"]),
     "a report in the way": (write("report", ""), "report FOLDER", ["results/report cannot be written"]),

@@ -1,0 +1,327 @@
+"""What comes from elsewhere (experiments, records, data) is data: it runs nothing, and leads nowhere but where it lies.
+
+Plug-ins are code, and meant to be.
+"""
+
+import ast
+import json
+import pickle
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+from command_line import one_line_error
+from page_folder import page_of, write_pictures
+from results_folder import CASES, cell, plan, values, write_plan, write_record, write_tables_of
+
+from benchmark import copies
+from benchmark.fingerprint import training_fingerprint
+from benchmark.plan import make_plan
+from benchmark.plan import write_plan as write_plan_of
+from benchmark.records import ResultsError
+from benchmark.training import CHECKPOINT_FORMAT
+from data import phantom
+from data.cache import prepare
+from data.case import DataError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A file that is there once an attack has worked."""
+    path = tmp_path / "marker"
+    yield path
+    assert not path.exists()
+
+
+class Attack:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def yaml_attack(marker):
+    return f"!!python/object/apply:os.system ['touch {marker}']"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    planned = tiny.experiment(methods=["vnet"], baseline=None)
+    results = tiny.new_results(tmp_path_factory.mktemp("trained") / "results")
+    cells = make_plan(planned, results)
+    write_plan_of(planned, cells, results)
+    tiny.run(cells[0].trial, results, planned)
+    return results.folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "results")
+
+
+@pytest.fixture
+def record(folder):
+    return next((folder / "records").iterdir())
+
+
+@pytest.fixture
+def config(tmp_path):
+    return tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None)
+
+
+def test_the_attacks_work_where_nothing_stands_against_them(tmp_path):
+    pickle.loads(pickle.dumps(Attack(tmp_path / "a")))
+    yaml.unsafe_load(yaml_attack(tmp_path / "b"))
+    torch.save(Attack(tmp_path / "c"), tmp_path / "weights.pt")
+    torch.load(tmp_path / "weights.pt", weights_only=False)
+    assert all((tmp_path / name).exists() for name in "abc")
+
+
+# YAML.
+
+
+def test_an_experiment_runs_nothing(command, folder, config, marker):
+    config.write_text(f"{config.read_text()}title: {yaml_attack(marker)}\n")
+    message = one_line_error(command("run", config, "--results", folder))
+    assert f"{config} is not valid YAML: could not determine a constructor" in message
+    config.write_text(config.read_text().partition("title")[0])
+    message = one_line_error(command("run", config, "--set", f"title={yaml_attack(marker)}"))
+    assert "the value is not valid YAML" in message
+    (folder / "experiment.yaml").write_text(config.read_text() + f"title: {yaml_attack(marker)}\n")
+    assert "is not valid YAML" in one_line_error(command("evaluate", folder))
+
+
+def test_a_record_runs_nothing(command, folder, record, marker):
+    text = (record / "trial.yaml").read_text()
+    (record / "trial.yaml").write_text(text.replace("reason: null", f"reason: {yaml_attack(marker)}"))
+    assert yaml_attack(marker) in (record / "trial.yaml").read_text()
+    status, out, _ = command("status", folder)
+    assert status == 0 and "trial.yaml of its record cannot be read" in out
+    assert command("report", folder)[0] == 0
+    assert "could not determine a constructor" in (folder / "report" / "tables" / "comparison.md").read_text()
+
+
+def test_a_plan_runs_nothing(command, folder, marker):
+    (folder / "plan.json").write_text(f"format: 1\ncells: {yaml_attack(marker)}\n")
+    for name in ("status", "report", "evaluate"):
+        assert "plan.json cannot be read" in one_line_error(command(name, folder))
+
+
+# Pickles.
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda attack, path: path.write_bytes(pickle.dumps(attack, 2))])
+def test_weights_run_nothing(command, folder, record, no_ray, marker, save):
+    save(Attack(marker), record / "weights.pt")
+    scores = (record / "cases.csv").read_bytes()
+    status, out, _ = command("evaluate", folder, "--set", "evaluation.empty=exclude")
+    assert status == 1 and "cannot be read, remove it to train the trial again (UnpicklingError" in out
+    assert (record / "cases.csv").read_bytes() == scores
+
+
+def test_a_checkpoint_runs_nothing_and_the_trial_begins_anew(trained, tmp_path, marker):
+    planned = tiny.experiment(methods=["vnet"], baseline=None)
+    results = tiny.new_results(tmp_path / "results")
+    [trial] = tiny.trials(planned)
+    results.running(trial.id).mkdir()
+    head = {"format": CHECKPOINT_FORMAT, "code": training_fingerprint(trial.method_file), "step": 2}
+    torch.save(head | {"method": Attack(marker)}, results.running(trial.id) / "checkpoint-00000002.pt")
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    mine, theirs = (
+        torch.load(folder / "records" / trial.id / "weights.pt", weights_only=True)
+        for folder in (results.folder, trained)
+    )
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_predictions_and_pictures_run_nothing(command, folder, record, config, no_ray, marker):
+    attack = np.array([Attack(marker)], dtype=object)
+    [prediction], [picture] = (record / "predictions").iterdir(), (folder / "cases").iterdir()
+    np.savez(prediction, masks=attack, shape=attack)
+    assert command("report", folder)[0] == 0
+    [stored] = Page(folder / "report" / "index.html").data("data-volumes")
+    assert stored["missing"] == [0], "the viewer says that this prediction is not stored"
+    np.savez(picture, image=attack, label=attack, content=attack)
+    assert command("report", folder)[0] == 0
+    assert Page(folder / "report" / "index.html").data("data-volumes") == []
+    assert command("run", config, "--results", folder, "--set", "evaluation.empty=exclude")[0] == 0
+    with np.load(picture, allow_pickle=False) as mended:
+        assert mended["image"].shape == mended["label"].shape
+
+
+# What is shown.
+
+NASTY = """</script><script>alert(1)</script><img src=x onerror=alert(1)>"'&{{7*7}}"""
+
+
+class Page(HTMLParser):
+    """The elements of a page, their attributes, and what its JSON holds."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.names, self.scripts = [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.names += [name for name, _ in attributes]
+        if tag == "script":
+            self.scripts.append((dict(attributes), ""))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+
+    def data(self, attribute="type"):
+        return [json.loads(text) for names, text in self.scripts if attribute in names and "json" in names["type"]]
+
+
+def nasty_folder(folder, nasty):
+    """Everything that a stranger can name has this name; `case`: a file's name, so without a slash."""
+    case = nasty.replace("/", "")
+    cells = [cell("a", display=nasty, settings={nasty: nasty}, unpublished=[nasty]), cell("b", source=nasty), cell("c")]
+    planned = plan(cells, title=nasty, experiment=nasty, reference=nasty)
+    planned["data"] |= {"name": nasty, "split": nasty}
+    write_plan(folder, planned)
+    for number, planned_cell in enumerate(cells[:2]):
+        facts = {"device": nasty, "packages": {nasty: nasty}, "git_revision": nasty}
+        write_record(folder, planned, planned_cell, values(planned, number).replace(CASES[0], case), facts)
+    write_record(folder, planned, cells[2], state="failed", reason=nasty)
+    write_record(folder, planned, cell("stray" + case))
+    write_pictures(folder, planned)
+    (folder / "cases" / f"{CASES[0]}.npz").rename(folder / "cases" / f"{case}.npz")
+    return folder
+
+
+def test_names_and_reasons_are_text_on_the_page(tmp_path):
+    plain = Page(page_of(nasty_folder(tmp_path / "plain", "plain"), out=tmp_path / "1"))
+    page = Page(page_of(nasty_folder(tmp_path / "nasty", NASTY), out=tmp_path / "2"))
+    assert sorted(page.tags) == sorted(plain.tags)
+    assert not any(name.startswith("on") for name in page.names)
+    [viewer] = [data for data in page.data() if "cases" in data]
+    assert NASTY in viewer["methods"] and NASTY.replace("/", "") in viewer["cases"]
+
+
+def test_names_and_reasons_are_text_in_latex_and_markdown(tmp_path):
+    attack = r"\input{/etc/passwd}\write18{ls}%$&#_^~ <script> `x` |[a](javascript:b)"
+    tables = write_tables_of(nasty_folder(tmp_path, attack))
+    texts = {path: path.read_text() for path in tables.iterdir()}
+    latex = [text for path, text in texts.items() if path.suffix == ".tex"]
+    markdown = [text for path, text in texts.items() if path.suffix == ".md"]
+    assert any(r"\textbackslash{}input\{/etc/passwd\}" in text for text in latex)
+    assert not any(word in text for text in latex for word in (r"\input", r"\write", "<script"))
+    assert any("&lt;script&gt;" in text for text in markdown)
+    assert not any(word in text for text in markdown for word in ("<script", "|[a](", " `x`"))
+
+
+# Where things are written.
+
+
+def files_beside(folder):
+    return sorted(path for path in folder.parent.rglob("*") if not path.is_relative_to(folder))
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "a/b", "a\\b", "a\0b", "a\nb", ""])
+def test_an_experiment_is_written_nowhere_else(command, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = tiny.write_experiment(tmp_path, name=name)
+    assert "key 'name': names a folder" in one_line_error(command("run", path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", ".", "", "a\0b", "a\\b"])
+def test_a_case_is_written_nowhere_else(tmp_path, monkeypatch, name):
+    original = phantom.PhantomSource.__init__
+
+    def renamed(self, settings):
+        original(self, settings)
+        self.test_ids = [name]
+
+    monkeypatch.setattr(phantom.PhantomSource, "__init__", renamed)
+    with pytest.raises(DataError, match="rename it"):
+        prepare(tiny.experiment().data, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("trial", ["../../x", "/tmp/x", "..", "a/b", ""])
+def test_a_planned_trial_is_written_nowhere_else(command, folder, trial):
+    planned = json.loads((folder / "plan.json").read_text())
+    planned["cells"][0]["trial"] = trial
+    (folder / "plan.json").write_text(json.dumps(planned))
+    before = files_beside(folder)
+    for name in ("status", "report", "evaluate"):
+        assert "no folder's name, in cell 1" in one_line_error(command(name, folder))
+    assert files_beside(folder) == before and not (folder / "report").exists()
+
+
+def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray):
+    stored = yaml.safe_load((record / "trial.yaml").read_text())
+    stored |= {"trial": "../../../x", "test": ["../../../x"], "cell": stored["cell"] | {"trial": "../../../x"}}
+    (record / "trial.yaml").write_text(yaml.safe_dump(stored))
+    before = files_beside(folder)
+    assert command("report", folder)[0] == 0
+    assert "that of ../../../x" in (folder / "report" / "tables" / "comparison.md").read_text().replace("\\", "")
+    assert command("run", config, "--results", folder, "--set", "evaluation.empty=exclude")[0] == 0
+    assert files_beside(folder) == before
+
+
+def test_a_fetched_record_is_written_nowhere_else(tmp_path):
+    store = fsspec.filesystem("memory")
+    results = tiny.new_results(tmp_path / "results")
+    try:
+        for name in ("trial.yaml", "../../../marker"):
+            store.store[f"/copy/records/t/{name}"] = type(store).open(store, "/made", "wb")
+        with pytest.raises(ResultsError, match="leads out of the record: remove it there"):
+            copies.fetch(results, ["t"], "memory://copy")
+    finally:
+        store.store.clear()
+    assert not list(tmp_path.rglob("marker")) and not results.record("t").exists()
+
+
+def test_a_figure_is_written_nowhere_else(command, tmp_path):
+    folder = nasty_folder(tmp_path / "results" / "here", "../../../x")
+    planned = json.loads((folder / "plan.json").read_text())
+    planned["cells"] = [c | {"method_file": "../../../x"} for c in planned["cells"]]
+    (folder / "plan.json").write_text(json.dumps(planned))
+    before = files_beside(folder)
+    assert command("report", folder)[0] == 0
+    assert files_beside(folder) == before and list((folder / "report" / "figures").iterdir())
+
+
+# The code. Ruff finds pickle, eval, exec and shells (pyproject.toml); loaders it knows less well.
+
+
+def calls_in(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}, node
+
+
+def test_every_loader_is_told_to_run_nothing():
+    places = [path for name in ("methods", "benchmark", "data", "reports") for path in (ROOT / name).rglob("*.py")]
+    needed = {"np.load": ("allow_pickle", "False"), "torch.load": ("weights_only", "True")}
+    seen = set()
+    for path in [*places, ROOT / "run_benchmark.py"]:
+        for name, keywords, node in calls_in(path):
+            where = f"{path}:{node.lineno}"
+            if name in needed:
+                key, value = needed[name]
+                assert keywords.get(key) == value, where
+            if name in ("yaml.load", "yaml.load_all"):
+                assert ast.unparse(node.args[1]) in ("_SafeLoader", "yaml.SafeLoader"), where
+                assert '_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)' in path.read_text(), where
+            assert not name.startswith(("yaml.unsafe", "yaml.full", "pickle.", "marshal.", "shelve.")), where
+            assert name not in ("eval", "exec", "os.system", "os.popen") and "shell" not in keywords, where
+            seen.add(name)
+    assert {*needed, "yaml.load"} <= seen, "this test should look at what there is"
