@@ -20,6 +20,7 @@ from benchmark.status import write_report  # noqa: E402
 METHOD_FILE = "methods/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20
 METRICS = [("dice", ""), ("jaccard", ""), *((m, u) for m in ("asd", "hd95", "assd") for u in ("voxel", "mm"))]
+HISTORY = 50  # lines
 TYPICAL = {"dice": 0.85, "jaccard": 0.75, "asd": 2.0, "hd95": 8.0, "assd": 2.0}
 BLOCKS = {
     "data": {"name": "LA", "source": "la", "spacing": None, "native_spacing": [0.625] * 3, "fingerprint": "f00",
@@ -43,11 +44,12 @@ def write_folder(folder: Path, records: int) -> None:
     (folder / "plan.json").write_text(json.dumps(plan))
     code = code_fingerprint(METHOD_FILE)
     ids = [f"CASE{number:016d}" for number in range(80)]
-    rng = np.random.default_rng(0)
+    rng, noise = np.random.default_rng(0), np.random.default_rng(1)
     for cell in cells:
         record = folder / "records" / cell["trial"]
         record.mkdir(parents=True)
         _values(rng, ids[:TEST]).to_csv(record / "cases.csv", index=False)
+        _history(noise).to_csv(record / "history.csv", index=False)
         facts = {"seconds_training": 3600.0 * rng.uniform(1, 2), "iterations_per_second": 1.5,
                  "trials_sharing_the_machine": 1, "inference_seconds_per_case": 1.2, "peak_memory_bytes": 2**32,
                  "device": "made up"}  # fmt: skip
@@ -75,6 +77,13 @@ def _values(rng: np.random.Generator, ids: list[str]) -> pd.DataFrame:
                      for metric, unit in METRICS]  # fmt: skip
             rows += [key | {"metric": metric, "unit": "voxel", "value": 1000} for metric in ("predicted", "reference")]
     return pd.DataFrame(rows)
+
+
+def _history(rng: np.random.Generator) -> pd.DataFrame:
+    steps = np.linspace(0, BLOCKS["training"]["iterations"], HISTORY)
+    supervised, consistency = np.exp(-steps / 2000) + rng.uniform(0, 0.1, (2, HISTORY))
+    losses = {"supervised": supervised, "consistency": consistency, "total": supervised + consistency}
+    return pd.DataFrame({"step": steps, "seconds": 0.6 * steps, "learning_rate_factor": 1 - steps / 6000} | losses)
 
 
 def main() -> None:

@@ -49,8 +49,10 @@ def scores(results: Results) -> Scores:
         chosen = cases[(cases["metric"] == measure.metric) & (cases["unit"] == measure.unit)]
         by_run = chosen.groupby(["row", "postprocessing", "run", "trial", "case"])["value"].mean()
         values = by_run.unstack("case").astype(float) * measure.factor
-        for (row, postprocessing), runs in values.groupby(["row", "postprocessing"]):
-            tables[row, postprocessing, measure.name] = runs.droplevel(["row", "postprocessing", "run"])
+        trials, array = values.index.get_level_values("trial"), values.to_numpy()
+        for (row, postprocessing), lines in values.groupby(["row", "postprocessing"]).indices.items():
+            runs = pd.DataFrame(array[lines], index=trials[lines], columns=values.columns)
+            tables[row, postprocessing, measure.name] = runs
     return tables
 
 

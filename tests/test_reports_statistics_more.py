@@ -18,7 +18,7 @@ from reports.statistics import (
     spread,
 )
 from reports.statistics.null_simulation import CASES, Setting, experiments, seed_aware_rate
-from reports.statistics.resampling import resampled_differences
+from reports.statistics.resampling import resampled_differences, resampling_weights
 
 
 def frame(rows):
@@ -47,10 +47,11 @@ def test_interval_of_two_runs_and_two_cases_is_that_of_all_resamples():
 def test_resampled_means_vary_as_the_unbiased_estimates_say():
     first, second = np.array([0.1, 0.9, 0.4]), np.array([-1.0, 0.3, 0.2, -2])
     rng = np.random.default_rng(0)
-    resampled = resampled_differences(np.tile(first[:, None], 5), np.tile(second[:, None], 5), 40_000, rng)
+    weights = resampling_weights(rng, 40_000, 5, 3, 4)
+    resampled = resampled_differences(np.tile(first[:, None], 5), np.tile(second[:, None], 5), weights)
     assert resampled.var() == pytest.approx(first.var(ddof=1) / 3 + second.var(ddof=1) / 4, rel=0.03)
     cases = np.array([[0.0, 1, 5, 2, 7, 1]])
-    resampled = resampled_differences(cases, np.zeros((1, 6)), 40_000, rng)
+    resampled = resampled_differences(cases, np.zeros((1, 6)), resampling_weights(rng, 40_000, 6, 1, 1))
     assert resampled.var() == pytest.approx(cases.var(ddof=1) / 6, rel=0.03)
 
 

@@ -4,17 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter, NullLocator
 from scipy import stats
 
 from reports.figures.measured import Measured, per_case, setting
+from reports.figures.panels import LINE, Panel, Panels, Scale, linear
 from reports.figures.sheet import LeftOut, Sheet
-from reports.figures.style import CEILING, FLOOR, SMALL, Look, grid, new_figure, wrapped
+from reports.figures.style import CEILING, FLOOR, Look, wrapped
 from reports.labels_saved import labels_saved
 from reports.scores import DICE, HD95, Measure
 
@@ -43,24 +41,36 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     floor = supervised([curves[row]["mean"] for role in ("floor", "ceiling") for row in source.rows(role)])
     ceiling = next((curves[row]["mean"].iloc[0] for row in source.rows("ceiling")), None)
     columns = min(len(methods), 4)
-    figure = new_figure(0.85 + 1.55 * -(-len(methods) // columns))
-    panels = grid(figure, len(methods), columns, sharex=True, sharey=True)
-    others = [np.column_stack([curves[row].index, curves[row]["mean"]]) for row in methods]
-    for axes, row in zip(panels, methods, strict=True):
-        axes.add_collection(LineCollection(others, colors=OTHERS, linewidths=0.7, zorder=1))
+    drawn = pd.concat([curves[row] for row in methods] + [floor.to_frame("mean")])
+    panels = Panels(
+        [wrapped(row, 28) for row in methods],
+        [_counts(source, floor)] * len(methods),
+        [_heights(drawn)] * len(methods),
+        columns,
+        height=1.05,
+        margin=LINE,
+        foot=0.6,
+        shared="xy",
+        raised=LINE if measure is DICE else 0.0,
+    )
+    others = [(curves[row].index, curves[row]["mean"]) for row in methods]
+    for number, (panel, row) in enumerate(zip(panels.panels, methods, strict=True)):
+        ends = [panel.x.low, panel.x.high]
+        panel.lines([(ends, value) for value in panel.y.texts], colors="#e0e0e0", linewidths=0.5, zorder=0)
+        panel.lines(others, colors=OTHERS, linewidths=0.7, zorder=1)
         if ceiling is not None:
-            axes.axhline(ceiling, color=CEILING.colour, linestyle=CEILING.dashes, linewidth=0.8, zorder=2)
-        axes.plot(floor.index, floor, color=FLOOR.colour, linestyle=FLOOR.dashes, linewidth=0.9, marker="o",
-                  markersize=1.8, zorder=3)  # fmt: skip
-        _draw_curve(axes, curves[row], source.look[row])
+            panel.lines([(ends, ceiling)], colors=CEILING.colour, linestyles=[CEILING.dashes], linewidths=0.8, zorder=2)
+        panel.marked_line(floor.index, floor, color=FLOOR.colour, linestyle=FLOOR.dashes, linewidth=0.9, marker="o",
+                          markersize=1.8, zorder=3)  # fmt: skip
+        _draw_curve(panel, curves[row], source.look[row])
         if measure is DICE:
-            _mark_labels_saved(axes, curves[row]["mean"], floor)
-        axes.set_title(wrapped(row, 28), pad=11 if measure is DICE else None)
-        axes.grid(axis="y")
-    _label_axes(panels, columns, source, floor, measure)
+            _mark_labels_saved(panel, curves[row]["mean"], floor)
+        if number + columns >= len(methods):
+            panel.text((panel.left + panel.right) / 2, panel.bottom + 0.36, "labelled cases", fontsize=7.5)
+    panels.name_y(measure.label)
     key = _key(len(floor) > 0, ceiling is not None, over_runs, measure)
-    figure.legend(handles=key, loc="outside lower center", ncols=3)
-    return figure
+    panels.figure.legend(handles=key, loc="lower center", ncols=3)
+    return panels.figure
 
 
 def curve(runs: pd.DataFrame, measure: Measure, over_runs: bool) -> pd.DataFrame:
@@ -85,38 +95,38 @@ def supervised(means: list[pd.Series]) -> pd.Series:
     return pd.concat(means).groupby(level=0).mean() if means else pd.Series(dtype=float)
 
 
-def _draw_curve(axes: Axes, points: pd.DataFrame, look: Look) -> None:
+def _counts(source: Measured, floor: pd.Series) -> Scale:
+    """Numbers of labelled cases, on a logarithmic scale, with their share of the training cases."""
+    counts = sorted(set(source.budgets) | set(floor.index))
+    training = source.experiment.plan["data"]["train"]
+    texts = {n: f"{n}\n{100 * n / training:.0f} %" for n in counts}
+    return Scale(counts[0] / 1.25, counts[-1] * 1.25, texts, logarithmic=True)
+
+
+def _heights(drawn: pd.DataFrame) -> Scale:
+    low, high = drawn.min().min(), drawn.max().max()
+    margin = 0.05 * (high - low)
+    return linear(low - margin, high + margin, 4)
+
+
+def _draw_curve(panel: Panel, points: pd.DataFrame, look: Look) -> None:
     low, high = points["low"].fillna(points["mean"]), points["high"].fillna(points["mean"])
-    axes.fill_between(points.index, low, high, color=look.colour, alpha=0.25, linewidth=0, zorder=4)
-    axes.plot(points.index, points["mean"], color=look.colour, linestyle=look.dashes, marker=look.marker, zorder=5)
+    panel.band(points.index, low, high, color=look.colour, alpha=0.25, linewidth=0, zorder=4)
+    panel.marked_line(points.index, points["mean"], color=look.colour, linestyle=look.dashes, marker=look.marker,
+                      zorder=5)  # fmt: skip
 
 
-def _mark_labels_saved(axes: Axes, means: pd.Series, floor: pd.Series) -> None:
+def _mark_labels_saved(panel: Panel, means: pd.Series, floor: pd.Series) -> None:
     """A horizontal line from each point to where the floor's curve has the same Dice, and above the panel how many
     cases lie between."""
+    lines = []
     for labelled, dice in means.items():
         saved = labels_saved(floor, dice, labelled)
         if saved is not None:
-            axes.plot([labelled, labelled + saved], [dice, dice], color="black", linewidth=0.7, zorder=6)
+            lines.append(([labelled, labelled + saved], dice))
             text = f"{saved:+.0f}".replace("-", "−") if abs(saved) >= 0.5 else "0"
-            axes.text(labelled, 1.01, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=SMALL)
-
-
-def _label_axes(panels: list[Axes], columns: int, source: Measured, floor: pd.Series, measure: Measure) -> None:
-    counts = sorted(set(source.budgets) | set(floor.index))
-    training = source.experiment.plan["data"]["train"]
-    shared = panels[0]  # every panel's axis: they are shared
-    shared.set_xscale("log")
-    shared.set_xticks(counts, [f"{n}\n{100 * n / training:.0f} %" for n in counts])
-    shared.xaxis.set_minor_locator(NullLocator())
-    shared.xaxis.set_minor_formatter(NullFormatter())
-    shared.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
-    for number, axes in enumerate(panels):
-        axes.tick_params(labelbottom=number + columns >= len(panels))
-        if number + columns >= len(panels):
-            axes.set_xlabel("labelled cases")
-        if number % columns == 0:
-            axes.set_ylabel(measure.label)
+            panel.text(panel.place(labelled, dice)[0, 0], panel.top - 0.02, text, va="bottom")
+    panel.lines(lines, colors="black", linewidths=0.7, zorder=6)
 
 
 def _key(floor: bool, ceiling: bool, over_runs: bool, measure: Measure) -> list:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
@@ -58,21 +60,29 @@ def _sheet(source: Measured, labelled: int) -> Sheet:
 
 
 def _boxes(axes: Axes, table: pd.DataFrame, source: Measured) -> None:
+    """A few collections: with artists of its own for each row, a page of them takes seconds."""
     heights = np.linspace(-0.28, 0.28, len(table)) if len(table) > 1 else np.zeros(1)
-    for position, row in enumerate(table):
-        values, colour = table[row].to_numpy(), source.look[row].colour
-        axes.axhline(position, color="#eeeeee", linewidth=0.5, zorder=0)
-        defined = values[np.isfinite(values)]
-        axes.boxplot(
-            [defined], positions=[position], orientation="horizontal", widths=0.62, showfliers=False,
-            patch_artist=True, manage_ticks=False,
-            boxprops={"facecolor": colour, "alpha": 0.25, "linewidth": 0.6},
-            medianprops={"color": colour, "linewidth": 1.2}, whiskerprops={"linewidth": 0.6, "color": colour},
-            capprops={"linewidth": 0.6, "color": colour},
-        )  # fmt: skip
-        axes.scatter(values, position + heights, s=5, color=colour, linewidths=0, zorder=3)
-        axes.scatter([defined.mean()] if len(defined) else [], [position] if len(defined) else [], s=16, marker="D",
-                     facecolor="white", edgecolor="black", linewidths=0.7, zorder=4)  # fmt: skip
+    values, positions = table.to_numpy(), np.arange(len(table.columns))
+    colours = np.array([source.look[row].colour for row in table], dtype=object)
+    described = np.isfinite(values).any(axis=0)
+    boxes, medians, whiskers = [], [], []
+    for column, y in zip(values.T[described], positions[described], strict=True):
+        box = boxplot_stats(column[np.isfinite(column)])[0]
+        left, right, low, high = box["q1"], box["q3"], box["whislo"], box["whishi"]
+        boxes.append([(left, y - 0.31), (right, y - 0.31), (right, y + 0.31), (left, y + 0.31)])
+        medians.append([(box["med"], y - 0.31), (box["med"], y + 0.31)])
+        whiskers += [[(low, y), (left, y)], [(right, y), (high, y)]]
+        whiskers += [[(end, y - 0.155), (end, y + 0.155)] for end in (low, high)]
+    axes.hlines(positions, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", linewidth=0.5, zorder=0)
+    axes.add_collection(PolyCollection(boxes, facecolors=colours[described], edgecolors="black", alpha=0.25,
+                                       linewidths=0.6, zorder=1), autolim=False)  # fmt: skip
+    for lines, of_each, width in ((medians, 1, 1.2), (whiskers, 4, 0.6)):
+        drawn = LineCollection(lines, colors=np.repeat(colours[described], of_each), linewidths=width, zorder=2)
+        axes.add_collection(drawn, autolim=False)
+    axes.scatter(values.T, np.add.outer(positions, heights), s=5, c=np.repeat(colours, len(table)), linewidths=0,
+                 zorder=3)  # fmt: skip
+    axes.scatter(np.nanmean(values[:, described], axis=0), positions[described], s=16, marker="D", facecolor="white",
+                 edgecolor="black", linewidths=0.7, zorder=4)  # fmt: skip
 
 
 def _logarithmic(axes: Axes, table: pd.DataFrame) -> None:

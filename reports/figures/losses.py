@@ -1,16 +1,17 @@
 """Training curves: what each method minimised, and the terms of it."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.figures.measured import Measured
+from reports.figures.panels import CHARACTER, LINE, Panels, Scale, linear, logarithmic
 from reports.figures.sheet import LeftOut, Sheet
-from reports.figures.style import COLOURS, DASHES, GREY, grid, new_figure, wrapped
+from reports.figures.style import COLOURS, DASHES, GREY, wrapped
 
 NOT_LOSSES = ("step", "seconds", "learning_rate_factor")
 TOTAL = "total"
@@ -54,9 +55,13 @@ def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFra
 
 
 def _read(record: Path) -> pd.DataFrame | None:
+    # the csv module, for pandas takes ten times as long over a small file, and there may be a thousand
     try:
-        history = pd.read_csv(record / "history.csv").apply(pd.to_numeric, errors="coerce")
-    except (OSError, ValueError):
+        with (record / "history.csv").open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, strict=True)
+        values = np.array([[float(field or "nan") for field in row] for row in rows])
+        history = pd.DataFrame(values, columns=header)
+    except (OSError, ValueError, csv.Error):
         return None
     return history if len(history) and "step" in history and _totals_of(history) else None
 
@@ -75,78 +80,106 @@ def smoothed(losses: pd.Series) -> pd.Series:
     return losses.rolling(max(len(losses) // SHARE_SMOOTHED, 1), center=True, min_periods=1).mean()
 
 
-def _thinned(*series: pd.Series) -> list[pd.Series]:
-    """At most some hundred points of a smooth curve: more cannot be seen in a small panel, only stored."""
-    return [values[:: max(len(values) // 300, 1)] for values in series]
+def _curve(history: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed, at most some hundred points of it: more cannot be seen in a small panel, only stored."""
+    thinned = slice(None, None, max(len(history) // 300, 1))
+    return history["step"].to_numpy()[thinned], smoothed(history[column]).to_numpy()[thinned]
 
 
 def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figure:
     """One panel a method, each with its own scale: totals smoothed, a line a run, and the first run's as it was."""
-    columns = min(len(histories), 5)
-    rows = -(-len(histories) // columns)
-    figure = new_figure(0.4 + (1.3 if rows > 1 else 1.9) * rows)
-    for number, (axes, (row, runs)) in enumerate(
-        zip(grid(figure, len(histories), columns, sharex=True), histories.items(), strict=True)
-    ):
-        totals = _totals_of(runs[0])
-        colours = [source.look[row].colour, GREY, *COLOURS]
-        for total, colour in zip(totals, colours, strict=False):
-            axes.plot(runs[0]["step"], runs[0][total], color=colour, linewidth=0.4, alpha=0.3, rasterized=True)
-            for run in runs:
-                if total in run:
-                    axes.plot(*_thinned(run["step"], smoothed(run[total])), color=colour, linewidth=1.0,
-                              label=total.removesuffix("/total") if run is runs[0] else None)  # fmt: skip
-        _scale(axes, [run[total] for run in runs for total in totals if total in run], room=0.6 * (len(totals) > 1))
-        if len(totals) > 1:
-            axes.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2)
-        axes.set_title(wrapped(row, 22))
-        axes.tick_params(labelbottom=number + columns >= len(histories))
-    figure.supxlabel("step", fontsize=7.5)
-    figure.supylabel("total loss", fontsize=7.5)
-    return figure
+    totals = {row: _totals_of(runs[0]) for row, runs in histories.items()}
+    curves = {row: {total: [_curve(run, total) for run in runs if total in run] for total in totals[row]}
+              for row, runs in histories.items()}  # fmt: skip
+    count = len(histories)
+    columns = min(count, 5)
+    panels = Panels(
+        [wrapped(row, 22) for row in histories],
+        [_steps([run for runs in histories.values() for run in runs])] * count,
+        [_scale_of_totals(histories[row], curves[row]) for row in histories],
+        columns,
+        height=1.0 if count > columns else 1.4,
+        margin=LINE,
+        foot=2 * LINE,
+        shared="x",
+    )
+    raw = [[(runs[0]["step"], runs[0][total]) for total in totals[row]] for row, runs in histories.items()]
+    colours = {row: [source.look[row].colour, GREY, *COLOURS] for row in histories}
+    panels.background(
+        raw, colors=[colour for row in histories for colour, _ in zip(colours[row], totals[row], strict=False)],
+        linewidths=0.4, alpha=0.3,
+    )  # fmt: skip
+    for panel, row in zip(panels.panels, histories, strict=True):
+        for (total, of_runs), colour in zip(curves[row].items(), colours[row], strict=False):
+            panel.lines(of_runs, colors=colour, linewidths=1.0, label=f"{row}: {total}")
+        if len(totals[row]) > 1:
+            labels = [total.removesuffix(f"/{TOTAL}") for total in totals[row]]
+            left = panel.right - 0.2 - 0.9 * CHARACTER * max(map(len, labels))
+            panel.key(left, panel.top, labels, colors=colours[row][: len(labels)], linewidths=1.0)
+    panels.name_x("step")
+    panels.name_y("total loss")
+    return panels.figure
 
 
-def _scale(axes: Axes, losses: list[pd.Series], room: float) -> None:
-    """From the lowest smoothed loss to nearly the highest raw one, as single spikes may leave the panel, and as much
-    room above as this share of it."""
-    low = min(smoothed(series).min() for series in losses)
-    high = max(max(smoothed(series).max(), series.quantile(0.98)) for series in losses)
-    if low < high:
-        margin = 0.08 * (high - low)
-        axes.set_ylim(low - margin, high + margin + room * (high - low))
-    axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+def _steps(histories: list[pd.DataFrame]) -> Scale:
+    steps = [history["step"] for history in histories]
+    low, high = min(step.min() for step in steps), max(step.max() for step in steps)
+    return linear(low - 0.05 * (high - low), high + 0.05 * (high - low), 3, integer=True)
+
+
+def _scale_of_totals(runs: list[pd.DataFrame], curves: dict[str, list[tuple]]) -> Scale:
+    """From the lowest smoothed loss to nearly the highest raw one, as single spikes may leave the panel, and room for
+    a key where there are several losses."""
+    smooth = np.concatenate([losses for of_runs in curves.values() for _, losses in of_runs])
+    raw = [run[total].to_numpy() for run in runs for total in curves if total in run]
+    if not np.isfinite(smooth).any():
+        return linear(0, 1, 3)
+    low = np.nanmin(smooth)
+    high = max(np.nanmax(smooth), *(np.nanquantile(losses, 0.98) for losses in raw if np.isfinite(losses).any()))
+    margin, room = 0.08 * (high - low), 0.6 * (high - low) * (len(curves) > 1)
+    return linear(low - margin, high + margin + room, 3)
 
 
 def _pages_of_terms(histories: dict[str, pd.DataFrame]) -> Figure:
     """One panel a method: each term of the first run, smoothed, on a logarithmic scale where none is negative."""
-    columns = min(len(histories), 2)
-    rows = -(-len(histories) // columns)
-    figure = new_figure(0.4 + 1.2 * rows)
-    for axes, (row, history) in zip(grid(figure, len(histories), columns), histories.items(), strict=True):
-        curves = {term: smoothed(history[term]) for term in _terms(history)}
-        for number, (term, curve) in enumerate(curves.items()):
-            look = {"color": COLOURS[number % 6], "linestyle": DASHES[number // 6 % 4], "linewidth": 1.0}
-            axes.plot(*_thinned(history["step"], curve), label=term, **look)
-        highest = max(curve.max() for curve in curves.values())
-        if highest > 0 and all((curve.dropna() >= 0).all() for curve in curves.values()):
-            _make_logarithmic(axes, highest)
-        axes.set_title(wrapped(row, 40))
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2, labelspacing=0.3)
-    figure.supxlabel("step", fontsize=7.5)
-    figure.supylabel("value as recorded", fontsize=7.5)
-    return figure
+    curves = {row: {term: _curve(history, term) for term in _terms(history)} for row, history in histories.items()}
+    longest = max(len(term) for terms in curves.values() for term in terms)
+    steps = [_steps([history]) for history in histories.values()]
+    panels = Panels(
+        [wrapped(row, 40) for row in histories],
+        steps,
+        [_scale_of_terms([losses for _, losses in terms.values()]) for terms in curves.values()],
+        columns=min(len(histories), 2),
+        height=0.78,
+        margin=LINE,
+        key=0.25 + CHARACTER * longest,
+        foot=2 * LINE,
+        shared="x" if all(scale == steps[0] for scale in steps) else "",
+    )
+    for panel, (row, terms) in zip(panels.panels, curves.items(), strict=True):
+        look = {
+            "colors": [COLOURS[number % 6] for number in range(len(terms))],
+            "linestyles": [DASHES[number // 6 % 4] for number in range(len(terms))],
+            "linewidths": 1.0,
+        }
+        panel.lines(list(terms.values()), label=row, **look)
+        panel.key(panel.right + 0.08, (panel.top + panel.bottom - LINE * len(terms)) / 2, list(terms), **look)
+    panels.name_x("step")
+    panels.name_y("value as recorded")
+    return panels.figure
 
 
-def _make_logarithmic(axes: Axes, highest: float) -> None:
-    axes.set_yscale("log", nonpositive="mask")
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom=max(bottom, highest / 1e5))
-    few = top < 20 * bottom  # decades alone would label nothing
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _scale_of_terms(curves: list[np.ndarray]) -> Scale:
+    values = np.concatenate(curves)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return linear(0, 1, 3)
+    low, high = values.min(), values.max()
+    if low < 0 or high == 0:
+        return linear(low - 0.05 * (high - low), high + 0.05 * (high - low), 3)
+    low = max(values[values > 0].min(), high / 1e5)
+    margin = (high / low) ** 0.05 if high > low else 2.0
+    return logarithmic(low / margin, high * margin)
 
 
 def _caption_of_totals(labelled: int) -> str:

@@ -47,9 +47,9 @@ def measured_in(experiment: Results) -> Measured:
     values = {DICE.name: [], HD95.name: []}
     for (_, scored, name), table in scores(experiment).items():
         if scored == postprocessing and name in values:
-            values[name].append(table.stack(future_stack=True))
+            values[name].append(table)
     none = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
-    columns = {name: pd.concat(parts) if parts else none for name, parts in values.items()}
+    columns = {name: pd.concat(parts).stack(future_stack=True) if parts else none for name, parts in values.items()}
     runs = pd.DataFrame(columns).rename_axis(["trial", "case"]).reset_index()
     runs = cells[["row", "role", "labelled", "trial", "seed", "draw"]].merge(runs, on="trial")
     runs = runs.astype({"labelled": int} | dict.fromkeys(values, float))

@@ -58,10 +58,12 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
     """Three tables rows × rows: mean Dice of row minus column; Holm-corrected p of the paired t-test over cases, and of
     the seed-aware test (NaN where a test cannot be made)."""
     cases = per_case(runs, DICE)
-    tables = {row: group.pivot(index=["seed", "draw"], columns="case", values=DICE.name)
+    run = ["draw", "trial"] if runs["draw"].nunique() > 1 else "trial"
+    tables = {row: group.pivot(index=run, columns="case", values=DICE.name)
               for row, group in runs.groupby("row")}  # fmt: skip
     pairs = list(combinations(rows, 2))
-    paired = [paired_t_test(cases[a], cases[b]) for a, b in pairs]
+    by_case = {row: cases[row] for row in rows}
+    paired = [paired_t_test(by_case[a], by_case[b]) for a, b in pairs]
     seeded = [seed_aware_test(tables[a], tables[b]) for a, b in pairs]
     return (
         _matrix(rows, pairs, [test.difference for test in paired], sign=-1),
@@ -71,10 +73,10 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
 
 
 def _matrix(rows: list[str], pairs: list[tuple[str, str]], values, sign: int = 1) -> pd.DataFrame:
-    matrix = pd.DataFrame(np.nan, index=rows, columns=rows)
-    for (a, b), value in zip(pairs, values, strict=True):
-        matrix.loc[a, b], matrix.loc[b, a] = value, sign * value
-    return matrix
+    matrix = np.full((len(rows), len(rows)), np.nan)
+    first, second = np.array([(rows.index(a), rows.index(b)) for a, b in pairs]).T
+    matrix[first, second], matrix[second, first] = values, sign * np.asarray(values)
+    return pd.DataFrame(matrix, index=rows, columns=rows)
 
 
 def _figure(differences: pd.DataFrame, by_cases: pd.DataFrame, by_seeds: pd.DataFrame | None) -> Figure:
@@ -87,10 +89,9 @@ def _figure(differences: pd.DataFrame, by_cases: pd.DataFrame, by_seeds: pd.Data
     names = [wrapped(row, 22) for row in differences]
     axes.set_xticks(range(count), names, rotation=90)
     axes.set_yticks(range(count), names)
-    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.tick_params(which="both", length=0)
-    axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.tick_params(length=0)
+    for draw_lines in (axes.hlines, axes.vlines):
+        draw_lines(np.arange(1, count) - 0.5, -0.5, count - 0.5, color="white", linewidth=0.8, zorder=0.5)
     axes.spines[:].set_visible(False)
     ink = np.where(np.abs(differences) > 0.6 * limit, "white", "black")
     numbers = count <= MOST_WITH_NUMBERS
@@ -110,8 +111,9 @@ def _figure(differences: pd.DataFrame, by_cases: pd.DataFrame, by_seeds: pd.Data
 
 def _mark(axes: Axes, p: pd.DataFrame, ink: np.ndarray, numbers: bool, size: float, label: str) -> Line2D:
     """Mark the significant pairs, above the number where there is one; returns the line of the key."""
-    for y, x in np.argwhere((p < 0.05).to_numpy()):
-        axes.plot(x, y - (0.2 if numbers else 0), **_marker(size, ink[y, x]))
+    for colour in ("black", "white"):
+        y, x = np.nonzero((p < 0.05).to_numpy() & (ink == colour))
+        axes.plot(x, y - (0.2 if numbers else 0), **_marker(size, colour))
     return Line2D([], [], **_marker(size, "black"), label=label)
 
 

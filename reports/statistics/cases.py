@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,17 @@ def paired_t_test(first: pd.Series, second: pd.Series) -> PairedTest:
     # equal up to rounding: the t statistic would be a ratio of rounding errors
     if np.ptp(differences) <= 1e-12 * max(1.0, np.abs(pairs).max()):
         return PairedTest(len(pairs), differences.mean(), reason="the difference is the same in every case")
-    result = stats.ttest_rel(pairs[:, 0], pairs[:, 1])
-    interval = result.confidence_interval(0.95)
+    # written out, because scipy's takes twenty times as long, and a figure of all pairs asks for thousands
+    n, difference, sd = len(pairs), float(differences.mean()), float(differences.std(ddof=1))
+    error, df = sd / np.sqrt(n), n - 1
+    reach = special.stdtrit(df, 0.975) * error
     return PairedTest(
-        n=len(pairs),
-        difference=float(differences.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
-        dz=float(differences.mean() / differences.std(ddof=1)),
-        p=float(result.pvalue),
+        n=n,
+        difference=difference,
+        low=float(difference - reach),
+        high=float(difference + reach),
+        dz=difference / sd,
+        p=float(2 * special.stdtr(df, -abs(difference / error))),
     )
 
 
@@ -93,5 +95,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 def _pairs(first: pd.Series, second: pd.Series) -> np.ndarray:
     """(cases, 2): the cases that both have a value for."""
-    pairs = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=float)
+    if not first.index.equals(second.index):
+        first, second = first.align(second, join="inner")
+    pairs = np.column_stack([first.to_numpy(dtype=float), second.to_numpy(dtype=float)])
     return pairs[np.isfinite(pairs).all(axis=1)]

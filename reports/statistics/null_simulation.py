@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from reports.statistics.resampling import resampled_differences
+from reports.statistics.resampling import resampled_differences, resampling_weights
 from reports.statistics.seeds import seed_aware
 
 CASES = 20
@@ -81,7 +81,9 @@ def seed_aware_rate(first: np.ndarray, second: np.ndarray) -> float:
 def interval_rate(first: np.ndarray, second: np.ndarray, rng: np.random.Generator, resamples: int = 1000) -> float:
     """Share of experiments whose bootstrap interval leaves out 0."""
     ends = [
-        np.quantile(resampled_differences(a, b, resamples, rng), [0.025, 0.975])
+        np.quantile(
+            resampled_differences(a, b, resampling_weights(rng, resamples, a.shape[1], len(a), len(b))), [0.025, 0.975]
+        )
         for a, b in zip(first, second, strict=True)
     ]
     return float(np.mean([low > 0 or high < 0 for low, high in ends]))

@@ -1,6 +1,7 @@
 """What difference this many cases and seeds can find."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -71,10 +72,9 @@ def detectable_difference(
     error = np.sqrt(case_sd**2 / cases + 2 * seed_sd**2 / seeds)
     if error == 0:
         return 0.0
-    variance, df = variance_of_difference(
-        _mean_squares_of_experiments(cases, case_sd, seeds, seed_sd, residual_sd), (seeds, seeds), cases
-    )
-    critical = stats.t.isf(level, df) * np.sqrt(variance)
+    squares = _mean_squares_of_experiments(cases, case_sd, seeds, seed_sd, residual_sd)
+    variance, df = variance_of_difference(squares, (seeds, seeds), cases)
+    critical = special.stdtrit(df, 1 - level) * np.sqrt(variance)
 
     def shortfall(difference: float) -> float:
         return power - special.ndtr((difference - critical) / error).mean()
@@ -83,21 +83,24 @@ def detectable_difference(
 
 
 def _mean_squares_of_experiments(
-    cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float, experiments: int = 10_000
+    cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float
 ) -> MeanSquares:
     """What experiments with these true SDs would estimate, from chi-square distributions.
 
     A noncentral t with the degrees of freedom that the true SDs give would promise more than the test holds with few
     seeds: the test has to estimate its degrees of freedom, too, and often gets fewer.
     """
-    rng = np.random.default_rng(0)
-
-    def drawn(variance: float, df: int) -> np.ndarray:
-        return variance * rng.chisquare(df, experiments) / df
-
+    by_case, *by_method = _estimated_variances(cases - 1, *2 * [seeds - 1], *2 * [(seeds - 1) * (cases - 1)])
     runs, residual = seed_sd**2 + residual_sd**2 / cases, residual_sd**2
     return MeanSquares(
-        cases=drawn(case_sd**2, cases - 1),
-        runs=(drawn(runs, seeds - 1), drawn(runs, seeds - 1)),
-        residuals=(drawn(residual, (seeds - 1) * (cases - 1)), drawn(residual, (seeds - 1) * (cases - 1))),
+        cases=case_sd**2 * by_case,
+        runs=(runs * by_method[0], runs * by_method[1]),
+        residuals=(residual * by_method[2], residual * by_method[3]),
     )
+
+
+@lru_cache(maxsize=32)
+def _estimated_variances(*dfs: int, experiments: int = 4000) -> list[np.ndarray]:
+    """Estimates of a variance of 1 with these degrees of freedom, in each experiment."""
+    rng = np.random.default_rng(0)
+    return [rng.chisquare(df, experiments) / df for df in dfs]

@@ -1,5 +1,8 @@
 """Intervals and ranks by a bootstrap over runs and cases."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -17,7 +20,8 @@ def effect_interval(first: pd.DataFrame, second: pd.DataFrame, draws: int = 2000
     a, b = complete(first, second)
     if min(len(a), len(b), a.shape[1]) < 2:
         return np.nan, np.nan
-    low, high = np.quantile(resampled_differences(a, b, draws, np.random.default_rng(seed)), [0.025, 0.975])
+    weights = _weights(seed, draws, a.shape[1], len(a), len(b))
+    low, high = np.quantile(resampled_differences(a, b, weights), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -44,9 +48,11 @@ def ranking(
     columns = ["mean", "rank", "rank_low", "rank_high", "first"]
     if not methods or (frame[["runs", "cases"]] == 0).any(axis=None):
         return frame.assign(**dict.fromkeys(columns, np.nan))
-    rng = np.random.default_rng(seed)
-    by_case = _weights(rng, arrays[methods[0]].shape[1], draws)
-    resampled = np.stack([_resampled_means(rng, arrays[method], by_case) for method in methods], axis=1)
+    counts = [len(arrays[method]) for method in methods]
+    by_case, *by_run = _weights(seed, draws, arrays[methods[0]].shape[1], *counts)
+    resampled = np.stack(
+        [_resampled_means(arrays[method], own, by_case) for method, own in zip(methods, by_run, strict=True)], axis=1
+    )
     sign = -1 if larger_is_better else 1
     means = np.array([arrays[method].mean() for method in methods])
     ranks = stats.rankdata(sign * resampled, axis=1)
@@ -57,22 +63,30 @@ def ranking(
     return frame.assign(**dict(zip(columns, figures, strict=True))).sort_values("rank", kind="stable")
 
 
-def resampled_differences(first: np.ndarray, second: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(draws,) differences of means of resampled scores (runs, cases); cases are resampled once for both."""
-    by_case = _weights(rng, first.shape[1], draws)
-    return _resampled_means(rng, first, by_case) - _resampled_means(rng, second, by_case)
+def resampled_differences(first: np.ndarray, second: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """(draws,) differences of means of resampled scores (runs, cases); `weights`: of the cases, once for both, of the
+    runs of first and of second."""
+    by_case, by_first, by_second = weights
+    return _resampled_means(first, by_first, by_case) - _resampled_means(second, by_second, by_case)
 
 
-def _resampled_means(rng: np.random.Generator, scores: np.ndarray, by_case: np.ndarray) -> np.ndarray:
-    return ((_weights(rng, len(scores), draws=len(by_case)) @ scores) * by_case).sum(axis=1)
+def _resampled_means(scores: np.ndarray, by_run: np.ndarray, by_case: np.ndarray) -> np.ndarray:
+    return ((by_run @ scores) * by_case).sum(axis=1)
 
 
-def _weights(rng: np.random.Generator, n: int, draws: int) -> np.ndarray:
-    """(draws, n): the weights of n units in each draw, which sum to 1.
+def resampling_weights(rng: np.random.Generator, draws: int, *counts: int) -> list[np.ndarray]:
+    """(draws, n) for each n of `counts`: the weights of n units in each draw, which sum to 1.
 
     n - 1 of the n are drawn with replacement (McCarthy & Snowden 1985; Rao & Wu 1988): then the variance of a resampled
     mean is the unbiased estimate. Drawing n understates it by (n - 1) / n, a third with three seeds.
     """
-    if n == 1:
-        return np.ones((draws, 1))
-    return rng.multinomial(n - 1, np.full(n, 1 / n), size=draws) / (n - 1)
+    return [
+        np.ones((draws, 1)) if n == 1 else rng.multinomial(n - 1, np.full(n, 1 / n), size=draws) / (n - 1)
+        for n in counts
+    ]
+
+
+@lru_cache(maxsize=8)
+def _weights(seed: int, draws: int, *counts: int) -> list[np.ndarray]:
+    """The same for every pair of methods with as many runs: drawing takes longer than all that is done with them."""
+    return resampling_weights(np.random.default_rng(seed), draws, *counts)

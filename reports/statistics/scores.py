@@ -18,11 +18,13 @@ def complete(*scores: pd.DataFrame) -> list[np.ndarray]:
     """
     if not scores:
         return []
-    cases = reduce(pd.Index.intersection, (frame.columns for frame in scores)).sort_values()
-    # numpy from here on: a report over a thousand records comes here thousands of times
+    # as little pandas as there can be: a report over a thousand records comes here thousands of times
     tables = [frame.to_numpy(dtype=float) for frame in scores]
     valued = [~np.isnan(table).all(axis=1) for table in tables]
-    tables = [table[:, frame.columns.get_indexer(cases)] for table, frame in zip(tables, scores, strict=True)]
+    cases = scores[0].columns
+    if not (cases.is_monotonic_increasing and all(frame.columns.equals(cases) for frame in scores)):
+        cases = reduce(pd.Index.intersection, (frame.columns for frame in scores)).sort_values()
+        tables = [table[:, frame.columns.get_indexer(cases)] for table, frame in zip(tables, scores, strict=True)]
     finite = [np.isfinite(table[runs]).all(axis=0) for table, runs in zip(tables, valued, strict=True)]
     kept = np.logical_and.reduce(finite)
     return [

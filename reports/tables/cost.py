@@ -1,5 +1,6 @@
 """What a method costs beside what it reaches."""
 
+import numpy as np
 import pandas as pd
 
 from reports.results import DONE, Results
@@ -66,18 +67,17 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
 
 def pareto_ranks(seconds: pd.Series, dice: pd.Series) -> pd.Series:
     """The front that each point lies on, of shortest time and highest Dice; NaN where one of the two is missing."""
-    left = pd.DataFrame({"seconds": seconds, "dice": dice}).dropna()
     found = pd.Series(float("nan"), index=seconds.index)
+    known = (seconds.notna() & dice.notna()).to_numpy()
+    time, score = seconds.to_numpy(dtype=float)[known], dice.to_numpy(dtype=float)[known]
+    no_worse = np.less_equal.outer(time, time) & np.greater_equal.outer(score, score)
+    better = no_worse & ~no_worse.T  # [i, j]: i is no worse than j in both, and better in one
+    ranks = np.zeros(len(time))
     front = 0
-    while len(left):
+    while (left := ranks == 0).any():
         front += 1
-        best = [
-            not ((left["seconds"] <= p.seconds) & (left["dice"] >= p.dice)
-                 & ((left["seconds"] < p.seconds) | (left["dice"] > p.dice))).any()
-            for p in left.itertuples()
-        ]  # fmt: skip
-        found[left.index[best]] = front
-        left = left[[not is_best for is_best in best]]
+        ranks[left & ~better[left].any(axis=0)] = front
+    found[known] = ranks
     return found
 
 
