@@ -74,7 +74,11 @@ def _connect(address: str) -> None:
         "env_vars": ENVIRONMENT | own,
     }
     try:
-        ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+        with tempfile.TemporaryDirectory() as nothing:
+            # Without a working directory of its own, a node would import from the path of this checkout where it has
+            # one, of whatever revision.
+            shipped["working_dir"] = nothing
+            ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ExperimentError(
             f"--address {address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start one with "

@@ -1,0 +1,135 @@
+"""Ray clusters of several nodes, processes and nodes that are killed: the same records in the end."""
+
+import json
+import os
+import signal
+import time
+
+import clusters
+import psutil
+import tiny
+
+from benchmark.experiment import load_experiment
+from benchmark.plan import make_plan, write_plan
+from benchmark.records import Results
+
+# Slow enough to be killed on the way, where SLOW is set; its code must be what the run has shipped.
+SLOW = "import os, time, benchmark; time.sleep(float(os.environ.get('SLOW', 0)));"
+SHIPPED = (
+    SLOW + "assert not os.environ.get('SHIPPED') or 'py_modules_files' in benchmark.__path__[0], benchmark.__path__"
+)
+STEPS = {"iterations": 12}
+OFTEN = tiny.VALUES["execution"] | {"checkpoint_iterations": 1, "tensorboard": False}
+
+
+def undisturbed(config, folder):
+    """The experiment's records, one trial after the other in this process, without Ray."""
+    experiment, results = load_experiment(config), Results(folder)
+    results.create()
+    cells = make_plan(experiment, results)
+    write_plan(experiment, cells, results)
+    for cell in cells:
+        tiny.run(cell.trial, results, experiment)
+
+
+def wait_for(condition, process, seconds=120):
+    """Until condition() gives something, which is returned."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited in vain; the run says: {process.stdout.read() if process.poll() is not None else ''}")
+
+
+def steps_of(folder):
+    """{trial: step} of those that are in training."""
+    beats = [json.loads(path.read_text()) for path in folder.glob("running/*/heartbeat.json")]
+    return {beat["trial"]: beat["step"] for beat in beats if beat["stage"] == "training"}
+
+
+def test_a_cluster_runs_shipped_code_and_survives_the_loss_of_a_node(tmp_path, monkeypatch, own_registry):
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    plugin = tiny.write_plugin(outside, "outside", in_step=SHIPPED)
+    config = tiny.write_experiment(
+        tmp_path, methods=["outside"], baseline=None, seeds=[1, 2, 3, 4, 5, 6], training=STEPS,
+        execution=OFTEN, plugins=[str(plugin)],
+    )  # fmt: skip
+    undisturbed(config, tmp_path / "undisturbed")
+    monkeypatch.setenv("SLOW", "0.3")
+    monkeypatch.setenv("SHIPPED", "1")
+    folder, copy = tmp_path / "results", ("--set", f"execution.copy_to=file://{tmp_path / 'copy'}")
+    with clusters.cluster(nodes=3, cpus=1) as cluster:
+        process = clusters.start(config, folder, *copy, "--address", cluster.address)
+        wait_for(lambda: sum(step > 2 for step in steps_of(folder).values()) >= 3, process)
+        cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert clusters.differences(folder, tmp_path / "undisturbed") == []
+    resumed = [json.loads(path.read_text())["resumed_at_step"] for path in folder.glob("records/*/provenance.json")]
+    assert len(resumed) == 6 and max(resumed) > 0, "the node's trial went on from its checkpoint"
+    # the copy is a results folder of its own, from which a lost one is fetched
+    assert clusters.differences(tmp_path / "copy", folder) == []
+    again = clusters.start(config, tmp_path / "lost", *copy)
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0 and "6 records fetched" in out and "6 done; 0 to run" in out, out
+
+
+def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, monkeypatch, own_registry):
+    plugin = tiny.write_plugin(tmp_path, "slow", in_step=SLOW)
+    config = tiny.write_experiment(
+        tmp_path, methods=["slow"], baseline=None, seeds=[1, 2, 3, 4], training=STEPS, execution=OFTEN,
+        plugins=[str(plugin)],
+    )  # fmt: skip
+    undisturbed(config, tmp_path / "undisturbed")
+    monkeypatch.setenv("SLOW", "0.3")
+    folder = tmp_path / "results"
+    process = clusters.start(config, folder)
+    for victim, survived in (("ray::ResourceTrainable.train", True), ("raylet", False), ("run_benchmark.py", False)):
+        wait_for(lambda: any(step > 2 for step in steps_of(folder).values()), process)
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        killed = [one for one in tree if any(word.endswith(victim) for word in one.cmdline()[:2])]
+        killed[0].send_signal(signal.SIGKILL)
+        if not survived:  # without its raylet or itself the run is over
+            process.wait(timeout=120)
+            process = clusters.start(config, folder)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert clusters.differences(folder, tmp_path / "undisturbed") == []
+
+
+def test_trials_share_declared_gpus_and_never_more_than_fit(tmp_path, own_registry):
+    log = tmp_path / "log"
+    log.mkdir()
+    begin_and_end = (
+        f"import os, time; p = r'{log}/%d-%d' % (os.getpid(), time.time_ns()); t = time.time(); time.sleep(4);"
+    )
+    plugin = tiny.write_plugin(tmp_path, "logged", in_step=begin_and_end + "open(p, 'w').write(f'{t} {time.time()}')")
+    config = tiny.write_experiment(
+        tmp_path, methods=["logged"], baseline=None, seeds=list(range(12)), training={"iterations": 1},
+        execution=OFTEN | {"device": "auto", "gpus_per_trial": 0.25}, plugins=[str(plugin)],
+    )  # fmt: skip
+    with clusters.cluster(nodes=1, cpus=16, gpus=2) as cluster:
+        process = clusters.start(config, tmp_path / "results", "--address", cluster.address, env=os.environ)
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    spans = [tuple(map(float, path.read_text().split())) for path in log.iterdir()]
+    assert len(spans) == 12
+    together = [sum(begin <= moment < end for begin, end in spans) for moment, _ in spans]
+    assert max(together) == 8
+    facts = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("records/*/provenance.json")]
+    assert {fact["trials_sharing_the_machine"] for fact in facts} == {4}
+
+
+def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
+    from benchmark import scheduler
+
+    trial, planned = tiny.one_trial("vnet")
+    actor = object.__new__(scheduler._TrialActor)
+    shared = {"trials": {trial.id: (trial.model_dump_json(), {})}, "results": str(tmp_path / "unseen"),
+              "execution": planned.execution.model_dump_json(), "plugins": {}}  # fmt: skip
+    actor.setup({"trial": trial.id}, **shared)
+    result = actor.step()
+    assert result["done"] and f"does not see {tmp_path / 'unseen'}" in result["progress"]["reason"]
+    assert not (tmp_path / "unseen").exists()
