@@ -46,14 +46,17 @@ def write_report(*folders: Results) -> Path:
     """
     from reports import report
 
-    marked = {
-        results.folder: {cell["trial"]: why for cell, _, why in cell_states(results) if why.startswith(CHANGED)}
-        for results in folders
-    }
+    for results in folders:
+        results.read_plan()
     try:
-        return report.write_report(list(marked), marked)
+        return report.write_report([results.folder for results in folders], _stale)
     except OSError as error:
         raise ResultsError(f"{folders[0].folder / 'report'} cannot be written: {error}") from error
+
+
+def _stale(cell: dict, record: dict) -> str:
+    changed = changed_files(record.get("code") or {}, cell["method_file"])
+    return f"{CHANGED} {', '.join(changed)}" if changed else ""
 
 
 def _scoring(evaluation: dict) -> dict:

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,14 @@ class _BrokenRecord(Exception):
     """One record that cannot be used; its cell becomes UNREADABLE and the report goes on."""
 
 
+# (planned cell, stored trial.yaml) -> why the record might not be what the code of today gives, or ""
+Stale = Callable[[dict, dict], str]
+
+
+def never(cell: dict, stored: dict) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Results:
     """A results folder as read.
@@ -80,14 +88,14 @@ class Results:
     pictures: dict[str, Path]
 
 
-def read_folders(folders: Sequence[Path | str], stale: Mapping[Path, Mapping[str, str]] | None = None) -> list[Results]:
+def read_folders(folders: Sequence[Path | str], stale: Stale = never) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one.
 
-    Others stay apart, in the order given: no table mixes protocols or data sets. `stale`: {folder: {trial: reason}}.
+    Others stay apart, in the order given: no table mixes protocols or data sets.
     """
     experiments: dict[str, list[Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        results = read_results(folder, (stale or {}).get(folder))
+        results = read_results(folder, stale)
         meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
         experiments.setdefault(json.dumps(meaning, sort_keys=True), []).append(results)
     return [_merge(parts) for parts in experiments.values()]
@@ -127,25 +135,26 @@ def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFra
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=ignore_index)
 
 
-def read_results(folder: Path | str, stale: Mapping[str, str] | None = None) -> Results:
+def read_results(folder: Path | str, stale: Stale = never) -> Results:
     """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError.
 
-    `stale` is {trial: reason}: only the code can tell, so whoever knows it says so.
+    `stale` is asked about each record: only the code can tell, so whoever knows it says so.
     """
     folder = Path(folder)
     plan = _read_plan(folder)
     states, values, provenance = [], [], {}
     for cell in plan["cells"]:
-        trial = cell["trial"]
+        trial, old = cell["trial"], ""
         try:
-            state, reason = _read_state(folder, plan, trial)
+            state, reason, stored = _read_state(folder, plan, trial)
             if state in (DONE, FAILED, DIVERGED):
                 provenance[trial] = _read_provenance(folder / "records" / trial / "provenance.json")
             if state == DONE:
+                old = stale(cell, stored)
                 values += [(trial, *row) for row in _read_cases(folder / "records" / trial / "cases.csv", plan)]
         except _BrokenRecord as error:
             state, reason = UNREADABLE, str(error)
-        states.append({"state": state, "reason": reason, "stale": (stale or {}).get(trial, "")})
+        states.append({"state": state, "reason": reason, "stale": old})
     planned = {cell["trial"] for cell in plan["cells"]}
     return Results(
         plan=plan,
@@ -197,10 +206,11 @@ def _read_plan(folder: Path) -> dict:
     return plan
 
 
-def _read_state(folder: Path, plan: dict, trial: str) -> tuple[str, str]:
+def _read_state(folder: Path, plan: dict, trial: str) -> tuple[str, str, dict]:
+    """State, reason and what is stored of a trial."""
     record = folder / "records" / trial / "trial.yaml"
     if not record.is_file():
-        return _state_without_record(folder / "running" / trial / "heartbeat.json")
+        return *_state_without_record(folder / "running" / trial / "heartbeat.json"), {}
     try:
         stored = yaml.load(record.read_text(encoding="utf-8"), _SafeLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -215,8 +225,8 @@ def _read_state(folder: Path, plan: dict, trial: str) -> tuple[str, str]:
         raise _BrokenRecord(f"trial.yaml has the unknown state {stored.get('state')}")
     differences = _protocol_differences(stored, plan)
     if differences:
-        return OTHER_PROTOCOL, "; ".join(differences)
-    return stored["state"], _one_line(stored.get("reason") or "")
+        return OTHER_PROTOCOL, "; ".join(differences), stored
+    return stored["state"], _one_line(stored.get("reason") or ""), stored
 
 
 def _state_without_record(heartbeat: Path) -> tuple[str, str]:

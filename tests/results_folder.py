@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from reports.results import read_folders
+from reports.results import Stale, never, read_folders
 from reports.tables import make_tables, write_tables
 
 CASES = [f"CASE{number}" for number in range(6)]
@@ -119,7 +119,7 @@ def write_heartbeat(folder: Path, planned_cell: dict, text: str) -> None:
     (running / "heartbeat.json").write_text(text)
 
 
-def write_tables_of(*folders: Path, stale: dict | None = None) -> Path:
+def write_tables_of(*folders: Path, stale: Stale = never) -> Path:
     """What `write_report` writes of tables, without its figures and page: DIR/report/tables of the first folder."""
     place = folders[0] / "report" / "tables"
     write_tables(make_tables(read_folders(folders, stale)), place)

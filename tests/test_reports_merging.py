@@ -92,11 +92,12 @@ def test_the_cell_that_got_furthest_stays(tmp_path, less, more):
 
 def test_a_record_of_todays_code_is_preferred_to_a_stale_one(tmp_path):
     planned = plan([cell("a")])
-    one, two = (write_folder(tmp_path / name, planned) for name in ("one", "two"))
-    [merged] = read_folders([one, two], stale={one: {"a-8-1-first": "changed since: x.py"}})
-    assert list(merged.cells["stale"]) == [""] and merged.records["a-8-1-first"].is_relative_to(two)
-    [merged] = read_folders([one, two], stale={two: {"a-8-1-first": "changed since: x.py"}})
-    assert merged.records["a-8-1-first"].is_relative_to(one)
+    old, new = (write_plan(tmp_path / name, planned) for name in ("old", "new"))
+    write_record(old, planned, planned["cells"][0], code={"x.py": "as it was"})
+    write_record(new, planned, planned["cells"][0])
+    for folders in ([old, new], [new, old]):
+        [merged] = read_folders(folders, lambda cell, stored: "changed since: x.py" if stored["code"] else "")
+        assert list(merged.cells["stale"]) == [""] and merged.records["a-8-1-first"].is_relative_to(new)
 
 
 @pytest.mark.parametrize(

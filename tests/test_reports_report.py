@@ -54,7 +54,9 @@ def test_every_planned_cell_has_a_state(tmp_path):
     write_record(tmp_path, planned, diverged, state="diverged", reason="loss is NaN at step 12")
     write_heartbeat(tmp_path, running, '{"step": 20, "iterations": 600}')
     write_record(tmp_path, planned, stale)
-    tables = write_tables_of(tmp_path, stale={tmp_path: {"f-8-1-first": "changed since: methods/f.py"}})
+    tables = write_tables_of(
+        tmp_path, stale=lambda cell, stored: "changed since: methods/f.py" if cell["method"] == "f" else ""
+    )
     texts = {name: (tables / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
     for name in ("comparison", "cost", "sweep"):
         lines = {line.split("|")[1].strip(): line for line in texts[name].splitlines() if line.startswith("| ")}

@@ -43,12 +43,13 @@ def write_page(experiments: Sequence[Experiment], folder: Path | str, limit: int
     Where pictures of all cases would make the page larger than `limit` bytes, it has those of the hardest and says so.
     """
     shown = [_experiment(f"e{number}", experiment) for number, experiment in enumerate(experiments, start=1)]
-    room = limit - len(_render(shown))
+    page = _render(shown)
+    room = limit - len(page)
     for number, (experiment, text) in enumerate(zip(experiments, shown, strict=True)):
         room -= _add_volumes(experiment.tables.results, text["cases"], room // (len(shown) - number))
     path = Path(folder) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_render(shown))
+    path.write_bytes(_render(shown) if room < limit - len(page) else page)
     return path
 
 

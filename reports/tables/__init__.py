@@ -45,7 +45,7 @@ class Tables:
 
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
     """The tables of each experiment, in order."""
-    return [_tables(name, results) for name, results in zip(_names(experiments), experiments, strict=True)]
+    return [_tables(name, results) for name, results in zip(names_of(experiments), experiments, strict=True)]
 
 
 def _tables(name: str, results: Results) -> Tables:
@@ -98,7 +98,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _names(experiments: Sequence[Results]) -> list[str]:
+def names_of(experiments: Sequence[Results]) -> list[str]:
+    """The experiments' names, made fit for files and different from each other."""
     names: list[str] = []
     for results in experiments:
         name = re.sub(r"[^\w.-]+", "_", results.plan["experiment"]).strip("._") or "experiment"
