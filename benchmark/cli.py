@@ -74,11 +74,16 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")]) -> None:
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
+    packed_timings: Annotated[
+        bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
+    ] = False,
+) -> None:
     """Write DIR/report from the records of a results folder; over several folders, into the first."""
     from benchmark.status import write_report
 
-    console.print(f"report: {write_report(*map(Results, folders))}", soft_wrap=True)
+    console.print(f"report: {write_report(*map(Results, folders), packed_timings=packed_timings)}", soft_wrap=True)
 
 
 @app.command()

@@ -38,7 +38,7 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
     return "done", ""
 
 
-def write_report(*folders: Results) -> Path:
+def write_report(*folders: Results, packed_timings: bool = False) -> Path:
     """DIR/report of the first folder, over all of them, with the rows marked whose figures other code made: only the
     code can tell, so reports are told.
 
@@ -49,7 +49,7 @@ def write_report(*folders: Results) -> Path:
     for results in folders:
         results.read_plan()
     try:
-        return report.write_report([results.folder for results in folders], _stale)
+        return report.write_report([results.folder for results in folders], _stale, packed_timings)
     except OSError as error:
         raise ResultsError(f"{folders[0].folder / 'report'} cannot be written: {error}") from error
 

@@ -10,13 +10,14 @@ from reports.results import Stale, never, read_folders
 from reports.tables import make_tables, names_of, write_tables
 
 
-def write_report(folders: Sequence[Path], stale: Stale = never) -> Path:
+def write_report(folders: Sequence[Path], stale: Stale = never, packed_timings: bool = False) -> Path:
     """Write DIR/report, DIR being the first of the results folders, and return it.
 
     Parts of one experiment become one, others stay apart. Rows are marked whose records are `stale`, that is, might not
-    be what the code of today gives. ReportError where a folder cannot be reported on.
+    be what the code of today gives. `packed_timings`: show times of trials that shared their machine, too. ReportError
+    where a folder cannot be reported on.
     """
-    results = read_folders(folders, stale)
+    results = read_folders(folders, stale, packed_timings)
     report = Path(folders[0]) / "report"
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this

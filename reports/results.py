@@ -47,6 +47,9 @@ METRICS = (
 # the parser in C takes a tenth of the time, and there may be hundreds of records
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+SHARING = "trials_sharing_the_machine"
+TIMES = ("seconds_training", "iterations_per_second", "inference_seconds_per_case")
+
 
 class ReportError(Exception):
     """A results folder that cannot be reported on; the message is one line for the user."""
@@ -88,14 +91,15 @@ class Results:
     pictures: dict[str, Path]
 
 
-def read_folders(folders: Sequence[Path | str], stale: Stale = never) -> list[Results]:
+def read_folders(folders: Sequence[Path | str], stale: Stale = never, packed_timings: bool = False) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one.
 
-    Others stay apart, in the order given: no table mixes protocols or data sets.
+    Others stay apart, in the order given: no table mixes protocols or data sets. `packed_timings`: keep the times of
+    trials that shared their machine with others, too; they say little of a trial alone.
     """
     experiments: dict[str, list[Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        results = read_results(folder, stale)
+        results = read_results(folder, stale, packed_timings)
         meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
         experiments.setdefault(json.dumps(meaning, sort_keys=True), []).append(results)
     return [_merge(parts) for parts in experiments.values()]
@@ -135,7 +139,7 @@ def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFra
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=ignore_index)
 
 
-def read_results(folder: Path | str, stale: Stale = never) -> Results:
+def read_results(folder: Path | str, stale: Stale = never, packed_timings: bool = False) -> Results:
     """Read a results folder; a broken record makes its own cell unreadable, a broken plan raises ReportError.
 
     `stale` is asked about each record: only the code can tell, so whoever knows it says so.
@@ -161,7 +165,7 @@ def read_results(folder: Path | str, stale: Stale = never) -> Results:
         cells=pd.DataFrame([cell | state for cell, state in zip(plan["cells"], states, strict=True)],
                            columns=[*CELL_KEYS, "state", "reason", "stale"], dtype=object),
         cases=pd.DataFrame(values, columns=["trial", *CASE_KEYS, "value"]),
-        provenance=pd.DataFrame.from_dict(provenance, orient="index"),
+        provenance=_timed(pd.DataFrame.from_dict(provenance, orient="index"), packed_timings),
         strays=sorted({path.parent.name for path in folder.glob("records/*/trial.yaml")} - planned),
         records={cell["trial"]: folder / "records" / cell["trial"]
                  for cell, state in zip(plan["cells"], states, strict=True) if state["state"] == DONE},
@@ -296,6 +300,15 @@ def _read_provenance(path: Path) -> dict:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise _BrokenRecord(f"provenance.json: {_one_line(error)}") from None
+
+
+def _timed(provenance: pd.DataFrame, packed_timings: bool) -> pd.DataFrame:
+    """Without the times of packed trials, unless these are asked for."""
+    if packed_timings or SHARING not in provenance:
+        return provenance
+    packed = pd.to_numeric(provenance[SHARING], errors="coerce") > 1
+    times = [name for name in TIMES if name in provenance]
+    return provenance.assign(**{name: provenance[name].mask(packed) for name in times})
 
 
 def _one_line(text) -> str:

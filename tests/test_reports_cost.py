@@ -23,8 +23,8 @@ def write(folder, cells, facts, dice=None):
     return folder
 
 
-def cost_of(folder):
-    [made] = make_tables([read_results(folder)])
+def cost_of(folder, **options):
+    [made] = make_tables([read_results(folder, **options)])
     return next(table for table in made.tables if table.name == "cost")
 
 
@@ -50,12 +50,17 @@ def test_means_over_seeds_and_what_the_floor_takes(tmp_path):
     assert "Trained on: a machine." in table.page["notes"] and "¶" not in str(table.page)
 
 
-def test_timings_of_a_shared_machine_are_marked(tmp_path):
-    facts = {"a": [FACTS, FACTS | {"trials_sharing_the_machine": 4}], "b": FACTS}
-    table = cost_of(write(tmp_path, [*cells_of("a", seeds=(1, 2)), cell("b")], facts))
-    assert row_of(table, "A")[2] == "10 min ¶" and row_of(table, "B")[2] == "10 min"
+def test_timings_of_a_shared_machine_are_left_out_unless_asked_for(tmp_path):
+    packed = FACTS | {"trials_sharing_the_machine": 4, "seconds_training": 1200.0}
+    facts = {"a": [FACTS, packed], "b": FACTS, "c": packed}
+    folder = write(tmp_path, [*cells_of("a", seeds=(1, 2)), cell("b"), cell("c")], facts)
+    table = cost_of(folder)
+    assert [row_of(table, name)[2] for name in "ABC"] == ["10 min", "10 min", "packed"]
+    assert any("up to 4 at a time, are left out" in note for note in table.page["notes"])
+    table = cost_of(folder, packed_timings=True)
+    assert [row_of(table, name)[2] for name in "ABC"] == ["15 min ¶", "10 min", "20 min ¶"]
     assert any(note.startswith("¶ Timed while up to 4 trials shared") for note in table.page["notes"])
-    assert table.frame.set_index("method")["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1}
+    assert table.frame.set_index("method")["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1, "c": 4}
 
 
 def test_several_machines_are_not_compared(tmp_path):

@@ -353,11 +353,12 @@ def test_significance_marks_both_tests(tmp_path):
 
 
 def test_cost_says_what_was_timed_while_packed(full):
-    source = source_of(full)
+    assert list(cost.cost(source_of(full), source_of(full).at(8)).index) == ["A", "C"], "left out unless asked for"
+    source = measured_in(read_results(full, packed_timings=True))
     points = cost.cost(source, source.at(8))
     assert points["minutes"].to_dict() == {"B": 40, "A": 30, "BASE (floor)": 20, "C": 10}
     assert points["packed"].to_dict() == {"B": True, "A": False, "BASE (floor)": True, "C": False}
-    sheet = sheets(cost, full)["cost_8"]
+    [sheet] = cost.draw(source)
     axes = sheet.figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training time [min]", "Dice [%]")
     assert "hollow marks, 2 of 4" in sheet.caption and "Trained on a machine." in sheet.caption

@@ -136,7 +136,7 @@ def test_states_are_said(tmp_path):
 def test_provenance_and_protocol_of_rows(folder, tmp_path):
     facts = {"git_revision": "0123456789abcdef", "git_dirty": True, "device": "A GPU", "seconds_training": 3725,
              "started": "2026-01-02T03:04:05+00:00", "peak_memory_bytes": 3 * 2**29, "packages": {"torch": "9.9"},
-             "python": "3.99", "trials_sharing_the_machine": 2}  # fmt: skip
+             "python": "3.99", "trials_sharing_the_machine": 1}  # fmt: skip
     planned = plan([cell("a", seed=seed, settings={"weight": 0.5}) for seed in (4, 5)])
     finished(tmp_path / "r", planned, pictures=False)
     (tmp_path / "r" / "records" / planned["cells"][0]["trial"] / "provenance.json").write_text(json.dumps(facts))

@@ -25,7 +25,10 @@ def draw(source: Measured) -> Iterator[Sheet | LeftOut]:
         points = cost(source, runs)
         name, title = f"cost_{labelled}", f"{TITLE}, {labelled} labelled"
         if len(points) < 2:
-            reason = f"With {labelled} labelled cases fewer than two methods have a training time on record."
+            reason = (
+                f"With {labelled} labelled cases fewer than two methods have a training time on record; times of "
+                "trials that shared their machine count only with `report --packed-timings`."
+            )
             yield LeftOut(name, title, reason)
         else:
             yield Sheet(name, title, _caption(source, runs, points, labelled), _figure(source, points))

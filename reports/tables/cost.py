@@ -30,7 +30,7 @@ FACTS = {
 FIGURES = [*FACTS, "timed_runs", "devices", "dice_percent", "times_the_floor", "dice_above_floor", "pareto_rank"]
 HEADER = ["Method", "Seeds", "Training", "Times the floor's", "Iterations / s", "Peak memory [GiB]",
           "Inference [s / case]", "Dice [%]", "Dice above the floor", "Pareto rank"]  # fmt: skip
-SHARED = "¶"
+SHARED, PACKED = "¶", "packed"
 
 
 def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,25 +105,27 @@ def _cells(line: pd.Series) -> list:
         name += f" ({line['labelled']} labelled)"
     if line["runs_done"] == 0:
         return [name, runs_of(line), cell(state_of(line), span=len(HEADER) - 2)]
-    shared = f" {SHARED}" if line["trials_sharing_the_machine"] > 1 else ""
+    packed = line["trials_sharing_the_machine"] > 1
+    mark = f" {SHARED}" if packed and line["timed_runs"] == line["runs_done"] else ""
+    untimed = PACKED if packed else MISSING
     rank = line["pareto_rank"]
     return [
         name,
         runs_of(line),
-        duration(line["seconds_training"]) + shared,
+        duration(line["seconds_training"], untimed) + mark,
         number(line["times_the_floor"]),
-        number(line["iterations_per_second"]) + shared,
+        number(line["iterations_per_second"]) + mark,
         number(line["peak_memory_bytes"] / 2**30),
-        number(line["inference_seconds_per_case"], 1) + shared,
+        number(line["inference_seconds_per_case"], 1) + mark,
         number(line["dice_percent"]),
         signed(line["dice_above_floor"]),
         cell(number(rank, 0), rank=1 if rank == 1 else 0),
     ]
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, missing: str = MISSING) -> str:
     if pd.isna(seconds):
-        return MISSING
+        return missing
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
@@ -145,14 +147,19 @@ def _notes(results: Results, frame: pd.DataFrame) -> list[str]:
         notes.append(f"Trained on: {', '.join(devices)}.")
     if len(devices) > 1:
         notes.append("Times were taken on different machines: compare rows of one machine only (cost.csv says which).")
-    shared = frame["trials_sharing_the_machine"] > 1
-    if shared.any():
-        most = int(frame["trials_sharing_the_machine"].max())
+    packed, timed = frame["trials_sharing_the_machine"] > 1, frame["timed_runs"].fillna(0) == frame["runs_done"]
+    most = frame["trials_sharing_the_machine"].max()
+    if (packed & timed).any():
         notes.append(
-            f"{SHARED} Timed while up to {most} trials shared the machine: orders of magnitude only, and comparisons "
-            "between rows are no better than that."
+            f"{SHARED} Timed while up to {most:.0f} trials shared the machine: orders of magnitude only, and "
+            "comparisons between rows are no better than that."
         )
-    unknown = frame["timed_runs"].fillna(0) < frame["runs_done"]
+    if (packed & ~timed).any():
+        notes.append(
+            f"Times of runs that shared their machine with others, up to {most:.0f} at a time, are left out, for they "
+            "say little of a trial alone: `report --packed-timings` shows them."
+        )
+    unknown = ~packed & ~timed
     if unknown.any():
         notes.append(f"No timing is stored of some runs of {', '.join(dict.fromkeys(frame.loc[unknown, 'display']))}.")
     return notes
