@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs chaos scale clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -16,6 +16,12 @@ lint: .venv/installed
 
 docs: .venv/installed  ## renews facts and line numbers in docs/methods
 	$(BIN)/python docs/update_pages.py
+
+chaos: .venv/installed  ## kills a run again and again, takes a node away: the records must be the same (about half an hour)
+	$(BIN)/python tests/reliability/chaos.py
+
+scale: .venv/installed  ## what the driver costs at 100 and at 2,000 trials
+	$(BIN)/python tests/reliability/scale.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

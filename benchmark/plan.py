@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.experiment import Experiment, ExperimentError, MethodEntry
 from benchmark.fingerprint import name_of
-from benchmark.records import FORMAT, Results, write_text
+from benchmark.records import FORMAT, Results, storage_error, write_text
 from benchmark.status import standing
 from benchmark.trial import Trial
 from data.cache import Dataset, prepare
@@ -210,7 +210,11 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
 
 
 def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
-    """All cells of an experiment with their standing; builds the data cache where it must."""
+    """All cells of an experiment with their standing; builds the data cache where it must.
+
+    Raises ResultsError over a plan or records of another format: they would be trained again, and written over.
+    """
+    results.check_format()
     dataset = prepare(experiment.data)
     evaluation = experiment.evaluation.model_dump(mode="json")
     return [
@@ -220,11 +224,7 @@ def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
 
 
 def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> None:
-    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again.
-
-    Raises ResultsError over the plan of another format: the records beside it would be trained again.
-    """
-    results.check_format()
+    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again."""
     summary = cells[0].trial.data_summary
     plan = {
         "format": FORMAT,
@@ -236,6 +236,11 @@ def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> N
         "evaluation": experiment.evaluation.model_dump(mode="json"),
         "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells],
     }
-    write_text(results.plan_file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
     stored = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(results.experiment_file, stored)
+    try:
+        write_text(results.plan_file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
+        write_text(results.experiment_file, stored)
+    except OSError as error:
+        if (full := storage_error(results.folder, error)) is None:
+            raise
+        raise full from error

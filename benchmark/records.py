@@ -5,6 +5,7 @@ A results folder holds `plan.json`, `experiment.yaml`, `cases/`, `running/<trial
 """
 
 import csv
+import errno
 import io
 import json
 import os
@@ -25,6 +26,27 @@ STATES = ("done", "failed", "diverged")  # of a record
 
 class ResultsError(ValueError):
     """A results folder that cannot be used; the message is one line for the user."""
+
+
+class StorageError(ResultsError):
+    """The disk does not take what is to be written. No trial is at fault: none counts as failed."""
+
+
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}  # of a disk, not of what is written to it
+
+
+def storage_error(folder: Path, error: Exception) -> StorageError | None:
+    """The one line on an error that is the disk's; None for any other. torch.save has words of its own."""
+    if isinstance(error, OSError) and error.errno in FAULTS:
+        what, why = error.filename or folder, error.strerror or str(error)
+    elif isinstance(error, RuntimeError) and ("inline_container" in str(error) or "PytorchStream" in str(error)):
+        what, why = folder, "torch could not write a file to its end: the disk is full"
+    else:
+        return None
+    return StorageError(
+        f"{what} cannot be written ({why}): make room or make it writable, then run the same command again; it goes on "
+        f"from the checkpoints and records in {folder}"
+    )
 
 
 class Results:
@@ -84,16 +106,21 @@ class Results:
         return plan
 
     def check_format(self) -> None:
-        """Raises ResultsError where the plan is of another format: it is not to be written over."""
-        try:
+        """Raises ResultsError where the plan or a record is of another format: it is not to be written over."""
+        found = {}
+        with suppress(OSError, ValueError, RecursionError):
             plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return
-        if isinstance(plan, dict) and plan.get("format", FORMAT) != FORMAT:
-            raise ResultsError(
-                f"{self.plan_file} is of format {plan['format']}, not {FORMAT}: use the version of the harness that "
-                "wrote it, or another folder"
-            )
+            found[self.plan_file] = plan.get("format", FORMAT) if isinstance(plan, dict) else FORMAT
+        for path in self.folder.glob("records/*/trial.yaml"):
+            with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
+                number = re.fullmatch(r"format: (\d+)\s*", file.readline(100))  # stands first in every version
+                found[path] = int(number[1]) if number else FORMAT
+        for path, number in found.items():
+            if number != FORMAT:
+                raise ResultsError(
+                    f"{path} is of format {number}, not {FORMAT}: use the version of the harness that wrote it, or "
+                    "another folder"
+                )
 
     def read_record(self, trial: str) -> dict | None:
         """trial.yaml of a record, or None where there is no whole record."""
@@ -193,6 +220,9 @@ def write_atomically(path: Path, write) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a write that fails does not say where
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -239,11 +269,12 @@ def read_prediction(path: Path) -> np.ndarray:
 
 
 def write_heartbeat(results: Results, trial: str, state: dict) -> None:
-    """Not flushed to disk: it is news, not a result."""
+    """Not flushed to disk, and nothing to stop for: it is news, not a result."""
     path = results.running(trial) / "heartbeat.json"
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(state | {"time": time.time()}), encoding="utf-8")
-    partial.replace(path)
+    with suppress(OSError):
+        partial.write_text(json.dumps(state | {"time": time.time()}), encoding="utf-8")
+        partial.replace(path)
 
 
 def _sync(folder: Path, recursive: bool = True) -> None:

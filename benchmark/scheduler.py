@@ -32,12 +32,20 @@ from ray import tune  # noqa: E402
 from benchmark import provenance, shipping  # noqa: E402
 from benchmark.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.fingerprint import PACKAGES, path_of  # noqa: E402
-from benchmark.records import Results, ResultsError  # noqa: E402
-from benchmark.trial import Progress, Trial, less_memory, run_trial, step_memory, write_failure  # noqa: E402
+from benchmark.records import Results, ResultsError, StorageError  # noqa: E402
+from benchmark.trial import (  # noqa: E402
+    Progress,
+    Trial,
+    is_killed_worker,
+    less_memory,
+    run_trial,
+    step_memory,
+    write_failure,
+)
 
 LOCAL = "local"
 RETRIES = 3  # of a trial whose process or machine died, from one checkpoint; its own exceptions are not retried
-FINAL = {"done", "failed", "diverged"}
+FINAL = {"done", "failed", "diverged", "stopped"}
 EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
 
 
@@ -103,6 +111,8 @@ class _Run:
         while left:
             before = {trial: self._step(trial) for trial in left}
             listener = self._round(left)
+            if listener.stopped is not None:
+                raise StorageError(listener.stopped)
             for trial, reason in listener.failed_elsewhere.items():
                 self._write_failure(trial, reason)
             if len(listener.finished | listener.lost.keys()) < len(left):
@@ -130,7 +140,7 @@ class _Run:
                 param_space={"trial": tune.grid_search(sorted(left, key=self._longest_first))},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
-                    storage_path=scratch, verbose=0, callbacks=[listener],
+                    storage_path=scratch, verbose=0, callbacks=[listener], stop=listener,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
@@ -248,7 +258,10 @@ class _TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict:
-        progress = next(self._steps)
+        try:
+            progress = next(self._steps)
+        except StorageError as error:
+            progress = Progress(trial=self.config["trial"], stage="stopped", step=0, iterations=0, reason=str(error))
         return {"progress": progress.model_dump(), "done": progress.stage in FINAL}
 
     def cleanup(self) -> None:
@@ -261,20 +274,31 @@ def _unseen(trial: Trial, folder: Path) -> Progress:
     return Progress(trial=trial.id, stage="failed", step=0, iterations=trial.training.iterations, reason=reason)
 
 
-class _Listener(tune.Callback):
-    """Takes what Tune reports. finished: trials that ended, however; lost: why the others' processes died."""
+class _Listener(tune.Callback, tune.Stopper):
+    """Takes what Tune reports. finished: trials that ended, however; lost: why the others' processes died; stopped: why
+    none can go on, because the disk is full, say."""
 
     def __init__(self, on_progress: Callable[[Progress], None], results: Results, trials: dict[str, Trial]):
         self._on_progress, self._results, self._trials = on_progress, results, trials
         self.finished: set[str] = set()
         self.lost: dict[str, str] = {}
         self.failed_elsewhere: dict[str, str] = {}  # on a machine that could not write why
+        self.stopped: str | None = None
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks into the scratch folder, and a live display cannot be pickled
 
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False  # each trial says itself when it is done
+
+    def stop_all(self) -> bool:
+        return self.stopped is not None
+
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         progress = Progress(**result["progress"])
+        if progress.stage == "stopped":
+            self.stopped = self.stopped or progress.reason
+            return
         if progress.stage in FINAL:
             self.finished.add(progress.trial)
         if progress.stage == "failed" and self._results.read_record(progress.trial) is None:
@@ -284,7 +308,7 @@ class _Listener(tune.Callback):
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         error, name = trial.get_error(), trial.config["trial"]
-        if isinstance(error, ray.exceptions.RayActorError):
+        if isinstance(error, ray.exceptions.RayActorError) or is_killed_worker(error):
             advice = less_memory("execution.memory_gib", self._trials[name])
             reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
         else:

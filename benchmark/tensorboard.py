@@ -3,6 +3,8 @@
 `tensorboard --logdir RESULTS/tensorboard` shows them. They are for watching; reports read records alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +16,49 @@ TRUTH, PREDICTION = (0, 158, 115), (230, 159, 0)  # green and orange that colour
 
 
 class EventFile:
-    """What one trial writes, once there is something to write; with no folder, nothing."""
+    """What one trial writes, once there is something to write; with no folder, nothing. What cannot be written is left
+    out: no trial fails for it."""
 
     def __init__(self, folder: Path | None):
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._rows = 0
 
+    @contextmanager
+    def _optional(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._folder = None  # nothing more: the file may be torn
+
     def add_losses(self, history: list[dict[str, float]]) -> None:
         """The rows since the last call. The first call of a resumed training writes all, in place of what was there."""
         if self._folder is None:
             return
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self._folder), purge_step=0)
-        for row in history[self._rows :]:
-            for name, value in row.items():
-                if name not in ("step", "seconds"):
-                    self._writer.add_scalar(name, value, row["step"])
-        self._rows = len(history)
+        with self._optional():
+            if self._writer is None:
+                self._writer = SummaryWriter(str(self._folder), purge_step=0)
+            for row in history[self._rows :]:
+                for name, value in row.items():
+                    if name not in ("step", "seconds"):
+                        self._writer.add_scalar(name, value, row["step"])
+            self._rows = len(history)
 
     def add_slice(self, case_id: str, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, step: int) -> None:
         """The axial slice with most of the truth, with both outlines; arrays are (H,W,D)."""
         if self._folder is None:
             return
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self._folder))
         z = int((truth > 0).sum((0, 1)).argmax())
         picture = outlined(image[..., z], truth[..., z], predicted[..., z])
-        self._writer.add_image(f"truth green, prediction orange/{case_id}", picture, step, dataformats="HWC")
+        with self._optional():
+            if self._writer is None:
+                self._writer = SummaryWriter(str(self._folder))
+            self._writer.add_image(f"truth green, prediction orange/{case_id}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
 
 
 def outlined(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

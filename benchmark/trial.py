@@ -84,12 +84,19 @@ def run_trial(
     """Run a trial, or what is left of it, to a record; yields signs of life, the last one with stage "done".
 
     An exception of the trial's own ends in a record that says why (stage "failed" or "diverged"), not in a traceback.
+    Those that say nothing about the trial are raised and leave it as a killed process would: StorageError where the
+    disk is full or read-only, RuntimeError where somebody killed a data worker.
     Closing the generator saves a checkpoint first. `circumstances`: what the record's provenance says besides what this
     process can tell, such as the revision of the code and how many trials share the machine.
     """
     circumstances = circumstances or {**provenance.revision(), "trials_sharing_the_machine": 1}
-    with trial_lock(results, trial.id):
-        yield from _run_to_record(trial, results, execution, circumstances)
+    try:
+        with trial_lock(results, trial.id):
+            yield from _run_to_record(trial, results, execution, circumstances)
+    except (OSError, RuntimeError) as error:
+        if (full := records.storage_error(results.folder, error)) is None:
+            raise
+        raise full from error
 
 
 def _run_to_record(trial: Trial, results: Results, execution: Execution, circumstances: dict) -> Iterator[Progress]:
@@ -108,7 +115,14 @@ def _run_to_record(trial: Trial, results: Results, execution: Execution, circums
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
+        if records.storage_error(results.folder, error) or is_killed_worker(error):
+            raise
         yield write_failure(trial, results, "failed", _reason(error, trial))
+
+
+def is_killed_worker(error: Exception) -> bool:
+    """Whether a process that prepares batches was killed, for lack of memory perhaps; not an exception in one."""
+    return "DataLoader worker (pid" in str(error)
 
 
 def _reason(error: Exception, trial: Trial) -> str:
@@ -248,7 +262,7 @@ def _train(
                 yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
         save_checkpoint(state, folder, code)
     except GeneratorExit:
-        with suppress(OSError, DivergedError):  # a generator that is being closed has nobody to tell
+        with suppress(OSError, RuntimeError):  # a generator that is being closed has nobody to tell
             save_checkpoint(state, folder, code)
         _alive(results, _sign(trial, INTERRUPTED, state.step))
         raise
