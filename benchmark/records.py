@@ -40,7 +40,7 @@ def storage_error(folder: Path, error: Exception) -> StorageError | None:
     if isinstance(error, OSError) and error.errno in FAULTS:
         what, why = error.filename or folder, error.strerror or str(error)
     elif isinstance(error, RuntimeError) and ("inline_container" in str(error) or "PytorchStream" in str(error)):
-        what, why = folder, "torch could not write a file to its end: the disk is full"
+        what, why = folder, str(error).partition("strerror: ")[2].split("\n")[0] or os.strerror(errno.ENOSPC)
     else:
         return None
     return StorageError(

@@ -51,7 +51,10 @@ def write_report(*folders: Results, packed_timings: bool = False) -> Path:
     try:
         return report.write_report([results.folder for results in folders], _stale, packed_timings)
     except OSError as error:
-        raise ResultsError(f"{folders[0].folder / 'report'} cannot be written: {error}") from error
+        raise ResultsError(
+            f"{folders[0].folder / 'report'} cannot be written: {error}; records are whole: make room or make it "
+            "writable, then `report` the folder again"
+        ) from error
 
 
 def _stale(cell: dict, record: dict) -> str:
