@@ -28,6 +28,9 @@ def run(experiment: Experiment, results: Results, again: set[str], address: str,
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
             cells = make_plan(experiment, results)
         write_plan(experiment, cells, results)
+        for cell in cells:
+            if cell.state == "done":
+                results.clear(cell.trial.id)
         todo = [cell for cell in cells if _to_run(cell, again)]
         _say_what(cells, todo, console)
         complete = _run_cells(experiment, todo, results, address, console)

@@ -182,8 +182,12 @@ class Results:
         _sync(self.record(trial).parent, recursive=False)
         record = self.read_record(trial)
         if record is not None and record["state"] == "done":
-            shutil.rmtree(self.running(trial), ignore_errors=True)
+            self.clear(trial)
         return True
+
+    def clear(self, trial: str) -> None:
+        """Remove the working files of a trial that is done; one killed as it published may have left them."""
+        shutil.rmtree(self.running(trial), ignore_errors=True)
 
 
 def _wrong_in(plan: dict) -> str:

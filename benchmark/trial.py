@@ -105,7 +105,9 @@ def _run_to_record(trial: Trial, results: Results, execution: Execution, circums
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
         evaluation = trial.evaluation.model_dump(mode="json")
         state, _ = standing(trial.id, trial.method_file, evaluation, results)
-        if state != "done":
+        if state == "done":
+            results.clear(trial.id)
+        else:
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
                 yield from _run(trial, results, execution, circumstances, events, trained=state == "rescore")

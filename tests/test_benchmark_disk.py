@@ -179,6 +179,16 @@ def test_a_disk_that_is_really_full(command, tmp_path, no_ray, no_report, undist
     assert clusters.differences(folder / "results", undisturbed) == []
 
 
+def test_what_a_process_killed_as_it_published_leaves_is_cleared(command, tmp_path, no_report, undisturbed, second):
+    folder = shutil.copytree(undisturbed, tmp_path / "results")
+    left = folder / "running" / second / "checkpoint-00000003.pt"
+    left.parent.mkdir()
+    left.write_bytes(b"much")
+    status, out, _ = command("run", tiny.write_experiment(tmp_path, **TWO), "--results", folder)
+    assert status == 0 and "2 done; 0 to run" in out
+    assert not left.parent.exists() and clusters.differences(folder, undisturbed) == []
+
+
 # Folders of other versions.
 
 

@@ -30,12 +30,12 @@ import clusters  # noqa: E402
 from benchmark.records import Results, read_prediction  # noqa: E402
 
 SHORT = (
-    "training.iterations=30", "execution.checkpoint_iterations=5", "execution.tensorboard=false", "data.test=2",
+    "training.iterations=40", "execution.checkpoint_iterations=5", "execution.tensorboard=false", "data.test=2",
 )  # fmt: skip
 CODE = ("benchmark", "data", "methods", "reports", "configs")
 VICTIMS = {"worker": 5, "data worker": 2, "raylet": 3, "driver": 3}  # how often, one against the other
 AIMED_EVERY = 3  # of so many kills one is aimed at a moment of PUBLISHING
-SECONDS = (0.5, 18)  # between two kills
+SECONDS = (0.5, 15)  # between two kills
 PATIENCE = 90  # seconds to wait for the moment that is aimed at
 END_SECONDS = 120  # in which a run whose raylet is gone must end, and orphans with it
 
@@ -162,6 +162,8 @@ class Chaos:
         moment = self.chance.choice(list(PUBLISHING)) if aimed else None
         with suppress(subprocess.TimeoutExpired):
             self.driver.wait(pause)
+        if self.driver.poll() is not None:
+            return
         victim, trial = self._aim(name, moment) if aimed else (self._find(name, None), None)
         if self.driver.poll() is not None:
             return
@@ -202,7 +204,7 @@ class Chaos:
             if trial is not None and victims.get(trial) is not None:
                 return victims[trial], trial
             time.sleep(0.001)
-        return self._find(name, None), None
+        return (self._find(name, None) if self.driver.poll() is None else None), None
 
     def _aftermath(self, name: str) -> str:
         begin = time.monotonic()
