@@ -137,11 +137,12 @@ class Results:
         """Whether cases.csv of a record can be read and holds as much of each case."""
         try:
             with (self.record(trial) / "cases.csv").open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, strict=True))
+                header, *rows = csv.reader(file, strict=True)
+            case, postprocessing, value = (header.index(name) for name in ("case", "postprocessing", "value"))
             for row in rows:
-                float(row["value"] or "nan")
-            counts = Counter((row["case"], row["postprocessing"]) for row in rows)
-        except (OSError, ValueError, KeyError, csv.Error):
+                float(row[value] or "nan")
+            counts = Counter((row[case], row[postprocessing]) for row in rows)
+        except (OSError, ValueError, IndexError, csv.Error):
             return False
         parts = [len({key[place] for key in counts}) for place in (0, 1)]
         return len(set(counts.values())) == 1 and len(counts) == parts[0] * parts[1]

@@ -45,6 +45,9 @@ from benchmark.trial import (  # noqa: E402
 
 LOCAL = "local"
 RETRIES = 3  # of a trial whose process or machine died, from one checkpoint; its own exceptions are not retried
+_NO_CLUSTER = (
+    "no Ray cluster answers there; start one with `ray start --head`, or leave --address out to use this machine alone"
+)
 FINAL = {"done", "failed", "diverged", "stopped"}
 EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
 
@@ -75,6 +78,7 @@ def _connect(address: str) -> None:
     if address == LOCAL:
         ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         return
+    _reach(address)
     own = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
     shipped = {
         "py_modules": [str(path_of(package)) for package in PACKAGES],
@@ -88,10 +92,21 @@ def _connect(address: str) -> None:
             shipped["working_dir"] = nothing
             ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ExperimentError(
-            f"--address {address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start one with "
-            "`ray start --head`, or leave --address out to use this machine alone"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise ExperimentError(f"--address {address}: {_NO_CLUSTER} ({reason})") from error
+
+
+def _reach(address: str) -> None:
+    """Raises ExperimentError where nothing answers at HOST:PORT: Ray itself would try for many minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ExperimentError(f"--address {address}: write auto, or HOST:PORT of a Ray cluster's head")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ExperimentError(f"--address {address}: {_NO_CLUSTER} ({error})") from error
 
 
 class _Run:

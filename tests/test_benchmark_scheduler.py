@@ -136,3 +136,18 @@ def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
     assert process.returncode == 1, "".join(lines) + out
     assert "run the same command again to go on" in out and "Traceback" not in out
     assert list(folder.glob("running/*/checkpoint-*.pt")) and states(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nonsense", "--address nonsense: write auto, or HOST:PORT of a Ray cluster's head"),
+        ("127.0.0.1:1", "--address 127.0.0.1:1: no Ray cluster answers there; start one with `ray start --head`"),
+        ("127.0.0.1:99999", "--address 127.0.0.1:99999: no Ray cluster answers there"),
+    ],
+)
+def test_an_address_where_nothing_answers_is_one_clear_line(scheduler, tmp_path, address, message):
+    trial, planned = tiny.one_trial("vnet")
+    with pytest.raises(ExperimentError) as caught:
+        scheduler.run_trials([trial], tiny.new_results(tmp_path), planned.execution, print, address)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
