@@ -69,6 +69,9 @@ class Results:
     def record(self, trial: str) -> Path:
         return self.folder / "records" / trial
 
+    def trace(self, trial: str) -> Path:
+        return self.folder / "traces" / f"{trial}.json.gz"
+
     def tensorboard(self, trial: str) -> Path:
         return self.folder / "tensorboard" / trial
 

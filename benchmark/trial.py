@@ -4,7 +4,7 @@ import json
 import textwrap
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from benchmark import copies, provenance, records, shipping
 from benchmark.experiment import Evaluation, Execution, ExperimentError, Training
 from benchmark.fingerprint import code_fingerprint, training_fingerprint
 from benchmark.locks import trial_lock
+from benchmark.profiling import traced
 from benchmark.records import Results
 from benchmark.scoring import predict_labels, score
 from benchmark.status import INTERRUPTED, standing
@@ -250,8 +251,11 @@ def _train(
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_sign = last_checkpoint = time.monotonic()
     steps = train(state, stream, training, trial.seed, device, execution.data_workers)
+    trace = ExitStack()
     try:
+        step_is_over = trace.enter_context(traced(results.trace(trial.id), execution.profile_steps))
         for step in steps:
+            step_is_over()
             now = time.monotonic()
             every = execution.checkpoint_iterations
             if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
@@ -269,6 +273,7 @@ def _train(
         _alive(results, _sign(trial, INTERRUPTED, state.step))
         raise
     finally:
+        trace.close()
         steps.close()  # ends the data workers now, not at some collection of garbage
 
 

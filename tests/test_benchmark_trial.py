@@ -1,6 +1,7 @@
 """Whole trials: stopped anywhere and resumed they end as if nothing had happened, and failures leave a record."""
 
 import csv
+import gzip
 import json
 import shutil
 
@@ -383,3 +384,12 @@ def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypa
     assert results.read_record(trial.id)["evaluation"]["empty"] == "exclude"
     facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
     assert facts["peak_memory_bytes"] == 111
+
+
+def test_a_trace_of_a_few_steps_is_written_where_it_is_asked_for(tmp_path):
+    trial, planned = tiny.one_trial("vnet", training={"iterations": 6}, execution={"profile_steps": 2})
+    results = tiny.new_results(tmp_path)
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    with gzip.open(results.trace(trial.id), "rt") as file:
+        names = [event["name"] for event in json.load(file)["traceEvents"] if "name" in event]
+    assert sum(name.startswith("ProfilerStep") for name in names) >= 2 and "aten::convolution" in names
