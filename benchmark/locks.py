@@ -30,6 +30,11 @@ def run_lock(results: Results) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ResultsError(_taken(results)) from error
+    except OSError as error:
+        raise ResultsError(
+            f"{results.folder} cannot be locked ({error.strerror}): choose a folder on a file system that has "
+            "locks, with --results"
+        ) from error
     try:
         holder = _holder(results)
         elsewhere = holder is not None and holder["host"] != socket.gethostname()

@@ -17,6 +17,7 @@ import tiny
 import torch
 import yaml
 from command_line import one_line_error
+from filelock import FileLock
 
 from benchmark import commands, records, tensorboard
 from benchmark.experiment import load_experiment
@@ -177,6 +178,16 @@ def test_a_disk_that_is_really_full(command, tmp_path, no_ray, no_report, undist
     status, out, _ = command(*run)
     assert status == 0, out
     assert clusters.differences(folder / "results", undisturbed) == []
+
+
+def test_a_file_system_without_locks_is_one_line(command, tmp_path, monkeypatch):
+    def acquire(lock):
+        raise the_system_says(errno.ENOLCK)
+
+    monkeypatch.setattr(FileLock, "_acquire", acquire)
+    path = tiny.write_experiment(tmp_path, **TWO)
+    message = one_line_error(command("run", path, "--results", tmp_path / "results"))
+    assert f"{tmp_path / 'results'} cannot be locked (No locks available): choose a folder" in message
 
 
 def test_what_a_process_killed_as_it_published_leaves_is_cleared(command, tmp_path, no_report, undisturbed, second):
