@@ -16,19 +16,12 @@ import yaml
 from command_line import one_line_error
 from la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 
-from benchmark.plan import make_plan, write_plan
-
 PLAIN = {"methods": ["vnet"], "baseline": None}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    planned = tiny.experiment(**PLAIN)
-    results = tiny.new_results(tmp_path_factory.mktemp("trained") / "results")
-    cells = make_plan(planned, results)
-    write_plan(planned, cells, results)
-    tiny.run(cells[0].trial, results, planned)
-    return results.folder
+    return tiny.finished(tmp_path_factory.mktemp("trained") / "results", **PLAIN)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import psutil
 import tiny
 
 from benchmark.experiment import load_experiment
-from benchmark.plan import make_plan, write_plan
-from benchmark.records import Results
 
 # Slow enough to be killed on the way, where SLOW is set; its code must be what the run has shipped.
 SLOW = "import os, time, benchmark; time.sleep(float(os.environ.get('SLOW', 0)));"
@@ -24,12 +22,7 @@ OFTEN = tiny.VALUES["execution"] | {"checkpoint_iterations": 1, "tensorboard": F
 
 def undisturbed(config, folder):
     """The experiment's records, one trial after the other in this process, without Ray."""
-    experiment, results = load_experiment(config), Results(folder)
-    results.create()
-    cells = make_plan(experiment, results)
-    write_plan(experiment, cells, results)
-    for cell in cells:
-        tiny.run(cell.trial, results, experiment)
+    tiny.finish(load_experiment(config), folder)
 
 
 def wait_for(condition, process, seconds=120):

@@ -21,7 +21,6 @@ from filelock import FileLock
 
 from benchmark import commands, records, tensorboard
 from benchmark.experiment import load_experiment
-from benchmark.plan import make_plan, write_plan
 from benchmark.records import FORMAT
 from reports import report
 
@@ -33,12 +32,7 @@ TWO = {"methods": ["vnet"], "baseline": None, "seeds": [7, 8],
 def undisturbed(tmp_path_factory):
     """A results folder with both trials done."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    experiment, results = load_experiment(tiny.write_experiment(folder, **TWO)), tiny.new_results(folder / "results")
-    cells = make_plan(experiment, results)
-    write_plan(experiment, cells, results)
-    for cell in cells:
-        tiny.run(cell.trial, results, experiment)
-    return results.folder
+    return tiny.finish(load_experiment(tiny.write_experiment(folder, **TWO)), folder / "results")
 
 
 @pytest.fixture

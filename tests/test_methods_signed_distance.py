@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from methods.signed_distance import (
     SignedDistanceView,
@@ -39,6 +40,26 @@ def naive_map(mask):
     result = outside / outside.max() - inside / inside.max()
     result[naive_boundary(mask)] = 0
     return result
+
+
+def test_maps_are_those_of_the_feature_transform_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        mask = rng.random(rng.integers(1, 14, 3)) < rng.choice([0.02, 0.2, 0.5, 0.9, 0.98])
+        if mask.any() and not mask.all():
+            inside, outside = ndimage.distance_transform_edt(mask), ndimage.distance_transform_edt(~mask)
+            expected = outside / outside.max() - inside / inside.max()
+            expected[inside == 1] = 0
+            assert np.array_equal(signed_distance_map(mask), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(300, 4, 3), (3, 2, 300)])
+def test_distances_of_long_patches_do_not_overflow(shape):
+    mask = np.zeros(shape, bool)
+    mask[0, 0, 0] = True
+    distance = signed_distance_map(mask)
+    far = np.sqrt(sum((n - 1) ** 2 for n in shape))
+    assert distance[-1, -1, -1] == 1 and distance[0, 0, 1] == np.float32(1 / far)
 
 
 def ball(size=(24, 28, 20), centre=(0.4, 0.5, 0.5), radius=8):

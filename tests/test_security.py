@@ -22,8 +22,6 @@ from results_folder import CASES, cell, plan, values, write_plan, write_record, 
 
 from benchmark import copies
 from benchmark.fingerprint import training_fingerprint
-from benchmark.plan import make_plan
-from benchmark.plan import write_plan as write_plan_of
 from benchmark.records import ResultsError
 from benchmark.training import CHECKPOINT_FORMAT
 from data import phantom
@@ -57,12 +55,7 @@ def yaml_attack(marker):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    planned = tiny.experiment(methods=["vnet"], baseline=None)
-    results = tiny.new_results(tmp_path_factory.mktemp("trained") / "results")
-    cells = make_plan(planned, results)
-    write_plan_of(planned, cells, results)
-    tiny.run(cells[0].trial, results, planned)
-    return results.folder
+    return tiny.finished(tmp_path_factory.mktemp("trained") / "results", methods=["vnet"], baseline=None)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import yaml
 
 from benchmark import fingerprint
 from benchmark.experiment import Experiment
-from benchmark.plan import make_trials
+from benchmark.plan import make_plan, make_trials, write_plan
 from benchmark.records import Results
 from benchmark.trial import Trial, run_trial
 from data.cache import prepare
@@ -93,6 +93,20 @@ def new_results(folder: Path) -> Results:
 def run(trial: Trial, results: Results, planned: Experiment) -> list:
     """Run a trial to its end in this process; returns its signs of life."""
     return list(run_trial(trial, results, planned.execution))
+
+
+def finished(folder: Path, **changes) -> Path:
+    """A results folder with a record of each planned cell, run one after the other in this process without Ray."""
+    return finish(experiment(**changes), folder)
+
+
+def finish(planned: Experiment, folder: Path) -> Path:
+    results = new_results(folder)
+    cells = make_plan(planned, results)
+    write_plan(planned, cells, results)
+    for cell in cells:
+        run(cell.trial, results, planned)
+    return folder
 
 
 def write_plugin(
