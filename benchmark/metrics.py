@@ -25,8 +25,13 @@ def case_metrics(
         p, r = prediction == value, reference == value
         scores = {("predicted", "voxel"): float(p.sum()), ("reference", "voxel"): float(r.sum())}
         scores |= overlap(p, r)
-        for unit, size in (("voxel", (1.0,) * p.ndim), ("mm", spacing)):
-            scores |= {(name, unit): d for name, d in surface_distances(p, r, size, empty).items()}
+        voxels = surface_distances(p, r, (1.0,) * p.ndim, empty)
+        if len(set(spacing)) == 1:
+            mm = {name: d * spacing[0] for name, d in voxels.items()}
+        else:
+            mm = surface_distances(p, r, spacing, empty)
+        for unit, distances in (("voxel", voxels), ("mm", mm)):
+            scores |= {(name, unit): d for name, d in distances.items()}
         rows += [{"class": value, "metric": m, "unit": u, "value": v} for (m, u), v in scores.items()]
     return rows
 
@@ -62,10 +67,19 @@ def surface_distances(
 
 def surface_points(mask: np.ndarray) -> np.ndarray:
     """Indices (N, ndim) of voxels with a background voxel among their face neighbours; the outside is background."""
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    inside = mask[box]
-    surface = inside & ~ndimage.binary_erosion(inside)
-    return np.argwhere(surface) + [axis.start for axis in box]
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(tuple(i for i in range(mask.ndim) if i != axis)))
+        box.append(slice(found[0], found[-1] + 1))
+    inside = mask[tuple(box)]
+    padded = np.pad(inside, 1)
+    core = (slice(1, -1),) * mask.ndim
+    interior = inside.copy()
+    for axis in range(mask.ndim):
+        for neighbour in (slice(None, -2), slice(2, None)):
+            interior &= padded[(*core[:axis], neighbour, *core[axis + 1 :])]
+    surface = np.flatnonzero(inside & ~interior)  # np.argwhere is ten times slower in three dimensions
+    return np.stack(np.unravel_index(surface, inside.shape), 1) + [axis.start for axis in box]
 
 
 def largest_component(labels: np.ndarray, classes: int) -> np.ndarray:

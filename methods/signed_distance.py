@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 STEEPNESS = 1500  # k of the inverse transform (DTC and DTML releases; "as large as possible" in DTML, Eq. 2)
@@ -21,11 +20,76 @@ def signed_distance_map(mask: np.ndarray) -> np.ndarray:
         return np.ones(mask.shape, np.float32)
     if mask.all():
         return -np.ones(mask.shape, np.float32)
-    inside = ndimage.distance_transform_edt(mask)
-    outside = ndimage.distance_transform_edt(~mask)
-    distance = outside / outside.max() - inside / inside.max()
-    distance[mask & ~ndimage.binary_erosion(mask, border_value=1)] = 0
-    return distance.astype(np.float32)
+    outside = _squared_distances(mask)
+    # Whatever is inside has its nearest background within one voxel of the box around the foreground.
+    box = _box(mask, margin=1)
+    inside = _squared_distances(~mask[box])
+    # Squared distances are small integers, so roots and quotients are looked up.
+    shrunk = _roots(int(inside.max()))
+    shrunk[1] = 0  # at distance 1 from the background: the inner boundary
+    distance = _roots(int(outside.max()))[outside]
+    distance[box] -= shrunk[inside]
+    return distance
+
+
+def _roots(largest: int) -> np.ndarray:
+    """sqrt(i / largest) for i = 0 .. largest, float32."""
+    return (np.sqrt(np.arange(largest + 1)) / np.sqrt(largest)).astype(np.float32)
+
+
+def _squared_distances(sources: np.ndarray) -> np.ndarray:
+    """Squared distance of each voxel (H,W,D) to the nearest of `sources`, of which there is one at least; integers.
+
+    Exact: the distances along one axis, then along each other the lower envelope of parabolas, found by trying all
+    shifts. In small integers, on blocks that fit a cache, and only where there are sources, that is faster than the
+    feature transform of scipy.
+    """
+    far = sum((n - 1) ** 2 for n in sources.shape) + 1
+    dtype = np.uint16 if far + (max(sources.shape) - 1) ** 2 < 2**16 else np.int32
+    rows, columns, _ = _box(sources)
+    lines = np.ascontiguousarray(np.moveaxis(sources[rows, columns], 2, 0))
+    along = np.where(lines, 0, lines.shape[0]).astype(np.int32)
+    for i in range(1, len(along)):
+        np.minimum(along[i], along[i - 1] + 1, out=along[i])
+    for i in range(len(along) - 2, -1, -1):
+        np.minimum(along[i], along[i + 1] + 1, out=along[i])
+    squared = np.where(along < len(along), along * along, far).astype(dtype)  # (D, h, w)
+    squared = _lower_envelope(np.moveaxis(squared, 1, 0), sources.shape[0], rows.start, far)  # (H, D, w)
+    squared = _lower_envelope(np.moveaxis(squared, 2, 0), sources.shape[1], columns.start, far)  # (W, H, D)
+    return np.moveaxis(squared, 0, 1)
+
+
+def _lower_envelope(values: np.ndarray, size: int, start: int, far: int) -> np.ndarray:
+    """min over k of values[k] + (i - start - k)^2 along the first axis, i = 0 .. size - 1; `far` where no smaller."""
+    count, block = len(values), 1024
+    shape = (size, *values.shape[1:])
+    values = values.reshape(count, -1)
+    result = np.empty((size, values.shape[1]), values.dtype)
+    for first in range(0, values.shape[1], block):
+        source = np.ascontiguousarray(values[:, first : first + block])
+        target = np.full((size, source.shape[1]), far, values.dtype)
+        raised = np.empty_like(source)
+        for shift in range(max(size - start, start + count)):
+            if shift % 8 == 0 and shift**2 >= target.max():
+                break
+            np.add(source, values.dtype.type(shift**2), out=raised)
+            for low in {start + shift, start - shift}:
+                inside = slice(max(low, 0), min(low + count, size))
+                if inside.start < inside.stop:
+                    part = raised[inside.start - low : inside.stop - low]
+                    np.minimum(target[inside], part, out=target[inside])
+        result[:, first : first + block] = target
+    return result.reshape(shape)
+
+
+def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box that holds the true voxels, wider by `margin` on every side that has room."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others = tuple(i for i in range(mask.ndim) if i != axis)
+        found = np.flatnonzero(mask.any(others))
+        box.append(slice(max(found[0] - margin, 0), min(found[-1] + 1 + margin, size)))
+    return tuple(box)
 
 
 class SignedDistanceView:
