@@ -1,11 +1,13 @@
 """Sliding-window inference as the released left-atrium codes do it (UA-MT release, `test_util.py`)."""
 
+import copy
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data.resample import resample
 
@@ -21,6 +23,18 @@ def window_starts(size: int, patch: int, stride: int) -> list[int]:
 def windows(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Corner of every window over a volume that is at least as large as the patch."""
     return list(itertools.product(*map(window_starts, shape, patch, stride)))
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy in eval mode whose convolutions do the batch norm that follows them, too: its statistics are fixed now."""
+    folded = copy.deepcopy(network).eval()
+    for block in folded.modules():
+        layers = list(block) if isinstance(block, nn.Sequential) else []
+        for i, (layer, norm) in enumerate(itertools.pairwise(layers)):
+            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) and getattr(norm, "running_var", None) is not None:
+                block[i] = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose3d))
+                block[i + 1] = nn.Identity()
+    return folded
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from benchmark import copies, provenance, records, shipping
 from benchmark.experiment import Evaluation, Execution, ExperimentError, Training
 from benchmark.fingerprint import code_fingerprint, training_fingerprint
+from benchmark.inference import fold_batch_norm
 from benchmark.locks import trial_lock
 from benchmark.profiling import traced
 from benchmark.records import Results
@@ -283,7 +284,7 @@ def _test(
 ) -> Generator[Progress, None, float]:  # fmt: skip
     """Predict and score every test case: predictions/ and cases.csv. Returns the seconds of predicting alone."""
     (folder / "predictions").mkdir()
-    method.eval()
+    method = fold_batch_norm(method)
     rows: list[dict] = []
     seconds = 0.0
     for number, case_id in enumerate(trial.test, start=1):

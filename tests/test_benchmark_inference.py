@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from benchmark.experiment import Evaluation
-from benchmark.inference import label_map, predict_volume, window_starts, windows
+from benchmark.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
 from benchmark.scoring import predict_labels, score
 from data.cache import prepare
 from data.sources import PhantomSettings
+from methods.networks.vnet import VNet
 
 CPU = torch.device("cpu")
 
@@ -121,6 +122,29 @@ def test_a_label_is_the_likeliest_class_above_one_half():
     probabilities = np.array([[0.6, 0.5, 0.7, 0.2, 0.51], [0.4, 0.5, 0.8, 0.3, 0.9]], np.float32).reshape(2, 5, 1, 1)
     labels = label_map(probabilities, (5, 1, 1))
     assert labels.dtype == np.uint8 and labels.ravel().tolist() == [1, 0, 2, 0, 2]
+
+
+@pytest.mark.parametrize(("amp_dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 5e-3)])
+@pytest.mark.parametrize("upsampling", ["transposed", "trilinear"])
+def test_folded_batch_norm_predicts_the_same_and_leaves_the_network_alone(amp_dtype, tolerance, upsampling):
+    torch.manual_seed(0)
+    network = VNet(width=4, decoders=(upsampling,), signed_distance=True, amp_dtype=amp_dtype)
+    images = torch.randn(2, 1, 48, 32, 32)
+    with torch.no_grad():
+        for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm3d)):
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.uniform_(-0.5, 0.5)
+        for _ in range(5):
+            network(images + torch.randn_like(images))  # statistics
+    network.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in folded.modules())
+    with torch.inference_mode():
+        found, expected = folded(images), network(images)
+        assert (found.logits.sigmoid() - expected.logits.sigmoid()).abs().mean() < tolerance
+        assert (found.signed_distance - expected.signed_distance).abs().mean() < tolerance
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 class Ramp(nn.Module):
