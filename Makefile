@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs chaos scale clean
+.PHONY: demo test lint docs chaos scale bench bench-paper clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -22,6 +22,12 @@ chaos: .venv/installed  ## kills a run again and again, takes a node away: the r
 
 scale: .venv/installed  ## what the driver costs at 100 and at 2,000 trials
 	$(BIN)/python tests/reliability/scale.py
+
+bench: .venv/installed  ## speed against a loop as the released codes have it, at half resolution (15 minutes, idle machine)
+	$(BIN)/python tests/speed/bench.py
+
+bench-paper: .venv/installed  ## the same at the paper's sizes (45 minutes)
+	$(BIN)/python tests/speed/bench.py --paper
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

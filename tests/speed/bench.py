@@ -1,0 +1,420 @@
+"""`make bench`, `make bench-paper`: the harness against a loop as the released codes have it, and against the machine.
+
+Every figure is a ratio of medians over rounds in which both sides are timed in turn. Prints a table and writes every
+raw timing to results/bench.json (bench-paper.json). Needs an idle machine: it says so where it finds none.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from reference import LOOPS, Loader, distance_map, predict_case
+from reference import case_metrics as medpy_metrics
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from workload import CPU, HALF, PAPER, ROOT, Cases, Size, in_turn, loop, medians, timed
+
+from benchmark import provenance
+from benchmark.experiment import Evaluation, Execution
+from benchmark.inference import fold_batch_norm, predict_volume, windows
+from benchmark.metrics import case_metrics
+from benchmark.scoring import predict_labels, score
+from methods import registry
+from methods.method import Batch
+from methods.signed_distance import signed_distance_map
+
+MATMUL_SIZES = (1024, 2048, 4096)
+WAITING_STEPS = 30
+NOOP_TRIALS = 200
+REPORTS = 1000
+
+
+@dataclass
+class Figure:
+    """One row: `value` is what the target is about, a ratio unless `unit` says otherwise."""
+
+    what: str
+    ours: str
+    other: str
+    value: float
+    target: float | None = None
+    stretch: float | None = None
+    unit: str = "x"
+    at_least: bool = True
+    note: str = ""
+    raw: dict = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return ""
+        reached = [t is not None and (self.value >= t if self.at_least else self.value <= t) for t in self.limits]
+        return "stretch" if reached[1] else "met" if reached[0] else "MISSED"
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        return self.target, self.stretch
+
+
+def faster(what: str, raw: dict[str, list[float]], target: float | None, stretch: float | None, **more) -> Figure:
+    """How many times faster "ours" is than "reference"."""
+    middle = medians(raw)
+    ratio = middle["reference"] / middle["ours"]
+    return Figure(what, seconds(middle["ours"]), seconds(middle["reference"]), ratio, target, stretch, raw=raw, **more)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+def training_steps(cases: Cases, paper: bool) -> Iterator[Figure]:
+    targets = {"vnet": (4.2, 5), "dtml": (4.2, 5), "dtc": (4.2, 5), "ua_mt": (3.6, 4.2)}
+    for name, (target, stretch) in targets.items():
+        calls = {"ours": cases.our_step(name), "reference": cases.reference_step(name)}
+        if name == "dtml":
+            calls["once"] = cases.reference_step(name, back_twice=False)
+        raw = in_turn(calls)
+        yield faster(f"training step, {name}", raw, target, stretch)
+        if name == "dtml":
+            once = {"ours": raw["ours"], "reference": raw["once"]}
+            note = "were the release to go back once"
+            yield faster("training step, dtml", once, target, stretch, note=note)
+
+
+def passes(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """Every method's step over its declared passes at the V-Net's price, measured beside it in the same rounds."""
+    vnet, forward = cases.our_step("vnet"), _forward_only(cases)
+    for name in registry.names():
+        if name == "vnet":
+            continue
+        raw = in_turn({"vnet": vnet, "forward": forward, "ours": cases.our_step(name)})
+        middle, declared = medians(raw), registry.get(name).info.passes
+        price = (declared.train * middle["vnet"] + declared.extra * middle["forward"]) / cases.size.batch_size
+        note = f"{declared.train} passes and {declared.extra} forward, of {middle['forward'] / middle['vnet']:.0%} each"
+        yield Figure(
+            f"step over its passes, {name}", seconds(middle["ours"]), seconds(price), middle["ours"] / price, 1.15,
+            at_least=False, note=note, raw=raw,
+        )  # fmt: skip
+
+
+def _forward_only(cases: Cases) -> Callable:
+    """A forward pass of a whole batch without gradient, in train mode as a teacher's."""
+    training = cases.size.training()
+    network = cases.method("vnet", training).train()
+    images = torch.randn(training.batch_size, 1, *training.patch)
+
+    def forward() -> None:
+        with torch.no_grad():
+            network.predict(images)
+
+    return forward
+
+
+def inference(cases: Cases, paper: bool) -> Iterator[Figure]:
+    size, case_id = cases.size, cases.dataset.test_ids[0]
+    method = cases.method("vnet", size.training())
+    image, reference = cases.dataset.image(case_id), LOOPS["vnet"](size.width)
+    _same_weights(method, reference, cases)
+    batch = Execution().window_batch
+    ours = partial(predict_volume, fold_batch_norm(method).predict, image, 1, size.patch, size.stride, batch, CPU)
+    theirs = partial(predict_case, reference, image, size.patch, size.stride)
+    count = len(windows(tuple(map(max, image.shape, size.patch)), size.patch, size.stride))
+    raw = in_turn({"ours": ours, "reference": theirs})
+    yield faster("inference of a case", raw, 3.3, 3.9, note=f"{count} windows of {image.shape}")
+    difference = float(np.abs(ours()[0] - theirs()).mean())
+    yield Figure("its mean difference in probability", "bf16", "fp32", difference, 5e-3, unit="", at_least=False)
+
+
+def _same_weights(method, reference, cases: Cases) -> None:
+    """Give both one set of weights, a little trained, so that probabilities are not all alike."""
+    training = cases.size.training(patch=(48, 48, 32), iterations=60)
+    state = loop.initial_state(method, training)
+    for _ in loop.train(state, cases.stream(method, training), training, 0, CPU, 0):
+        pass
+    plain = reference.networks[0].state_dict().values()
+    for target, source in zip(plain, method.network.state_dict().values(), strict=True):
+        source = torch.atleast_1d(source)
+        torch.atleast_1d(target.zero_())[-len(source) :] = source  # two channels, of which the first is 0
+
+
+def metrics(cases: Cases, paper: bool) -> Iterator[Figure]:
+    truth = cases.dataset.native(cases.dataset.test_ids[0])
+    rng = np.random.default_rng(0)
+    prediction = np.roll(truth.label, (3, -2, 1), (0, 1, 2))  # displaced, and with specks far from the target
+    prediction[tuple(rng.integers(0, n, 50) for n in prediction.shape)] = 1
+    ours = partial(case_metrics, prediction, truth.label, 1, truth.spacing, "worst")
+    theirs = partial(medpy_metrics, prediction == 1, truth.label == 1)
+    raw = in_turn({"ours": ours, "reference": theirs})
+    expected = theirs()
+    found = {row["metric"]: row["value"] for row in ours() if row["unit"] in ("", "voxel")}
+    difference = max(abs(found[name] - value) for name, value in expected.items())
+    note = "ours has assd and millimetres, too"
+    yield faster("metrics of a case", raw, 10, 20, note=note)
+    yield Figure("their largest difference", "", "medpy", difference, 1e-6, unit="", at_least=False)
+
+
+def distance_maps(cases: Cases, paper: bool) -> Iterator[Figure]:
+    label = cases.dataset.label(cases.dataset.train_ids[0])
+    margins = [(n - p) // 2 for n, p in zip(label.shape, cases.size.patch, strict=True)]
+    mask = label[tuple(slice(max(m, 0), max(m, 0) + p) for m, p in zip(margins, cases.size.patch, strict=True))] == 1
+    ours, theirs = partial(signed_distance_map, mask), partial(distance_map, mask)
+    yield faster("signed distance map of a patch", in_turn({"ours": ours, "reference": theirs}), 3, 5)
+    difference = float(np.abs(ours() - theirs()).max())
+    yield Figure("its largest difference", "", "scipy", difference, 1e-6, unit="", at_least=False)
+
+
+def batches(cases: Cases, paper: bool) -> Iterator[Figure]:
+    training = cases.size.training()
+    stream = cases.stream(cases.method("vnet", training), training)
+    loader = Loader(cases.files, cases.size.patch, cases.size.batch_size)
+    numbers = iter(range(10_000))
+    raw = in_turn({"ours": lambda: stream[next(numbers)], "reference": loader.batch})
+    yield faster("batch preparation", raw, 20, None, note="cases in the page cache on both sides")
+    for name in ("vnet", "dtc"):
+        waited, passed = _waiting(cases, name)
+        note = f"{WAITING_STEPS} steps with one data worker"
+        yield Figure(
+            f"waiting for data, {name}", seconds(waited), seconds(passed), 100 * waited / passed, 2, unit=" %",
+            at_least=False, note=note,
+        )  # fmt: skip
+
+
+def _waiting(cases: Cases, name: str) -> tuple[float, float]:
+    """Seconds that a training waits for its data worker, and all; the worker's start is not counted."""
+    waits: list[float] = []
+
+    class Watched(DataLoader):
+        def __iter__(self):
+            batches = super().__iter__()
+            while True:
+                begin = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                waits.append(time.perf_counter() - begin)
+                yield batch
+
+    plain, loop.DataLoader = loop.DataLoader, Watched
+    try:
+        steps = cases.training(name, workers=Execution().data_workers, steps=2 * (WAITING_STEPS + 2))
+        next(steps)
+        next(steps)
+        waits.clear()
+        passed = timed(lambda: list(steps))
+    finally:
+        loop.DataLoader = plain
+    return sum(waits), passed
+
+
+def floor(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """The V-Net's training step in FLOP/s, over what this machine does in large bf16 matrix products."""
+    target, stretch = (64, 75) if paper else (85, 90)
+    flop = _flop(cases)
+    calls = {"step": cases.our_step("vnet")}
+    for n in MATMUL_SIZES:
+        a, b = torch.randn(2, n, n, dtype=torch.bfloat16)
+        calls[f"matmul {n}"] = partial(torch.mm, a, b)
+    raw = in_turn(calls)
+    middle = medians(raw)
+    rate = flop / middle["step"]
+    best = max(2 * n**3 / middle[f"matmul {n}"] for n in MATMUL_SIZES)
+    yield Figure(
+        "share of the bf16 matmul rate", f"{rate / 1e9:.0f} GFLOP/s", f"{best / 1e9:.0f} GFLOP/s", 100 * rate / best,
+        target, stretch, unit=" %", note=f"{flop / 1e9:.0f} GFLOP a step", raw=raw,
+    )  # fmt: skip
+
+
+def _flop(cases: Cases) -> int:
+    """Of forward and backward pass of a V-Net step."""
+    training = cases.size.training()
+    method = cases.method("vnet", training).train()
+    shape = (training.batch_size, 1, *training.patch)
+    batch = Batch(torch.randn(shape), torch.zeros(shape[:1] + shape[2:], dtype=torch.uint8), torch.empty(0, *shape[1:]))
+    with FlopCounterMode(display=False) as counter:
+        method.training_step(batch, 0, "train")["total"].backward()
+    return counter.get_total_flops()
+
+
+def memory(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """Peak resident memory of training, predicting a case and scoring it, each side in a process of its own."""
+    folder = cases.files[0].parent
+    spawn = multiprocessing.get_context("spawn")
+    peaks = {}
+    for side in ("ours", "reference"):
+        receiver, sender = spawn.Pipe(duplex=False)
+        process = spawn.Process(target=_peak_memory, args=(side, cases.size, folder, sender))
+        process.start()
+        peaks[side] = receiver.recv()
+        process.join()
+    share = peaks["ours"] / peaks["reference"]
+    yield Figure(
+        "peak memory of a vnet trial", f"{peaks['ours'] / 2**30:.2f} GiB", f"{peaks['reference'] / 2**30:.2f} GiB",
+        share, 1, 0.5, at_least=False, note="data worker not counted on either side", raw=peaks,
+    )  # fmt: skip
+
+
+def _peak_memory(side: str, size: Size, folder: Path, sender) -> None:
+    torch.set_num_threads(os.cpu_count())
+    cases = Cases(size, Path(tempfile.mkdtemp(dir=folder)))
+    case = cases.dataset.native(cases.dataset.test_ids[0])
+    provenance.reset_peak_memory(CPU)
+    if side == "ours":
+        training = size.training()
+        method = cases.method("vnet", training)
+        steps = loop.train(loop.initial_state(method, training), cases.stream(method, training), training, 0, CPU, 0)
+        for _ in range(3):
+            next(steps)
+        evaluation = Evaluation(stride=size.stride)
+        method = fold_batch_norm(method)
+        batch = Execution().window_batch
+        labels = predict_labels(method, cases.dataset, case.id, size.patch, evaluation, batch, max_windows=2 * batch)
+        score(labels, case, 1, evaluation)
+    else:
+        reference = LOOPS["vnet"](size.width)
+        loader = Loader(cases.files, size.patch, size.batch_size)
+        for step in range(3):
+            reference.step(*loader.batch(), step)
+        part = case.image[tuple(slice(p + 1) for p in size.patch)]
+        predict_case(reference, part, size.patch, size.stride)
+        medpy_metrics(np.roll(case.label, 2, 0) == 1, case.label == 1)
+    sender.send(provenance.peak_memory(CPU))
+
+
+def harness(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """What does not depend on the size of the patch."""
+    scale = _module("tests/reliability/scale.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = scale.in_a_process(Path(scratch), NOOP_TRIALS)["seconds a trial, warm"]
+    yield Figure(
+        "overhead of a warm trial", "", "", trial, 0.3, 0.1, unit=" s", at_least=False,
+        note=f"{NOOP_TRIALS} trials of one step",
+    )  # fmt: skip
+    first = [_first_step() for _ in range(3)]
+    yield Figure("from `run` to the first step", "", "", statistics.median(first), unit=" s", raw={"ours": first})
+    command = [sys.executable, ROOT / "run_benchmark.py", "--help"]
+    helped = in_turn({"ours": partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)})["ours"]
+    yield Figure("`--help`", "", "", statistics.median(helped), unit=" s", raw={"ours": helped})
+    measure = _module("docs/measure_report.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        measure.write_folder(Path(scratch), REPORTS)
+        reports = [timed(lambda: measure.write_report(measure.Results(scratch))) for _ in range(3)]
+    yield Figure(
+        f"`report` on {REPORTS:,} records", "", "", statistics.median(reports), unit=" s", raw={"ours": reports}
+    )
+
+
+def _module(path: str):
+    specification = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _first_step() -> float:
+    """Seconds from the command to the first sign of life of the first trial, at the end of its one step."""
+    values = {
+        "name": "first", "data": {"source": "phantom", "train": 4, "test": 1, "size": [32, 32, 32]},
+        "methods": ["vnet"], "baseline": None, "labelled": [4], "evaluation": {"stride": [16, 16, 16]},
+        "training": {"iterations": 1, "patch": [16, 16, 16], "width": 2, "threads": 1, "precision": "fp32"},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "first.yaml").write_text(yaml.safe_dump(values))
+        results = Path(scratch) / "results"
+        command = [sys.executable, ROOT / "run_benchmark.py", "run", Path(scratch) / "first.yaml", "--results", results]
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while not (beats := list(results.glob("running/*/heartbeat.json"))) and process.poll() is None:
+            time.sleep(0.01)
+        passed = time.perf_counter() - begin
+        assert beats, "the run ended without a step"
+        process.wait()
+    return passed
+
+
+FIGURES = {
+    "steps": training_steps,
+    "passes": passes,
+    "inference": inference,
+    "metrics": metrics,
+    "distance": distance_maps,
+    "batches": batches,
+    "floor": floor,
+    "memory": memory,
+    "harness": harness,
+}
+
+
+def show(figures: list[Figure], title: str, console: Console) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("what", "ours", "reference", "ratio", "target", "stretch", ""):
+        table.add_column(column, justify="left" if column in ("what", "") else "right")
+    for figure in figures:
+        sign = "≥" if figure.at_least else "≤"
+        limits = ["" if limit is None else f"{sign} {limit:g}{figure.unit}" for limit in figure.limits]
+        row = (figure.what, figure.ours, figure.other, f"{figure.value:.3g}{figure.unit}", *limits, figure.verdict)
+        table.add_row(*row, style="red" if figure.verdict == "MISSED" else None)
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--paper", action="store_true", help="at the paper's sizes")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME",
+                        help=f"of {', '.join(FIGURES)}")  # fmt: skip
+    options = parser.parse_args()
+    size, console = (PAPER, Console()) if options.paper else (HALF, Console())
+    torch.set_num_threads(os.cpu_count())
+    load, begin = os.getloadavg()[0], time.perf_counter()
+    if load > 0.7:
+        console.print(f"[red]the machine is busy (load {load:.1f}): figures are of little worth[/red]")
+    scratch = Path(tempfile.mkdtemp(prefix="semiseg-bench-"))
+    os.environ["SEMISEG_CACHE"] = str(scratch / "cache")
+    figures: list[Figure] = []
+    try:
+        cases = Cases(size, scratch)
+        for name in options.only:
+            if options.paper and name == "harness":
+                continue  # no patch size changes it
+            for figure in FIGURES[name](cases, options.paper):
+                figures.append(figure)
+                console.print(f"{figure.what}: {figure.value:.3g}{figure.unit} {figure.verdict}", highlight=False)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    minutes = (time.perf_counter() - begin) / 60
+    machine = provenance.environment() | {"threads": torch.get_num_threads(), "load_before": load}
+    title = (
+        f"{size.name}: {size.batch_size} patches of {'x'.join(map(str, size.patch))}, {size.width} filters; "
+        f"{machine['processor']}, {machine['threads']} threads, torch {torch.__version__}"
+    )
+    show(figures, title, Console(width=140))
+    target = ROOT / "results" / ("bench-paper.json" if options.paper else "bench.json")
+    target.parent.mkdir(exist_ok=True)
+    content = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "minutes": round(minutes, 1), "size": asdict(size),
+        "machine": machine, **provenance.revision(),
+        "figures": [asdict(figure) | {"verdict": figure.verdict} for figure in figures],
+    }  # fmt: skip
+    target.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    console.print(f"{minutes:.1f} minutes; every timing: {target}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What is raced: sizes, cases, and the harness's own loop, one step at a call."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
+
+from benchmark import training as loop  # noqa: E402
+from benchmark.experiment import Training  # noqa: E402
+from data.cache import Dataset, prepare  # noqa: E402
+from data.sources import PhantomSettings  # noqa: E402
+from methods import registry  # noqa: E402
+from methods.method import Method  # noqa: E402
+
+CPU = torch.device("cpu")
+ROUNDS, SLOW_ROUNDS, SLOW = 5, 2, 10.0
+STEPS, FIRST_STEP = 6000, 3000  # halfway, where every method does all that it ever does
+
+
+@dataclass(frozen=True)
+class Size:
+    """A protocol. The left-atrium cases have 148..232 x 133..159 x 88 voxels, 193 x 143 x 88 in the median."""
+
+    name: str
+    patch: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    case: tuple[int, int, int]  # phantoms are up to an eighth larger along x and y
+    width: int = 16
+    batch_size: int = 4
+
+    def training(self, **changes) -> Training:
+        values = {"iterations": STEPS, "patch": self.patch, "width": self.width, "batch_size": self.batch_size}
+        return Training(**values | {"threads": torch.get_num_threads()} | changes)
+
+
+HALF = Size("half resolution", (64, 64, 48), (9, 9, 2), (90, 68, 44))
+PAPER = Size("the paper's sizes", (112, 112, 80), (18, 18, 4), (180, 136, 88))
+
+
+class Cases:
+    """The same phantoms for both sides: prepared in the cache, and as compressed h5 files."""
+
+    def __init__(self, size: Size, folder: Path):
+        self.size = size
+        self.dataset: Dataset = prepare(PhantomSettings(source="phantom", train=8, test=1, size=size.case))
+        self.files = [folder / f"{case_id}.h5" for case_id in self.dataset.train_ids]
+        for case_id, file in zip(self.dataset.train_ids, self.files, strict=True):
+            write_h5(file, self.dataset.image(case_id), self.dataset.label(case_id))
+
+    def method(self, name: str, training: Training) -> Method:
+        loop.configure_torch(training)
+        return loop.build_method(name, registry.settings_of(name, {}), training, self.dataset.classes, 0, CPU)
+
+    def stream(self, method: Method, training: Training):
+        ids = self.dataset.train_ids
+        labelled, unlabelled = (ids, []) if not method.patches(method.settings, 4)[1] else (ids[:4], ids[4:])
+        return loop.make_stream(method, self.dataset, labelled, unlabelled, training, 0)
+
+    def training(self, name: str, workers: int = 0, steps: int = STEPS) -> Iterator[int]:
+        """The harness's loop from halfway on, by default with its batches prepared in the training thread, as the
+        reference's are: a worker would prepare them while the other side's time is taken."""
+        training = self.size.training(iterations=steps)
+        method = self.method(name, training)
+        state = loop.initial_state(method, training)
+        state.step = steps // 2
+        return loop.train(state, self.stream(method, training), training, 0, CPU, workers)
+
+    def our_step(self, name: str) -> Callable[[], int]:
+        return partial(next, self.training(name))
+
+    def reference_step(self, name: str, **options) -> Callable[[], float]:
+        reference: Loop = LOOPS[name](self.size.width, STEPS, **options)
+        loader = Loader(self.files, self.size.patch, self.size.batch_size)
+        return lambda: reference.step(*loader.batch(), FIRST_STEP)
+
+
+def timed(call: Callable) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def in_turn(calls: dict[str, Callable], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Seconds of each call, the calls one after another in every round, after a round that is not counted.
+
+    Two rounds are enough where one takes over ten seconds.
+    """
+    warm_up = sum(timed(call) for call in calls.values())
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(SLOW_ROUNDS if warm_up > SLOW else rounds):
+        for name, call in calls.items():
+            seconds[name].append(timed(call))
+    return seconds
+
+
+def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in seconds.items()}
