@@ -1,7 +1,8 @@
 """`make bench`, `make bench-paper`: the harness against a loop as the released codes have it, and against the machine.
 
 Every figure is a ratio of medians over rounds in which both sides are timed in turn. Prints a table and writes every
-raw timing to results/bench.json (bench-paper.json). Needs an idle machine: it says so where it finds none.
+raw timing to results/bench.json (bench-paper.json; with --only bench-part.json). Targets are those at the paper's
+sizes but for the floor's. Needs an idle machine: it says so where it finds none, and what others took meanwhile.
 """
 
 import argparse
@@ -349,6 +350,14 @@ def _first_step() -> float:
     return passed
 
 
+def _processors() -> tuple[float, float, float]:
+    """Seconds on the clock, on all processors together, and of this process and its finished children."""
+    used = os.times()
+    fields = Path("/proc/stat").read_text().split("\n")[0].split()[1:] if Path("/proc/stat").exists() else []
+    busy = sum(int(value) for i, value in enumerate(fields[:8]) if i not in (3, 4))  # neither idle nor waiting
+    return used.elapsed, busy / os.sysconf("SC_CLK_TCK"), sum(used[:4])
+
+
 FIGURES = {
     "steps": training_steps,
     "passes": passes,
@@ -388,24 +397,30 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="semiseg-bench-"))
     os.environ["SEMISEG_CACHE"] = str(scratch / "cache")
     figures: list[Figure] = []
+    others: dict[str, float] = {}
     try:
         cases = Cases(size, scratch)
         for name in options.only:
             if options.paper and name == "harness":
                 continue  # no patch size changes it
+            before = _processors()
             for figure in FIGURES[name](cases, options.paper):
                 figures.append(figure)
                 console.print(f"{figure.what}: {figure.value:.3g}{figure.unit} {figure.verdict}", highlight=False)
+            passed, busy, own = (now - then for now, then in zip(_processors(), before, strict=True))
+            others[name] = round(100 * (busy - own) / passed / os.cpu_count(), 1)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     minutes = (time.perf_counter() - begin) / 60
-    machine = provenance.environment() | {"threads": torch.get_num_threads(), "load_before": load}
+    machine = provenance.environment() | {"threads": torch.get_num_threads(), "load_before": load, "others": others}
     title = (
         f"{size.name}: {size.batch_size} patches of {'x'.join(map(str, size.patch))}, {size.width} filters; "
         f"{machine['processor']}, {machine['threads']} threads, torch {torch.__version__}"
     )
     show(figures, title, Console(width=140))
-    target = ROOT / "results" / ("bench-paper.json" if options.paper else "bench.json")
+    console.print("per cent of the processors that other processes took:", others, highlight=False)
+    name = ("bench-paper" if options.paper else "bench") + ("" if options.only == list(FIGURES) else "-part")
+    target = ROOT / "results" / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
     content = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "minutes": round(minutes, 1), "size": asdict(size),
