@@ -49,7 +49,7 @@ class Training(_Block):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     augmentation: str = "uamt_exact"
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     threads: PositiveInt = Field(2, description="CPU threads of a trial, and the CPUs it asks for")
     deterministic: bool = Field(False, description="deterministic GPU kernels; on the CPU training always is")
 

@@ -220,6 +220,8 @@ def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, 
         _load_plugin(plugin)
     configure_torch(trial.training)
     device = choose_device(execution.device)
+    if trial.training.precision == "fp16" and device.type == "cpu":
+        raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)

@@ -86,7 +86,7 @@ EXPERIMENTS = [
     ({"training": {"learning_rate": -0.1}}, ["key 'training.learning_rate'", "greater than 0, got -0.1"]),
     ({"training": {"learning_rate": float("inf")}}, ["key 'training.learning_rate'", "finite", "got inf"]),
     ({"training": {"batch_size": 1}}, ["key 'training.batch_size'", "greater than or equal to 2, got 1"]),
-    ({"training": {"precision": "fp16"}}, ["key 'training.precision'", "'bf16' or 'fp32', got 'fp16'"]),
+    ({"training": {"precision": "fp8"}}, ["key 'training.precision'", "'bf16', 'fp16' or 'fp32', got 'fp8'"]),
     ({"training": {"augmentation": "flip"}}, ["key 'training.augmentation'", "must be one of uamt_exact", "'flip'"]),
     ({"training": {"patch": [16, 16]}}, ["key 'training.patch.2' is missing"]),
     ({"training": {"patch": [16, 16, 8]}}, ["key 'training.patch'", "between 16", "512"]),

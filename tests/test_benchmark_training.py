@@ -339,3 +339,32 @@ def test_checkpoints_of_other_code_never_crowd_out_new_ones(tmp_path):
         save_checkpoint(state, tmp_path, CODE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000001.pt", "checkpoint-00000002.pt"]
     assert resumed(tmp_path).step == 2
+
+
+# Half precision.
+
+
+def test_fp16_scales_gradients_and_a_resumed_trial_goes_on_with_the_scale(tmp_path, small_discriminators):
+    fp16 = {"precision": "fp16", "iterations": 4, "patch": [32, 16, 16]}
+    whole, stream, training = begin("sass", **fp16)
+    whole.scaler = torch.amp.GradScaler(
+        "cpu", init_scale=2.0**30
+    )  # too large at first: steps are skipped, it is halved
+    for step in steps_of(whole, stream, training):
+        if step == 2:
+            save_checkpoint(whole, tmp_path, CODE)
+    assert 1 <= whole.scaler.get_scale() < 2.0**30
+    rest, stream, training = begin("sass", **fp16)
+    load_checkpoint(rest, tmp_path, CODE)
+    assert rest.step == 2 and list(steps_of(rest, stream, training)) == [3, 4]
+    assert rest.scaler.get_scale() == whole.scaler.get_scale()
+    assert equal(rest.method.state_dict(), whole.method.state_dict())
+    for state in (whole, rest):
+        state.flush()
+        assert all(row["segment/total"] < 100 for row in state.history), "losses are recorded unscaled"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_other_precisions_are_not_scaled(precision):
+    state, _, _ = begin("vnet", precision=precision)
+    assert not state.scaler.is_enabled() and state.scaler.state_dict() == {}

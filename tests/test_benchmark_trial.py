@@ -393,3 +393,9 @@ def test_a_trace_of_a_few_steps_is_written_where_it_is_asked_for(tmp_path):
     with gzip.open(results.trace(trial.id), "rt") as file:
         names = [event["name"] for event in json.load(file)["traceEvents"] if "name" in event]
     assert sum(name.startswith("ProfilerStep") for name in names) >= 2 and "aten::convolution" in names
+
+
+def test_fp16_without_a_gpu_fails_with_what_to_do(tmp_path):
+    trial, planned = tiny.one_trial("vnet", training={"precision": "fp16"})
+    last = tiny.run(trial, tiny.new_results(tmp_path), planned)[-1]
+    assert last.stage == "failed" and "training.precision fp16 is for GPUs" in last.reason
