@@ -413,7 +413,7 @@ def test_best_median_and_worst_case(dice, expected):
 
 def test_disagreement_is_the_deviation_over_methods():
     dice = pd.DataFrame({"a": [1.0, 5.0, 3.0], "b": [3.0, 5.0, 9.0]}, index=["p", "q", "r"])
-    assert disagreement.disagreement(dice).to_dict() == {"r": 3.0, "p": 1.0, "q": 0.0}
+    assert disagreement.disagreement(dice).to_dict() == pytest.approx({"r": 18**0.5, "p": 2**0.5, "q": 0.0})
     dice.loc["r", "a"] = np.nan
     assert list(disagreement.disagreement(dice).index) == ["p", "q"]
 
@@ -519,3 +519,16 @@ def test_two_structures_are_measured_each_against_its_own_truth(tmp_path):
     drawn = sheets(examples, folder)
     assert "of the same structure" in drawn["examples_8"].caption
     assert "fewer than two methods" in drawn["disagreement_slices_8"].reason
+
+
+@pytest.mark.parametrize(
+    "text, width, most, expected",
+    [
+        ("V-Net (ceiling)", 13, 2, "V-Net\n(ceiling)"),
+        ("V-Net (2 labelled a step)", 13, 2, "V-Net (2\nlabelled a…"),
+        ("V-Net (2 labelled a step)", 13, 3, "V-Net (2\nlabelled\na step)"),
+        ("Reallylongnameofamethod", 10, 3, "Reallylong\nnameofamet\nhod"),
+    ],
+)
+def test_words_of_names_are_not_broken_where_they_fit(text, width, most, expected):
+    assert style.wrapped(text, width, most) == expected

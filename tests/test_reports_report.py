@@ -64,7 +64,10 @@ def test_every_planned_cell_has_a_state(tmp_path):
             assert f"| {state}" in lines[method], (name, method)
         assert "F§" in lines and "B" in lines
     for name in NAMES:
-        assert "**Unfinished. Of 6 planned trials: 2 done, 1 failed, 1 diverged, 1 running, 1 not run.**" in texts[name]
+        assert (
+            "**Unfinished. Of 6 planned trials: 2 done (1 stale), 1 failed, 1 diverged, 1 running, 1 not run.**"
+            in texts[name]
+        )
         assert "A, 8 labelled, seed 1: failed: out of memory." in texts[name]
         assert "C, 8 labelled, seed 1: diverged: loss is NaN at step 12." in texts[name]
         assert "§ Stale: changed since: methods/f.py" in texts[name]

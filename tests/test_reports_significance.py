@@ -161,7 +161,7 @@ def test_significance_by_seeds_is_marked_and_said(tmp_path):
     text = comparison_of(write_shifted(tmp_path, seeds=(1, 2, 3), seed_shift=0.0001))
     assert dice_of(line_of(text, "A")).endswith(r" \*") and r"\*" not in line_of(text, "B")
     assert r"(p &lt; 0.05, Holm-corrected): \* differs from the named method by the seed-aware test. 1 of 1" in text
-    assert "95 % interval: by a bootstrap over seeds and cases." in text
+    assert "95 % interval: by a bootstrap over seeds and cases. With fewer than five seeds" in text
     assert "seed-aware test with 3 seeds one of" in text and "One seed" not in text
 
 
@@ -198,3 +198,10 @@ def test_no_figures_of_the_reference(tmp_path):
     text = comparison_of(tmp_path)
     assert "No tests here: B, which the others are to be held against, has no figures." in text
     assert "Holm" not in text
+
+
+def test_rows_with_one_seed_are_named_once_with_their_budgets(tmp_path):
+    cells = [cell(method, labelled, seed) for labelled in (4, 8) for method in "AB" for seed in (1, 2)]
+    cells += [cell("C", labelled, 1) for labelled in (4, 8)]
+    text = comparison_of(write_folder(tmp_path, plan(cells)))
+    assert "One seed: C (4, 8 labelled): no p over seeds, for" in text

@@ -36,9 +36,9 @@ def sheets(
     # the ceiling comes last, to see whether a case is merely hard
     rows = [*dict.fromkeys(compared["row"]), *dict.fromkeys(shown.loc[shown["role"] == "ceiling", "row"])]
     words = (
-        "The test cases whose Dice varies most over methods: its standard deviation over the first runs with "
-        f"{labelled} labelled cases, in percentage points. Methods by mean Dice over all cases; over each picture the "
-        "Dice of its case in %."
+        "The test cases whose Dice varies most over methods (the ceiling aside): its standard deviation over the first "
+        f"runs with {labelled} labelled cases, in percentage points. Methods by mean Dice over all cases; over each "
+        "picture the Dice of its case in %."
     )
     runs = shown.set_index(["row", "case"])
     figure = _slices(segmentations, spread, rows, runs)
@@ -51,7 +51,7 @@ def sheets(
 
 def disagreement(dice: pd.DataFrame) -> pd.Series:
     """Standard deviation over methods (columns) of each case's Dice, the largest first; no case that lacks one."""
-    return dice.dropna().sort_index().std(axis=1, ddof=0).sort_values(ascending=False, kind="stable")
+    return dice.dropna().sort_index().std(axis=1, ddof=1).sort_values(ascending=False, kind="stable")
 
 
 def _slices(segmentations: Segmentations, spread: pd.Series, rows: list[str], runs: pd.DataFrame) -> Figure:
@@ -104,7 +104,7 @@ class _Layout:
         self.cases = min(MOST_CASES, max(int((HEIGHT - KEY) / self.block), 1))
 
     def _title(self, row: str) -> str:
-        return wrapped(row, int(self.width * 16))
+        return wrapped(row, int(self.width * 16), 3)
 
     def draw(self, segmentations: Segmentations, spread: pd.Series, picture: Callable) -> Page:
         """`picture(page, row, case, (left, top, width, height), first)` draws one."""

@@ -52,7 +52,8 @@ def _sheet(source: Measured, labelled: int) -> Sheet:
     caption = (
         f"Dice (left) and 95HD (right) of each test case with {labelled} labelled cases. Dots: cases, each at the same "
         "height within every row; boxes: quartiles and median, whiskers to the furthest case within 1.5 times the "
-        f"quartiles' distance; rows sorted by mean Dice. {setting(source, runs)}"
+        f"quartiles' distance; rows sorted by mean Dice. The axis of 95HD is logarithmic above one voxel. "
+        f"{setting(source, runs)}"
     )
     if undefined:
         caption += f" {undefined} undefined distances of empty predictions are not shown."

@@ -103,7 +103,7 @@ def _figure(segmentations: Segmentations, rows: dict[str, tuple[pd.DataFrame, di
         page.text(left + width + GAP / 2, LINE, f"{place} case", ha="center", weight="bold")
     for line, (row, (run, places)) in enumerate(rows.items()):
         top = HEAD + line * (height + LINE + GAP) + LINE
-        page.text(0.03, top + height / 2, wrapped(row, 15), va="center")
+        page.text(0.03, top + height / 2, wrapped(row, 15, 3), va="center")
         for place, case in places.items():
             left = NAME + 2 * PLACES.index(place) * (width + GAP)
             scores = f"Dice {run.loc[case, DICE.name]:.1f}   95HD {run.loc[case, HD95.name]:.1f}"

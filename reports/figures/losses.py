@@ -188,9 +188,9 @@ def _scale_of_terms(curves: list[np.ndarray]) -> Scale:
 def _caption_of_totals(labelled: int) -> str:
     return (
         f"Total loss by training step with {labelled} labelled cases; the ceiling has all of them. Strong lines: "
-        "moving mean over a 40th of training, one a run; light: the first run as recorded. Methods with several phases "
-        "have a curve for each. Every panel has its own scale: totals of different methods are different functions and "
-        "do not say which segments better."
+        "moving mean over a 40th of training, one a run; light: the first run as recorded. Methods whose every step "
+        "has several phases have a curve for each; a jump is a stage of training that begins. Every panel has its own "
+        "scale: totals of different methods are different functions and do not say which segments better."
     )
 
 

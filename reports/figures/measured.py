@@ -107,5 +107,6 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
         parts.append("† reconstruction.")
     stale = runs.loc[runs["trial"].isin(cells.loc[cells["stale"].ne(""), "trial"]), "row"].unique()
     if len(stale):
-        parts.append(f"Today's code might not give the same for {', '.join(sorted(stale))}.")
+        which = "any of these" if len(stale) == runs["row"].nunique() else ", ".join(sorted(stale))
+        parts.append(f"Today's code might not give the same for {which}.")
     return " ".join(parts)

@@ -70,7 +70,7 @@ def _figure(source: Measured, result: CriticalDifference) -> Figure:
     left = (count + 1) // 2
     bottom = first_name + left
     figure = new_figure(0.35 + 0.16 * (bottom + 2))
-    axes = figure.add_axes((0.24, 0.02, 0.52, 0.96))
+    axes = figure.add_axes((0.27, 0.02, 0.46, 0.96))
     figure.set_layout_engine("none")
     axes.set_axis_off()
     axes.set_xlim(1, count)

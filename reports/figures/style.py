@@ -98,12 +98,13 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     return png, svg
 
 
-def wrapped(text: str, width: int) -> str:
-    """One line of at most `width` characters, or two of about the same length; what is too long ends in …"""
+def wrapped(text: str, width: int, most: int = 2) -> str:
+    """One line of at most `width` characters, or up to `most` of about the same length; what is too long ends in …"""
     lines = textwrap.wrap(text, width)
-    if len(lines) > 2:
-        return f"{lines[0]}\n{lines[1][: width - 1]}…"
-    narrowest = next((n for n in range(1, width) if len(textwrap.wrap(text, n)) <= len(lines)), width)
+    if len(lines) > most:
+        return "\n".join([*lines[: most - 1], f"{lines[most - 1][: width - 1]}…"])
+    longest = min(max(map(len, text.split()), default=width), width)  # no word is broken that fits
+    narrowest = next((n for n in range(longest, width) if len(textwrap.wrap(text, n)) <= len(lines)), width)
     return "\n".join(textwrap.wrap(text, narrowest))
 
 

@@ -25,7 +25,8 @@ STATISTICS = {
     "cases_low": ("95 % from", 2), "cases_high": ("to", 2), "cases_dz": ("dz", 2),
     "cases_p": ("p, t-test over cases", P), "cases_p_holm": ("Holm", P),
     "wilcoxon_p": ("p, Wilcoxon", P), "wilcoxon_p_holm": ("Holm", P),
-    "seeds_p": ("p, seed-aware", P), "seeds_p_holm": ("Holm", P),
+    "seeds_p": ("p, seed-aware", P), "seeds_p_holm": ("Holm", P), "seeds_low": ("95 % from", 2),
+    "seeds_high": ("to", 2),
     "bootstrap_low": ("Bootstrap from", 2), "bootstrap_high": ("to", 2),
     "cases_detectable": ("Detectable over cases", 2), "seeds_detectable": ("Detectable over seeds", 2),
     "mean_case_rank": ("Mean rank in cases", 2), "friedman_p": ("p, Friedman", P), "nemenyi_p": ("p, Nemenyi", P),
@@ -96,7 +97,7 @@ def _number_in(text: str) -> str:
 def _numeric(rows: Sequence[Mapping], place: int) -> bool:
     """Whether a column is of numbers, for the most part."""
     cells = [row["cells"][place] for row in rows if row["cells"][place]["text"] != MISSING]
-    return place > 0 and 2 * sum(cell["order"] != "" for cell in cells) > len(cells)
+    return place > 0 and (not cells or 2 * sum(cell["order"] != "" for cell in cells) > len(cells))
 
 
 def row_key(display: str, *budget) -> tuple[str, ...]:
@@ -230,6 +231,9 @@ def statistics_grid(frame: pd.DataFrame, table_id: str) -> dict:
         [_text(line[name]) if name in texts else _value(line[name], STATISTICS[name][1]) for name in shown]
         for line in frame.to_dict("records")
     ]
+    for row, reason in zip(rows, frame["seeds_reason"].astype(object).fillna(""), strict=True):
+        if reason:  # why there is no such p
+            row[shown.index("seeds_p")]["text"] = reason.partition(":")[0]
     measure = {"label": "Measure", "column": shown.index("measure"), "chosen": "",
                "options": list(dict.fromkeys(frame["measure"]))}  # fmt: skip
     return {

@@ -163,9 +163,11 @@ def _test_notes(rows: pd.DataFrame) -> list[str]:
         )
         one_seed = tested["seeds_reason"].str.startswith(ONE_SEED)
         if one_seed.any():
-            which = "no row" if one_seed.all() else f"no {', '.join(tested.loc[one_seed, 'display'])}"
+            named = tested[one_seed].groupby("display", sort=False)["labelled"]
+            of = [f"{name} ({', '.join(map(str, budgets))} labelled)" for name, budgets in named]
+            which = "no row has a" if one_seed.all() else f"{', '.join(of)}: no"
             notes.append(
-                f"One seed: {which} has a p over seeds, for with one seed of the row or of its reference nobody knows "
+                f"One seed: {which} p over seeds, for with one seed of the row or of its reference nobody knows "
                 "how much a method varies from seed to seed."
             )
         notes.append(_mark_note(tested))
@@ -196,4 +198,10 @@ def _interval_note(tested: pd.DataFrame) -> str:
         "bootstrap": "by a bootstrap over seeds and cases",
         "cases": "for one seed the paired t-test's, over cases alone",
     }
-    return f"95 % interval: {'; '.join(text for kind, text in kinds.items() if kind in set(tested['interval']))}."
+    text = f"95 % interval: {'; '.join(text for kind, text in kinds.items() if kind in set(tested['interval']))}."
+    if "bootstrap" in set(tested["interval"]):
+        text += (
+            " With fewer than five seeds a bootstrap's is too narrow where seeds vary much: quote the seed-aware "
+            "test's then (seeds_low and seeds_high in statistics.csv)."
+        )
+    return text + " Intervals are not corrected for several comparisons."

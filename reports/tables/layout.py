@@ -54,9 +54,11 @@ def status(results: Results) -> str:
     planned, done = len(results.cells), int(states.get(DONE, 0))
     if planned == 0:
         return "Nothing is planned here."
+    old = int(results.cells["stale"].ne("").sum())
+    stale = f" ({old} stale)" if old else ""
     if done == planned:
-        return f"Complete: all {planned} planned trials are done."
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"Complete: all {planned} planned trials are done{stale}."
+    counts = ", ".join(f"{count} {state}" + stale * (state == DONE) for state, count in states.items())
     return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
 
 
@@ -149,7 +151,10 @@ def mean_and_sd(mean: float, sd: float) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    return MISSING if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+    if pd.isna(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−" if float(text) else "")  # no minus before a zero
 
 
 def signed(value: float, digits: int = 2) -> str:

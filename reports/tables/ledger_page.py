@@ -89,7 +89,10 @@ def _ranges(reasons: list[str], letters: dict[str, str]) -> str:
             runs[-1].append(place)
         else:
             runs.append([place])
-    return ", ".join(known[run[0]] if len(run) == 1 else f"{known[run[0]]}–{known[run[-1]]}" for run in runs)
+    return ", ".join(
+        ", ".join(known[place] for place in run) if len(run) < 3 else f"{known[run[0]]}–{known[run[-1]]}"
+        for run in runs
+    )
 
 
 def _letter(place: int) -> str:

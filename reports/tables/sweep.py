@@ -94,11 +94,12 @@ def sweep(results: Results, frame: pd.DataFrame) -> dict:
         "Means over test cases, each averaged over its seeds and draws; a number in brackets says how many of the "
         "planned runs a mean has. Floor: the baseline on the labelled cases alone; ceiling: with all of them labelled.",
         "Gap closed: the share (Dice − floor) / (ceiling − floor) at the same budget; negative below the floor, "
-        "none where the ceiling is not above the floor. Where the gap is small the share is wild.",
+        "none where the ceiling is not above the floor or one of the two has no figures. Where the gap "
+        "is small the share is wild.",
         "Labels saved: how many more labelled cases the floor needs for the same Dice, on a straight line over the "
         "logarithm of the number of labelled cases, through floors and ceiling; negative where the floor has that Dice "
         "with fewer. Nothing is extrapolated: “more than” where the ceiling itself is below, – where no floor is as "
-        "low.",
+        "low, or floors or ceiling that it takes have no figures.",
     ]
     return page(results, "labelled cases", blocks, notes)
 
