@@ -61,7 +61,7 @@ def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
     if not native(data):
         reasons.append(f"trained at {data['spacing']:g} mm, not at the scans' own spacing")
     for key, value in theirs["training"].items():
-        if ours[key] != value:
+        if key in ours and ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
     if list(evaluation["stride"]) != theirs["stride"]:
         reasons.append(f"stride {times(evaluation['stride'])}, not {times(theirs['stride'])}")

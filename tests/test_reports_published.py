@@ -204,3 +204,14 @@ def test_no_figure_is_missing():
         method, *numbers = line.split()
         labelled, unlabelled, *of = (None if number == "-" else float(number) for number in numbers)
         assert (method, labelled, unlabelled, *of) in have, line
+
+
+@pytest.mark.parametrize("key, value, reason", [("momentum", 0.5, "momentum 0.5, not 0.9"),
+                                                ("weight_decay", 0.0, "weight decay 0.0, not 0.0001")])  # fmt: skip
+def test_another_optimiser_is_not_comparable(key, value, reason):
+    entry = published.find("vnet", "", 16, 0)[0]
+    published_settings = {"momentum": 0.9, "weight_decay": 0.0001}
+    ours = OFFICIAL | {"training": OFFICIAL["training"] | published_settings}
+    assert published.differences(entry, ours, cell("vnet", 16)) == []
+    ours["training"][key] = value
+    assert published.differences(entry, ours, cell("vnet", 16)) == [reason]
