@@ -316,17 +316,29 @@ def resumed(folder: Path) -> int:
     return sum(fact["resumed_at_step"] > 0 for fact in facts)
 
 
+def in_training(folder: Path) -> int:
+    """How many trials have a checkpoint and are not near their end."""
+    steps = []
+    for path in folder.glob("running/*/heartbeat.json"):
+        with suppress(OSError, ValueError):
+            beat = json.loads(path.read_text())
+            steps.append(beat["step"] if beat["stage"] == "training" else 0)
+    return sum(8 <= step <= 30 for step in steps)
+
+
 def lose_a_node(undisturbed: Path, folder: Path) -> tuple[str, list[str]]:
-    """The same run on three nodes, one of which dies once a few trials are done and another is in training."""
+    """The same run on three nodes, one of which dies once a few trials are done and all nodes are past a checkpoint."""
     begin = time.monotonic()
     with clusters.cluster(nodes=3, cpus=1) as cluster:
         driver = start(folder, "--address", cluster.address)
-        while driver.poll() is None and len(clusters.states(folder)) < 5:
+        while driver.poll() is None and (len(clusters.states(folder)) < 3 or in_training(folder) < 3):
             time.sleep(0.2)
         say(f"{time.strftime('%H:%M:%S')} a node is removed; {len(clusters.states(folder))} records")
         cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
         status = driver.wait()
     problems = compared(undisturbed, folder)
+    if not resumed(folder):
+        problems.append(f"{folder.name}: no trial went on from a checkpoint")
     if status:
         problems.append(f"{folder.name}: ended with {status}: {log_of(folder).read_text().splitlines()[-1]}")
     line = (
