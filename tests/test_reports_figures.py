@@ -23,9 +23,9 @@ from reports.figures import (
 from reports.figures.measured import measured_in
 from reports.figures.segmentations import Segmentations, error_limit
 from reports.figures.surfaces import Truth, picture, surface, viewed
-from reports.figures.volumes import largest_component, read_masks, read_picture
 from reports.results import read_results
 from reports.statistics import paired_t_test
+from reports.volumes import largest_component, read_masks, read_picture
 
 SHAPE, CENTRE = (26, 22, 18), np.array([12, 11, 9])
 

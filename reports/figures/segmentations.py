@@ -13,8 +13,8 @@ from skimage.measure import find_contours
 from reports.figures.page import Page
 from reports.figures.style import PREDICTED, TRUE
 from reports.figures.surfaces import Mesh, Truth, picture, surface, viewed
-from reports.figures.volumes import largest_component, read_masks, read_picture
 from reports.results import Results
+from reports.volumes import largest_component, read_masks, read_picture
 
 SLICE_MARGIN, SURFACE_MARGIN = 8.0, 4.0  # mm around the truth
 PIXELS = 190  # across a slice and a surface: what 200 a printed inch show of panels of less than an inch

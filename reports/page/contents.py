@@ -44,7 +44,9 @@ def lead(results: Results) -> str:
     budgets = " or ".join(str(labelled) for labelled in sorted(methods["labelled"].unique()))
     seeds = cells["seed"].nunique()
     spacing = "" if native(data) else f" at {data['spacing']:g} mm"
-    what = f"{count} method{'s' * (count != 1)} with {budgets} labelled cases" if count else "Nothing"
+    what = (
+        f"{count} row{'s' * (count != 1)} of methods and settings with {budgets} labelled cases" if count else "Nothing"
+    )
     return (
         f"{what} of {data['train']} training cases of {data['name']}, {'one seed' if seeds == 1 else f'{seeds} seeds'}"
         f", {'is' if count == 1 else 'are'} compared on the same {data['test']} test cases. "

@@ -2,19 +2,17 @@
 
 import base64
 import gzip
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+
+from reports.volumes import largest_component, read_masks, read_picture
 
 FINEST = 1.25  # mm; finer volumes are averaged down to about this
 MARGIN = 20.0  # mm kept around truth and predictions
 REMOVED = 128  # added to the structure of a voxel that keeping the largest component alone takes away
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -32,19 +30,16 @@ class Volumes:
 
 def read_volumes(picture: Path, predictions: Sequence[Path], native: Sequence[float], classes: int) -> Volumes | None:
     """The volumes of one case, None where its picture cannot be read; `native` is mm a voxel of what is stored."""
-    try:
-        with np.load(picture, allow_pickle=False) as stored:
-            image, label = stored["image"], stored["label"]
-    except UNREADABLE:
+    read = read_picture(picture)
+    if read is None:
         return None
-    if image.ndim != 3 or label.shape != image.shape:
-        return None
+    image, label = read
     block = block_size(native)
     means = block_sums(image, block) / np.prod(block)
     stack = [np.rint(means).astype(np.uint8), _structures((label == n + 1 for n in range(classes)), block)]
     missing = []
     for number, path in enumerate(predictions):
-        masks = _read_masks(path, (classes, *image.shape))
+        masks = read_masks(path, (classes, *image.shape))
         if masks is None:
             missing.append(number)
             stack.append(np.zeros_like(stack[0]))
@@ -74,12 +69,6 @@ def block_sums(volume: np.ndarray, block: Sequence[int]) -> np.ndarray:
     return sum(part.astype(np.uint32) for part in parts)
 
 
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Only the largest 26-connected component, which is what benchmark/metrics.py scores."""
-    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    return components == 1 + np.argmax(np.bincount(components.ravel())[1:]) if count > 1 else mask
-
-
 def _structures(masks: Iterable[np.ndarray], block: Sequence[int], mark: int = 0) -> np.ndarray:
     """One volume of the structures (1, 2, …; 0 elsewhere), each where its mask fills more than half of a block."""
     sums = [block_sums(mask, block) for mask in masks]
@@ -87,16 +76,6 @@ def _structures(masks: Iterable[np.ndarray], block: Sequence[int], mark: int = 0
     for structure, voxels in enumerate(sums, start=1):
         volume[2 * voxels > np.prod(block)] = structure + mark
     return volume
-
-
-def _read_masks(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if tuple(stored["shape"]) != shape:
-                return None
-            return np.unpackbits(stored["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)
-    except UNREADABLE:
-        return None
 
 
 def _around(mask: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:

@@ -95,7 +95,8 @@ def sweep(results: Results, frame: pd.DataFrame) -> dict:
         "planned runs a mean has. Floor: the baseline on the labelled cases alone; ceiling: with all of them labelled.",
         "Gap closed: the share (Dice − floor) / (ceiling − floor) at the same budget; negative below the floor, "
         "none where the ceiling is not above the floor or one of the two has no figures. Where the gap "
-        "is small the share is wild.",
+        "is small the share is wild. As a rule the floor fills a step's batch with labelled patches, and methods that "
+        "use unlabelled cases half of it, as published: the floor sees each label twice as often.",
         "Labels saved: how many more labelled cases the floor needs for the same Dice, on a straight line over the "
         "logarithm of the number of labelled cases, through floors and ceiling; negative where the floor has that Dice "
         "with fewer. Nothing is extrapolated: “more than” where the ceiling itself is below, – where no floor is as "
