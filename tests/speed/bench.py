@@ -39,7 +39,6 @@ from benchmark.inference import fold_batch_norm, predict_volume, windows
 from benchmark.metrics import case_metrics
 from benchmark.scoring import predict_labels, score
 from methods import registry
-from methods.method import Batch
 from methods.signed_distance import signed_distance_map
 
 MATMUL_SIZES = (1024, 2048, 4096)
@@ -103,13 +102,20 @@ def training_steps(cases: Cases, paper: bool) -> Iterator[Figure]:
 def passes(cases: Cases, paper: bool) -> Iterator[Figure]:
     """Every method's step over its declared passes at the V-Net's price, measured beside it in the same rounds."""
     vnet, forward = cases.our_step("vnet"), _forward_only(cases)
+    whole = _flop(vnet)
     for name in registry.names():
         if name == "vnet":
             continue
-        raw = in_turn({"vnet": vnet, "forward": forward, "ours": cases.our_step(name)})
+        step = cases.our_step(name)
+        share = _flop(step) / whole
+        raw = in_turn({"vnet": vnet, "forward": forward, "ours": step})
         middle, declared = medians(raw), registry.get(name).info.passes
         price = (declared.train * middle["vnet"] + declared.extra * middle["forward"]) / cases.size.batch_size
-        note = f"{declared.train} passes and {declared.extra} forward, of {middle['forward'] / middle['vnet']:.0%} each"
+        note = (
+            f"{declared.train} passes and {declared.extra} forward, of {middle['forward'] / middle['vnet']:.0%} each; "
+            f"{middle['ours'] / middle['vnet']:.2f} times the time and {share:.2f} times the FLOP of vnet, "
+            "networks besides the V-Net among them"
+        )
         yield Figure(
             f"step over its passes, {name}", seconds(middle["ours"]), seconds(price), middle["ours"] / price, 1.15,
             at_least=False, note=note, raw=raw,
@@ -228,8 +234,8 @@ def _waiting(cases: Cases, name: str) -> tuple[float, float]:
 def floor(cases: Cases, paper: bool) -> Iterator[Figure]:
     """The V-Net's training step in FLOP/s, over what this machine does in large bf16 matrix products."""
     target, stretch = (64, 75) if paper else (85, 90)
-    flop = _flop(cases)
     calls = {"step": cases.our_step("vnet")}
+    flop = _flop(calls["step"])
     for n in MATMUL_SIZES:
         a, b = torch.randn(2, n, n, dtype=torch.bfloat16)
         calls[f"matmul {n}"] = partial(torch.mm, a, b)
@@ -243,14 +249,10 @@ def floor(cases: Cases, paper: bool) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _flop(cases: Cases) -> int:
-    """Of forward and backward pass of a V-Net step."""
-    training = cases.size.training()
-    method = cases.method("vnet", training).train()
-    shape = (training.batch_size, 1, *training.patch)
-    batch = Batch(torch.randn(shape), torch.zeros(shape[:1] + shape[2:], dtype=torch.uint8), torch.empty(0, *shape[1:]))
+def _flop(call: Callable) -> int:
+    """Of the convolutions and matrix products in a call, forward and backward."""
     with FlopCounterMode(display=False) as counter:
-        method.training_step(batch, 0, "train")["total"].backward()
+        call()
     return counter.get_total_flops()
 
 
