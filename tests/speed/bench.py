@@ -152,7 +152,7 @@ def inference(cases: Cases, paper: bool) -> Iterator[Figure]:
 
 def _same_weights(method, reference, cases: Cases) -> None:
     """Give both one set of weights, a little trained, so that probabilities are not all alike."""
-    training = cases.size.training(patch=(48, 48, 32), iterations=60)
+    training = cases.size.training(patch=(48, 48, 32), iterations=20)
     state = loop.initial_state(method, training)
     for _ in loop.train(state, cases.stream(method, training), training, 0, CPU, 0):
         pass
@@ -305,7 +305,7 @@ def harness(cases: Cases, paper: bool) -> Iterator[Figure]:
     """What does not depend on the size of the patch."""
     scale = _module("tests/reliability/scale.py")
     with tempfile.TemporaryDirectory() as scratch:
-        trial = scale.in_a_process(Path(scratch), NOOP_TRIALS)["seconds a trial, warm"]
+        trial = scale.in_a_process(Path(scratch), NOOP_TRIALS)[scale.WARM]
     yield Figure(
         "overhead of a warm trial", "", "", trial, 0.3, 0.1, unit=" s", at_least=False,
         note=f"{NOOP_TRIALS} trials of one step",
@@ -335,7 +335,7 @@ def _first_step() -> float:
     """Seconds from the command to the first sign of life of the first trial, at the end of its one step."""
     values = {
         "name": "first", "data": {"source": "phantom", "train": 4, "test": 1, "size": [32, 32, 32]},
-        "methods": ["vnet"], "baseline": None, "labelled": [4], "evaluation": {"stride": [16, 16, 16]},
+        "methods": ["dtml"], "baseline": None, "labelled": [2], "evaluation": {"stride": [16, 16, 16]},
         "training": {"iterations": 1, "patch": [16, 16, 16], "width": 2, "threads": 1, "precision": "fp32"},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
