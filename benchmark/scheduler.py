@@ -28,6 +28,7 @@ for _name, _value in ENVIRONMENT.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 
 from benchmark import provenance, shipping  # noqa: E402
 from benchmark.experiment import Execution, ExperimentError  # noqa: E402
@@ -49,6 +50,7 @@ _NO_CLUSTER = (
     "no Ray cluster answers there; start one with `ray start --head`, or leave --address out to use this machine alone"
 )
 FINAL = {"done", "failed", "diverged", "stopped"}
+WAITING = ("PENDING", "PAUSED")
 EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
 
 
@@ -153,7 +155,7 @@ class _Run:
             tune.Tuner(
                 tune.with_resources(actor, lambda config: {"cpu": threads, "gpu": gpus[config["trial"]], **memory}),
                 param_space={"trial": tune.grid_search(sorted(left, key=self._longest_first))},
-                tune_config=tune.TuneConfig(reuse_actors=True),
+                tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_InOrder()),
                 run_config=tune.RunConfig(
                     storage_path=scratch, verbose=0, callbacks=[listener], stop=listener,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
@@ -248,6 +250,14 @@ def _check_size(execution: Execution, threads: int, gpus: float) -> None:
             )
     if not any(all(node.get(name, 0) >= amount for name, (amount, _) in asked.items()) for node in nodes):
         raise ExperimentError("no machine has the CPUs, GPUs and memory of one trial together: lower training.threads")
+
+
+class _InOrder(FIFOScheduler):
+    """The oldest trial that waits. Tune's own looks through all that have ended, at every step: thousands, in time."""
+
+    def choose_trial_to_run(self, tune_controller):
+        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status in WAITING)
+        return min(waiting, key=lambda trial: trial.trial_id, default=None)
 
 
 class _TrialActor(tune.Trainable):
