@@ -151,11 +151,14 @@ class _Run:
         )
         memory = {"memory": int(self.execution.memory_gib * 2**30)} if self.execution.memory_gib else {}
         threads, gpus = self.threads, self.gpus
+        # Tune queues 200 and looks at all of them at every step: what every CPU could take and some to spare will do.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(16 + int(ray.cluster_resources()["CPU"]))
+        order = iter(sorted(left, key=self._longest_first))  # a grid search would copy the whole list for each trial
         try:
             tune.Tuner(
                 tune.with_resources(actor, lambda config: {"cpu": threads, "gpu": gpus[config["trial"]], **memory}),
-                param_space={"trial": tune.grid_search(sorted(left, key=self._longest_first))},
-                tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_InOrder()),
+                param_space={"trial": tune.sample_from(lambda _: next(order))},
+                tune_config=tune.TuneConfig(num_samples=len(left), reuse_actors=True, scheduler=_InOrder()),
                 run_config=tune.RunConfig(
                     storage_path=scratch, verbose=0, callbacks=[listener], stop=listener,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
