@@ -41,6 +41,14 @@ def steps_of(folder):
     return {beat["trial"]: beat["step"] for beat in beats if beat["stage"] == "training"}
 
 
+def command(process):
+    """The first two words of its command line; none where it has just ended."""
+    try:
+        return process.cmdline()[:2]
+    except psutil.Error:
+        return []
+
+
 def test_a_cluster_runs_shipped_code_and_survives_the_loss_of_a_node(tmp_path, monkeypatch, own_registry):
     outside = tmp_path / "elsewhere"
     outside.mkdir()
@@ -82,7 +90,7 @@ def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, m
     for victim, survived in (("ray::ResourceTrainable.train", True), ("raylet", False), ("run_benchmark.py", False)):
         wait_for(lambda: any(step > 2 for step in steps_of(folder).values()), process)
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        killed = [one for one in tree if any(word.endswith(victim) for word in one.cmdline()[:2])]
+        killed = [one for one in tree if any(word.endswith(victim) for word in command(one))]
         killed[0].send_signal(signal.SIGKILL)
         if not survived:  # without its raylet or itself the run is over
             process.wait(timeout=120)
