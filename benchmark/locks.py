@@ -41,9 +41,11 @@ def run_lock(results: Results) -> Iterator[None]:
         if elsewhere and time.time() - holder["time"] < SILENCE:
             raise ResultsError(_taken(results))
         with _signs_of_life(_sign(results)):
-            yield
+            try:
+                yield
+            finally:
+                shutil.rmtree(_trials(results), ignore_errors=True)  # nobody works on a trial any more
     finally:
-        shutil.rmtree(_trials(results), ignore_errors=True)  # nobody works on a trial any more
         lock.release()
 
 

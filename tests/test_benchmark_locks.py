@@ -40,9 +40,11 @@ def test_one_run_at_a_time_works_on_a_folder_and_the_second_hears_of_the_first(t
 def test_a_run_on_another_machine_holds_the_folder_while_it_gives_signs_of_life(tmp_path):
     results = tiny.new_results(tmp_path)
     leave_sign(results, "elsewhere", SILENCE - 10)
-    with pytest.raises(ResultsError, match=r"process 4711 on elsewhere, for 7200 s, last sign of life 110 s ago"):  # noqa: SIM117
-        with run_lock(results):
+    with trial_lock(results, "t"):
+        with pytest.raises(ResultsError) as caught, run_lock(results):
             pass
+        assert (tmp_path / "running" / ".trials" / "t.lock").exists(), "the trials' locks are the other run's"
+    assert "process 4711 on elsewhere, for 7200 s, last sign of life 110 s ago" in str(caught.value)
     leave_sign(results, "elsewhere", SILENCE + 1)
     with run_lock(results):
         pass
