@@ -23,10 +23,10 @@ chaos: .venv/installed  ## kills a run again and again, takes a node away: the r
 scale: .venv/installed  ## what the driver costs at 100 and at 2,000 trials
 	$(BIN)/python tests/reliability/scale.py
 
-bench: .venv/installed  ## speed against a loop as the released codes have it, at half resolution (15 minutes, idle machine)
+bench: .venv/installed  ## speed against a loop as the released codes have it, at half resolution, on an idle machine
 	$(BIN)/python tests/speed/bench.py
 
-bench-paper: .venv/installed  ## the same at the paper's sizes (45 minutes)
+bench-paper: .venv/installed  ## the same at the paper's sizes
 	$(BIN)/python tests/speed/bench.py --paper
 
 .venv/installed: pyproject.toml constraints.txt

@@ -118,6 +118,7 @@ class _Run:
         self.trials, self.results, self.execution = {trial.id: trial for trial in trials}, results, execution
         self.on_progress, self.plugins = on_progress, plugins
         self.threads = trials[0].training.threads
+        self.most_cpus = max(node.get("CPU", 0) for node in _nodes())
         self.gpus = self._gpu_shares()
         for share in set(self.gpus.values()):
             _check_size(execution, self.threads, share)
@@ -198,12 +199,7 @@ class _Run:
     def _circumstances(self, trial: str) -> dict:
         """What the trial's worker cannot know, for its record."""
         share = self.gpus[trial]
-        if share:
-            together = int(1 / share) if share < 1 else 1
-        else:
-            together = int(
-                max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]) // self.threads
-            )
+        together = int(1 / min(share, 1) if share else self.most_cpus // self.threads)
         return {**provenance.revision(), "trials_sharing_the_machine": min(together, len(self.trials))}
 
     def _step(self, trial: str) -> int:
@@ -235,11 +231,16 @@ def gpu_share(execution: Execution, available: float) -> float:
     return math.ceil(EIGHTHS * asked) / EIGHTHS if asked <= 1 else math.ceil(asked)
 
 
+def _nodes() -> list[dict[str, float]]:
+    """What each machine of the cluster has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _check_size(execution: Execution, threads: int, gpus: float) -> None:
     """Raises ExperimentError where no node can hold a trial: Ray would wait for ever."""
     if execution.device == "cuda" and not gpus:
         raise ExperimentError("execution.device is cuda, but there is no GPU or gpus_per_trial is 0: use auto")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     memory = (execution.memory_gib or 0) * 2**30
     asked = {"CPU": (threads, "training.threads"), "GPU": (gpus, "execution.gpus_per_trial"),
              "memory": (memory, "execution.memory_gib")}  # fmt: skip

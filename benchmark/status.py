@@ -47,7 +47,7 @@ def write_report(*folders: Results, packed_timings: bool = False) -> Path:
     from reports import report
 
     for results in folders:
-        results.read_plan()
+        results.read_plan()  # refuses trials whose names lead out of the folder, which reports take as they are
     try:
         return report.write_report([results.folder for results in folders], _stale, packed_timings)
     except OSError as error:

@@ -70,7 +70,7 @@ class Trial(BaseModel):
 
 
 class Progress(BaseModel):
-    """A sign of life. stage: training, testing i/n, interrupted, done, failed or diverged."""
+    """A sign of life. stage: training, testing i/n, interrupted, done, failed, diverged or stopped (by the disk)."""
 
     trial: str
     stage: str
