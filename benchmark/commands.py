@@ -140,10 +140,8 @@ def show_methods(name: str | None, console: Console) -> None:
         table = Table("name", "title", "year", "source", "networks", "passes a step", "fidelity")
         for known in registry.names():
             info = registry.get(known).info
-            passes = (
-                f"{info.passes.train} + {info.passes.extra} forward" if info.passes.extra else str(info.passes.train)
-            )
-            table.add_row(known, info.title, str(info.year), info.source, str(info.networks), passes, info.fidelity)
+            cells = (info.title, info.year, info.source, info.networks, info.passes, info.fidelity)
+            table.add_row(known, *map(str, cells))
         console.print(table)
         return
     method = registry.get(name)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from benchmark import allocator
+
 PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
 
 
@@ -43,6 +45,7 @@ def describe_device(device: torch.device) -> str:
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start measuring anew: an actor's process may have run other trials."""
+    allocator.release()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

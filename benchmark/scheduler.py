@@ -13,9 +13,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark import allocator
+
 # Ray reads these when it is imported, and workers need some of them, too. No result files of its own, no change of
 # directory, no experiment snapshots.
-ENVIRONMENT = {
+ENVIRONMENT = allocator.SETTINGS | {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",

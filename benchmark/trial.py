@@ -64,9 +64,9 @@ class Trial(BaseModel):
 
     @property
     def cost(self) -> float:
-        """Patch passes of the whole training; a forward pass costs about a third of one with gradient."""
+        """Patch passes with gradient of the whole training, or what costs as much."""
         passes = registry.get(self.method).info.passes  # at the protocol's batch of 4
-        return self.training.iterations * (passes.train + passes.extra / 3) * self.training.batch_size / 4
+        return self.training.iterations * passes.total(self.training.width) * self.training.batch_size / 4
 
 
 class Progress(BaseModel):

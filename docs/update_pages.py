@@ -117,25 +117,18 @@ def index_of(names: list[str]) -> str:
         method = registry.get(name)
         summary = " ".join(inspect.getdoc(method).split("\n\n")[0].split())
         info = method.info
-        rows.append((f"[`{name}`]({name}.md)", info.title, info.year, summary, info.fidelity, _passes(info)))
+        rows.append((f"[`{name}`]({name}.md)", info.title, info.year, summary, info.fidelity, info.passes))
     return _table(("Page", "Title", "Year", "What it does", "Fidelity", "Passes a step"), rows)
 
 
-def _passes(info: Info) -> str:
-    return f"{info.passes.train} + {info.passes.extra} forward" if info.passes.extra else str(info.passes.train)
-
-
 def _cost(info: Info) -> str:
-    """A forward pass alone is counted as a third of one with gradient, as plans do (`Trial.cost`)."""
-
-    def cost(info):
-        return info.passes.train + info.passes.extra / 3
-
     baseline = registry.get(registry.BASELINE).info
-    forward = f" and {info.passes.extra} forward only" if info.passes.extra else ""
+    passes = info.passes
+    forward = f" and {passes.extra} forward only" if passes.extra else ""
+    other = f", as much as {passes.other:g} more in other networks" if passes.other else ""
     return (
-        f"{info.passes.train} patch passes with gradient{forward}, {cost(info) / cost(baseline):.2g} times "
-        f"the supervised {baseline.title}'s."
+        f"{passes.train:g} patch passes with gradient{forward}{other}, {passes.total() / baseline.passes.total():.2g} "
+        f"times the supervised {baseline.title}'s."
     )
 
 

@@ -21,7 +21,7 @@ class ASDNet(Method):
 
     info = Info(
         title="ASDNet", year=2018, source="Nie et al., MICCAI 2018; author's release", fidelity="reconstruction",
-        passes=Passes(train=4, extra=2), networks=2,
+        passes=Passes(train=4, extra=2, other=9.7), networks=2,
     )  # fmt: skip
     phases = ("discriminate", "segment")
 

@@ -73,15 +73,16 @@ class DoubleUncertainty(Method):
     def _monte_carlo(self, images):
         """Means of the teacher's probabilities and last features over noisy passes; variance of the normalised ones."""
         passes = self.settings.monte_carlo_passes
-        probabilities = features = normalised = squares = 0.0
+        probabilities = features = directions = squares = 0.0
         for _ in range(passes):
             output = self.teacher(add_noise(images), features=True)
-            direction = F.normalize(output.features[-1], dim=1)
-            probabilities = probabilities + output.logits.sigmoid() / passes
-            features = features + output.features[-1] / passes
-            normalised = normalised + direction / passes
-            squares = squares + direction.square() / passes
-        return probabilities, features, (squares - normalised.square()).clamp(min=0).mean(1)
+            last = output.features[-1]
+            length = torch.linalg.vector_norm(last, dim=1, keepdim=True).clamp(min=1e-12)
+            probabilities += output.logits.sigmoid() / passes
+            features += last / passes
+            directions += last.div_(length)
+            squares += (length > 1e-12) / (passes * last.shape[1])  # of a direction, unless all features are 0
+        return probabilities, features, (squares[:, 0] - directions.div_(passes).square().mean(1)).clamp(min=0)
 
     def after_step(self, step):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)

@@ -19,7 +19,7 @@ class MCNet(Method):
 
     info = Info(
         title="MC-Net", year=2021, source="Wu et al., MICCAI 2021; authors' release", fidelity="adapted",
-        passes=Passes(train=6),
+        passes=Passes(train=8.8),
     )  # fmt: skip
     decoders: ClassVar[tuple[str, ...]] = ("transposed", "trilinear")
 
@@ -67,7 +67,7 @@ class MCNetPlus(MCNet):
 
     info = Info(
         title="MC-Net+", year=2022, source="Wu et al., Medical Image Analysis 2022; authors' release",
-        fidelity="adapted", passes=Passes(train=8),
+        fidelity="adapted", passes=Passes(train=13.5),
     )  # fmt: skip
     decoders = ("transposed", "trilinear", "nearest")
 

@@ -19,7 +19,7 @@ class SASSNet(Method):
 
     info = Info(
         title="SASSNet", year=2020, source="Li et al., MICCAI 2020; authors' release", fidelity="faithful",
-        passes=Passes(train=4, extra=4), networks=2,
+        passes=Passes(train=4, extra=4, other=2), networks=2,
     )  # fmt: skip
     phases = ("segment", "discriminate")
 

@@ -181,6 +181,26 @@ def test_urpc_divergence_is_that_of_scipy():
     assert _divergence(p, q).numpy() == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_monte_carlo_gives_the_means_and_the_variance_of_the_normalised_features(silent, monkeypatch):
+    method = build("double_uncertainty", monte_carlo_passes=3)
+    random = torch.Generator().manual_seed(2)
+    passes = [
+        (torch.randn(2, 1, 4, 4, 4, generator=random), torch.rand(2, 5, 4, 4, 4, generator=random)) for _ in range(3)
+    ]
+    if silent:  # a voxel without any activation has no direction
+        passes[1][1][:, :, 0] = 0
+    outputs = iter([VNetOutput(logits=logits, features=(features.clone(),)) for logits, features in passes])
+    monkeypatch.setattr(method.teacher, "forward", lambda images, features: next(outputs))
+
+    probabilities, features, variance = method._monte_carlo(torch.zeros(2, 1, 4, 4, 4))
+
+    directions = torch.stack([F.normalize(features, dim=1) for _, features in passes])
+    torch.testing.assert_close(probabilities, torch.stack([logits.sigmoid() for logits, _ in passes]).mean(0))
+    torch.testing.assert_close(features, torch.stack([features for _, features in passes]).mean(0))
+    torch.testing.assert_close(variance, directions.var(0, correction=0).mean(1))
+
+
 def test_channel_entropy_runs_from_one_channel_to_all():
     one = torch.zeros(1, 8, 2, 2, 2)
     one[:, 3] = 5

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.networks.autocast import AutocastNetwork, Conv3d
+from methods.networks.heads import Head
 
 MULTIPLE = 16  # four halvings
 LEVELS = 4  # decoder levels, coarse to fine
@@ -124,11 +125,11 @@ class VNet(AutocastNetwork):
         self.signed_distance = self._heads(signed_distance, width)
         self.level_dropout = nn.ModuleList([nn.Dropout3d(rate) for rate in level_dropout[:-1]])
         self.level_heads = nn.ModuleList(
-            [nn.Conv3d(width * 2**level, classes, 1) for level in (3, 2, 1)[: len(self.level_dropout)]]
+            [Head(width * 2**level, classes) for level in (3, 2, 1)[: len(self.level_dropout)]]
         )
 
     def _heads(self, wanted: bool, width: int) -> nn.ModuleList:
-        return nn.ModuleList([nn.Conv3d(width, self.classes, 1) for _ in self.decoders] if wanted else [])
+        return nn.ModuleList([Head(width, self.classes) for _ in self.decoders] if wanted else [])
 
     def forward(self, images: Tensor, features: bool = False) -> VNetOutput:
         """Outputs of the first decoder."""
@@ -149,13 +150,12 @@ class VNet(AutocastNetwork):
     def _decode(self, encoded: list[Tensor], i: int, size: torch.Size, features: bool) -> VNetOutput:
         with self.autocast(encoded[0]):
             levels = self.decoders[i](encoded)
-            shared = self.dropout(levels[-1])
         # Heads and all that follows are fp32: a distance map steepened by 1500 has no bits to spare.
-        shared = shared.float()
-        logits = _crop(self.segmentation[i](shared), size) if len(self.segmentation) else None
-        distance = _crop(torch.tanh(self.signed_distance[i](shared)), size) if len(self.signed_distance) else None
+        last, kept = levels[-1], _kept(self.dropout, levels[-1])
+        logits = _crop(self.segmentation[i](last, kept), size) if len(self.segmentation) else None
+        distance = _crop(torch.tanh(self.signed_distance[i](last, kept)), size) if len(self.signed_distance) else None
         coarse = [
-            _crop(F.interpolate(head(dropout(level.float())), shared.shape[2:], mode="trilinear"), size)
+            _crop(F.interpolate(head(level, _kept(dropout, level)), last.shape[2:], mode="trilinear"), size)
             for head, dropout, level in zip(self.level_heads, self.level_dropout, levels, strict=False)
         ]
         return VNetOutput(
@@ -164,6 +164,11 @@ class VNet(AutocastNetwork):
             level_logits=(*coarse, logits) if coarse else (),
             features=tuple(level.float() for level in levels) if features else (),
         )
+
+
+def _kept(dropout: nn.Module, features: Tensor) -> Tensor:
+    """What channel dropout multiplies the channels of features (B,F,...) by: (B,F,1,1,1)."""
+    return dropout(torch.ones(*features.shape[:2], 1, 1, 1, device=features.device))
 
 
 def _crop(volume: Tensor, size: torch.Size) -> Tensor:

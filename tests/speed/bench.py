@@ -31,7 +31,20 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
-from workload import CPU, HALF, PAPER, ROOT, Cases, Size, in_turn, loop, medians, timed
+from workload import (
+    CPU,
+    HALF,
+    PAPER,
+    ROOT,
+    Cases,
+    Size,
+    elsewhere,
+    in_turn,
+    loop,
+    medians,
+    timed,
+    with_settings_of_a_trial,
+)
 
 from benchmark import provenance
 from benchmark.experiment import Evaluation, Execution
@@ -43,6 +56,7 @@ from methods.signed_distance import signed_distance_map
 
 MATMUL_SIZES = (1024, 2048, 4096)
 WAITING_STEPS = 30
+MEMORY_STEPS = 8
 NOOP_TRIALS = 200
 REPORTS = 1000
 
@@ -110,11 +124,12 @@ def passes(cases: Cases, paper: bool) -> Iterator[Figure]:
         share = _flop(step) / whole
         raw = in_turn({"vnet": vnet, "forward": forward, "ours": step})
         middle, declared = medians(raw), registry.get(name).info.passes
-        price = (declared.train * middle["vnet"] + declared.extra * middle["forward"]) / cases.size.batch_size
+        batch = cases.size.batch_size
+        price = ((declared.train + declared.other) * middle["vnet"] + declared.extra * middle["forward"]) / batch
         note = (
-            f"{declared.train} passes and {declared.extra} forward, of {middle['forward'] / middle['vnet']:.0%} each; "
-            f"{middle['ours'] / middle['vnet']:.2f} times the time and {share:.2f} times the FLOP of vnet, "
-            "networks besides the V-Net among them"
+            f"{declared.train:g} passes and {declared.extra} forward, of {middle['forward'] / middle['vnet']:.0%}, "
+            f"{declared.other:g} in other networks; {middle['ours'] / middle['vnet']:.2f} times the time and "
+            f"{share:.2f} times the FLOP of vnet"
         )
         yield Figure(
             f"step over its passes, {name}", seconds(middle["ours"]), seconds(price), middle["ours"] / price, 1.15,
@@ -138,16 +153,22 @@ def _forward_only(cases: Cases) -> Callable:
 def inference(cases: Cases, paper: bool) -> Iterator[Figure]:
     size, case_id = cases.size, cases.dataset.test_ids[0]
     method = cases.method("vnet", size.training())
-    image, reference = cases.dataset.image(case_id), LOOPS["vnet"](size.width)
+    image, reference = np.asarray(cases.dataset.image(case_id)), LOOPS["vnet"](size.width)
     _same_weights(method, reference, cases)
     batch = Execution().window_batch
     ours = partial(predict_volume, fold_batch_norm(method).predict, image, 1, size.patch, size.stride, batch, CPU)
-    theirs = partial(predict_case, reference, image, size.patch, size.stride)
+    theirs = elsewhere(_reference_prediction, reference.networks[0].state_dict(), image, size)
     count = len(windows(tuple(map(max, image.shape, size.patch)), size.patch, size.stride))
     raw = in_turn({"ours": ours, "reference": theirs})
     yield faster("inference of a case", raw, 3.3, 3.9, note=f"{count} windows of {image.shape}")
     difference = float(np.abs(ours()[0] - theirs()).mean())
     yield Figure("its mean difference in probability", "bf16", "fp32", difference, 5e-3, unit="", at_least=False)
+
+
+def _reference_prediction(weights: dict, image: np.ndarray, size: Size) -> Callable:
+    reference = LOOPS["vnet"](size.width)
+    reference.networks[0].load_state_dict(weights)
+    return partial(predict_case, reference, image, size.patch, size.stride)
 
 
 def _same_weights(method, reference, cases: Cases) -> None:
@@ -191,9 +212,9 @@ def distance_maps(cases: Cases, paper: bool) -> Iterator[Figure]:
 def batches(cases: Cases, paper: bool) -> Iterator[Figure]:
     training = cases.size.training()
     stream = cases.stream(cases.method("vnet", training), training)
-    loader = Loader(cases.files, cases.size.patch, cases.size.batch_size)
+    theirs = elsewhere(_reference_batch, cases.files, cases.size)
     numbers = iter(range(10_000))
-    raw = in_turn({"ours": lambda: stream[next(numbers)], "reference": loader.batch})
+    raw = in_turn({"ours": lambda: stream[next(numbers)], "reference": theirs})
     yield faster("batch preparation", raw, 20, None, note="cases in the page cache on both sides")
     for name in ("vnet", "dtc"):
         waited, passed = _waiting(cases, name)
@@ -202,6 +223,15 @@ def batches(cases: Cases, paper: bool) -> Iterator[Figure]:
             f"waiting for data, {name}", seconds(waited), seconds(passed), 100 * waited / passed, 2, unit=" %",
             at_least=False, note=note,
         )  # fmt: skip
+
+
+def _reference_batch(files: list[Path], size: Size) -> Callable[[], None]:
+    loader = Loader(files, size.patch, size.batch_size)
+
+    def batch() -> None:
+        loader.batch()
+
+    return batch
 
 
 def _waiting(cases: Cases, name: str) -> tuple[float, float]:
@@ -259,14 +289,8 @@ def _flop(call: Callable) -> int:
 def memory(cases: Cases, paper: bool) -> Iterator[Figure]:
     """Peak resident memory of training, predicting a case and scoring it, each side in a process of its own."""
     folder = cases.files[0].parent
-    spawn = multiprocessing.get_context("spawn")
-    peaks = {}
-    for side in ("ours", "reference"):
-        receiver, sender = spawn.Pipe(duplex=False)
-        process = spawn.Process(target=_peak_memory, args=(side, cases.size, folder, sender))
-        process.start()
-        peaks[side] = receiver.recv()
-        process.join()
+    peaks = {"ours": _in_a_process(_peak_of_ours, cases.size, folder)}
+    peaks["reference"] = elsewhere(_peak_of_reference, cases.size, folder)()
     share = peaks["ours"] / peaks["reference"]
     yield Figure(
         "peak memory of a vnet trial", f"{peaks['ours'] / 2**30:.2f} GiB", f"{peaks['reference'] / 2**30:.2f} GiB",
@@ -274,31 +298,48 @@ def memory(cases: Cases, paper: bool) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _peak_memory(side: str, size: Size, folder: Path, sender) -> None:
+def _in_a_process(call: Callable, *arguments):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(call, arguments)
+
+
+def _peak_of_ours(size: Size, folder: Path) -> int:
     torch.set_num_threads(os.cpu_count())
-    cases = Cases(size, Path(tempfile.mkdtemp(dir=folder)))
-    case = cases.dataset.native(cases.dataset.test_ids[0])
-    provenance.reset_peak_memory(CPU)
-    if side == "ours":
-        training = size.training()
-        method = cases.method("vnet", training)
-        steps = loop.train(loop.initial_state(method, training), cases.stream(method, training), training, 0, CPU, 0)
-        for _ in range(3):
-            next(steps)
-        evaluation = Evaluation(stride=size.stride)
-        method = fold_batch_norm(method)
-        batch = Execution().window_batch
-        labels = predict_labels(method, cases.dataset, case.id, size.patch, evaluation, batch, max_windows=2 * batch)
-        score(labels, case, 1, evaluation)
-    else:
+    cases, case = _cases_again(size, folder)
+    training = size.training()
+    method = cases.method("vnet", training)
+    steps = loop.train(loop.initial_state(method, training), cases.stream(method, training), training, 0, CPU, 0)
+    for _ in range(MEMORY_STEPS):
+        next(steps)
+    evaluation = Evaluation(stride=size.stride)
+    method = fold_batch_norm(method)
+    batch = Execution().window_batch
+    labels = predict_labels(method, cases.dataset, case.id, size.patch, evaluation, batch, max_windows=2 * batch)
+    score(labels, case, 1, evaluation)
+    return provenance.peak_memory(CPU)
+
+
+def _peak_of_reference(size: Size, folder: Path) -> Callable[[], int]:
+    cases, case = _cases_again(size, folder)
+
+    def peak() -> int:
         reference = LOOPS["vnet"](size.width)
         loader = Loader(cases.files, size.patch, size.batch_size)
-        for step in range(3):
+        for step in range(MEMORY_STEPS):
             reference.step(*loader.batch(), step)
         part = case.image[tuple(slice(p + 1) for p in size.patch)]
         predict_case(reference, part, size.patch, size.stride)
         medpy_metrics(np.roll(case.label, 2, 0) == 1, case.label == 1)
-    sender.send(provenance.peak_memory(CPU))
+        return provenance.peak_memory(CPU)
+
+    return peak
+
+
+def _cases_again(size: Size, folder: Path):
+    cases = Cases(size, Path(tempfile.mkdtemp(dir=folder)))
+    case = cases.dataset.native(cases.dataset.test_ids[0])
+    provenance.reset_peak_memory(CPU)
+    return cases, case
 
 
 def harness(cases: Cases, paper: bool) -> Iterator[Figure]:
@@ -391,6 +432,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME",
                         help=f"of {', '.join(FIGURES)}")  # fmt: skip
     options = parser.parse_args()
+    with_settings_of_a_trial()
     size, console = (PAPER, Console()) if options.paper else (HALF, Console())
     torch.set_num_threads(os.cpu_count())
     load, begin = os.getloadavg()[0], time.perf_counter()

@@ -11,9 +11,10 @@ from reference import LOOPS
 from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
-from workload import HALF, PAPER, Cases
+from workload import HALF, PAPER, Cases, build_reference_step, with_settings_of_a_trial
 
 STEPS = 3
+WARM_UP = 6  # until the heap has grown to what a step needs
 GROUPS = {  # the first whose word is in an operator's name
     "convolution, backward": ("convolution_backward", "conv_transpose3d_backward"),
     "convolution": ("convolution", "conv3d", "conv_transpose"),
@@ -35,9 +36,9 @@ def group_of(name: str) -> str:
 
 def profile_step(cases: Cases, name: str, reference: bool) -> dict[str, tuple[float, int]]:
     """Seconds a step in the training thread, and calls, of each group of operators."""
-    step = cases.reference_step(name) if reference else cases.our_step(name)
-    step()
-    step()
+    step = build_reference_step(name, cases.size, cases.files, {}) if reference else cases.our_step(name)
+    for _ in range(WARM_UP):
+        step()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(STEPS):
             step()
@@ -55,6 +56,8 @@ def main() -> None:
     parser.add_argument("--paper", action="store_true", help="at the paper's sizes")
     parser.add_argument("--reference", action="store_true", help=f"the reference loop instead: {', '.join(LOOPS)}")
     options = parser.parse_args()
+    if not options.reference:
+        with_settings_of_a_trial()
     torch.set_num_threads(os.cpu_count())
     scratch = Path(tempfile.mkdtemp(prefix="semiseg-profile-"))
     os.environ["SEMISEG_CACHE"] = str(scratch / "cache")

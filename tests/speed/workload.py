@@ -1,5 +1,7 @@
 """What is raced: sizes, cases, and the harness's own loop, one step at a call."""
 
+import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -14,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
 
+from benchmark import allocator  # noqa: E402
 from benchmark import training as loop  # noqa: E402
 from benchmark.experiment import Training  # noqa: E402
 from data.cache import Dataset, prepare  # noqa: E402
@@ -77,10 +80,53 @@ class Cases:
     def our_step(self, name: str) -> Callable[[], int]:
         return partial(next, self.training(name))
 
-    def reference_step(self, name: str, **options) -> Callable[[], float]:
-        reference: Loop = LOOPS[name](self.size.width, STEPS, **options)
-        loader = Loader(self.files, self.size.patch, self.size.batch_size)
-        return lambda: reference.step(*loader.batch(), FIRST_STEP)
+    def reference_step(self, name: str, **options) -> Callable[[], None]:
+        return elsewhere(build_reference_step, name, self.size, self.files, options)
+
+
+def build_reference_step(name: str, size: Size, files: list[Path], options: dict) -> Callable[[], float]:
+    reference: Loop = LOOPS[name](size.width, STEPS, **options)
+    loader = Loader(files, size.patch, size.batch_size)
+    return lambda: reference.step(*loader.batch(), FIRST_STEP)
+
+
+def with_settings_of_a_trial() -> None:
+    """Begin this program anew with the allocator as a trial has it; glibc reads its settings at the start alone."""
+    if any(os.environ.get(name) != value for name, value in allocator.SETTINGS.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | allocator.SETTINGS)
+
+
+def elsewhere(build: Callable, *arguments) -> Callable[[], object]:
+    """A call of `build(*arguments)()` in a process of its own with the allocator as the system has it, as a published
+    script runs; the process ends with this one."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(there, build, arguments), daemon=True)
+    ours = {name: os.environ.pop(name) for name in allocator.SETTINGS if name in os.environ}
+    try:
+        process.start()
+    finally:
+        os.environ.update(ours)
+    there.close()
+    here.recv()
+
+    def call() -> object:
+        here.send(None)
+        return here.recv()
+
+    return call
+
+
+def _serve(pipe, build: Callable, arguments: tuple) -> None:
+    torch.set_num_threads(os.cpu_count())
+    call = build(*arguments)
+    pipe.send("ready")
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+        pipe.send(call())
 
 
 def timed(call: Callable) -> float:

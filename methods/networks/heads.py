@@ -1,0 +1,65 @@
+"""The 1x1x1 convolutions that end a network: fp32 products of a bf16 trunk's output, without an fp32 copy of it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+CHUNK = 2**17  # voxels converted at a time on a CPU: an fp32 copy of 16 channels of them stays in the cache
+
+
+class Head(nn.Conv3d):
+    """A 1x1x1 convolution with channel dropout before it; input of any precision, output fp32.
+
+    `scale` (B,F,1,1,1) is what the dropout multiplies each channel by: it goes into the weights, which are small, and
+    not into the features, which are the largest tensors of a network.
+    """
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__(channels_in, channels, 1)
+
+    def forward(self, features: Tensor, scale: Tensor) -> Tensor:
+        weights = self.weight.flatten(1) * scale.flatten(1)[:, None]
+        return _Products.apply(features, weights) + self.bias.view(-1, 1, 1, 1)
+
+
+class _Products(torch.autograd.Function):
+    """Features (B,F,H,W,D) by weights (B,C,F): (B,C,H,W,D) in fp32. Gradients once, in their operands' precision."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(features, weights)
+        voxels = _by_voxel(features)
+        products = torch.empty(*voxels.shape[:2], weights.shape[1], device=features.device)
+        for part in _chunks(voxels):
+            for i, weight in enumerate(weights):
+                torch.mm(voxels[i, part].float(), weight.t(), out=products[i, part])
+        return _by_channel(products, features)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        features, weights = ctx.saved_tensors
+        voxels, upstream = _by_voxel(features), _by_voxel(gradient)
+        of_voxels, of_weights = torch.empty_like(voxels), torch.zeros_like(weights)
+        for part in _chunks(voxels):
+            for i, weight in enumerate(weights):
+                of_voxels[i, part] = upstream[i, part] @ weight
+                of_weights[i] += upstream[i, part].t() @ voxels[i, part].float()
+        return _by_channel(of_voxels, features), of_weights
+
+
+def _by_voxel(volumes: Tensor) -> Tensor:
+    """(B,F,H,W,D) as (B,HWD,F): no copy in channels-last."""
+    return volumes.movedim(1, -1).flatten(1, 3)
+
+
+def _by_channel(voxels: Tensor, like: Tensor) -> Tensor:
+    return voxels.unflatten(1, like.shape[2:]).movedim(-1, 1)
+
+
+def _chunks(voxels: Tensor) -> Iterator[slice]:
+    count = voxels.shape[1]
+    size = CHUNK if voxels.device.type == "cpu" else count
+    return (slice(start, start + size) for start in range(0, count, size))

@@ -1,0 +1,61 @@
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from benchmark import allocator, scheduler
+
+TWICE = """
+import resource
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def use():
+    block = bytearray(256 * 2**20)
+    block[:: 4096] = b"x" * (len(block) // 4096)
+use()
+before = faults()
+use()
+print(faults() - before)
+"""
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+
+
+def faults(**environment: str) -> int:
+    ended = subprocess.run([sys.executable, "-c", TWICE], env=environment, capture_output=True, text=True, check=True)
+    return int(ended.stdout)
+
+
+@GLIBC
+def test_memory_that_comes_back_is_not_faulted_in_again():
+    pages = 256 * 2**20 // 4096
+    assert faults() > pages / 2
+    assert faults(**allocator.SETTINGS) < pages / 20
+
+
+def test_workers_get_the_settings():
+    assert allocator.SETTINGS.items() <= scheduler.ENVIRONMENT.items()
+    assert all(name in os.environ for name in allocator.SETTINGS)
+
+
+def _resident_after_release() -> tuple[int, int]:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    block = bytearray(256 * 2**20)
+    block[::4096] = b"x" * (len(block) // 4096)
+    del block
+    before = resident()
+    allocator.release()
+    return before, resident()
+
+
+@GLIBC
+def test_what_is_free_goes_back_before_the_next_trial(monkeypatch):
+    for name, value in allocator.SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        before, after = pool.apply(_resident_after_release)
+    assert before - after > 200 * 2**20
