@@ -1,0 +1,99 @@
+"""The left-atrium files from their public repository, held to the checksums of the distribution.
+
+A file is there as a whole and right, or not at all; what is there is not fetched again, so an interrupted fetch goes on.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pooch
+import requests
+
+from data.case import DataError
+from data.la import FILE, IMAGES
+
+REPOSITORY = "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training%20Set"
+CHECKSUMS = Path(__file__).parent / "lists" / "la_sha256.txt"
+ATTEMPTS = 5  # of a file, with a pause of 1, 2, ... seconds between
+TIMEOUT = 30  # seconds without a byte
+
+
+def la_checksums() -> dict[str, str]:
+    """sha256 of each of the 100 cases' files, by case id."""
+    lines = (line.split(maxsplit=1) for line in CHECKSUMS.read_text(encoding="utf-8").splitlines())
+    return {name.removesuffix(f"/{FILE}"): digest for digest, name in lines}
+
+
+def fetch_la(
+    root: Path,
+    origin: str = REPOSITORY,
+    cases: list[str] | None = None,
+    at_a_time: int = 8,
+    on_file: Callable[[str, str | None], None] = lambda case_id, reason: None,
+) -> dict[str, str]:
+    """Bring the cases (all 100 by default) to `root`/2018LA_Seg_Training Set/<case>/mri_norm2.h5.
+
+    origin: where <case>/mri_norm2.h5 lies, a URL (the repository or a mirror) or a folder. Calls `on_file` as each
+    ends, with the reason if it failed. Returns the reasons of those that failed, by case; raises DataError where
+    nothing can be written, or the origin is no folder.
+    """
+    if "://" not in origin and not Path(origin).is_dir():
+        raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
+    known = la_checksums()
+    wanted = list(known) if cases is None else cases
+    folder = root / IMAGES
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error}") from error
+    pooch.get_logger().setLevel(logging.CRITICAL)  # what failed is said once, at the end
+    files = pooch.create(
+        folder, f"{origin.rstrip('/')}/", registry={f"{case}/{FILE}": f"sha256:{known[case]}" for case in wanted},
+        retry_if_failed=ATTEMPTS - 1,
+    )  # fmt: skip
+    download = _download if "://" in origin else _copy
+
+    def one(case: str) -> tuple[str, str | None]:
+        try:
+            files.fetch(f"{case}/{FILE}", downloader=download)
+            reason = None
+        except (ValueError, OSError, requests.RequestException) as error:  # a wrong checksum is a ValueError
+            reason = " ".join(str(error).split())
+        on_file(case, reason)
+        return case, reason
+
+    with ThreadPoolExecutor(at_a_time) as pool:
+        ended = list(pool.map(one, wanted))
+    return {case: reason for case, reason in ended if reason is not None}
+
+
+def verify_la(root: Path) -> dict[str, str]:
+    """What is wrong with the cases of a folder, by case id: missing, or another content than was distributed."""
+    folder = root / IMAGES if (root / IMAGES).is_dir() else root
+    wrong = {}
+    for case, digest in la_checksums().items():
+        path = folder / case / FILE
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            wrong[case] = "missing" if not path.exists() else f"cannot be read: {error}"
+        else:
+            if found != digest:
+                wrong[case] = f"its sha256 is {found[:12]}…, not {digest[:12]}…"
+    return wrong
+
+
+def _download(url: str, file: str, _: pooch.Pooch) -> None:
+    pooch.HTTPDownloader(progressbar=False, timeout=TIMEOUT)(url, file, _)
+
+
+def _copy(source: str, file: str, _: pooch.Pooch) -> None:
+    if not os.path.isfile(source):
+        raise FileNotFoundError(f"there is no {source}")
+    shutil.copyfile(source, file)
