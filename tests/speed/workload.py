@@ -27,7 +27,7 @@ from methods.method import Method  # noqa: E402
 
 CPU = torch.device("cpu")
 ROUNDS, SLOW_ROUNDS, SLOW = 5, 2, 10.0
-WARM_UP_CALLS, WARM_UP_SECONDS = 5, 6.0
+WARM_UP_CALLS, WARM_UP_SECONDS = 5, 15.0
 STEPS, FIRST_STEP = 6000, 3000  # halfway, where every method does all that it ever does
 
 
@@ -154,7 +154,7 @@ _warm: WeakSet[Callable] = WeakSet()
 
 
 def _warm_up(call: Callable) -> float:
-    """Five calls, or as many as 6 seconds hold: the heap grows for some steps. Returns the seconds of the last.
+    """Five calls, or as many as 15 seconds hold: the heap grows for some steps. Returns the seconds of the last.
 
     What was warmed up before needs one call.
     """
