@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib
@@ -76,8 +77,6 @@ def workers(number: int) -> dict[str, float]:
 
     Memory is that of all workers together, code that they share counted once.
     """
-    import ray
-
     scale, count = _scale(), WORKERS[number]
     sys.path.insert(0, str(ROOT / "tests"))
     from clusters import cluster
@@ -103,12 +102,12 @@ def workers(number: int) -> dict[str, float]:
         def look(progress) -> None:
             nonlocal peak
             actors = [p for p in psutil.process_iter(["cmdline"]) if "TrialActor" in " ".join(p.info["cmdline"] or [])]
-            peak = max(peak, sum(actor.memory_full_info().pss for actor in actors) / GIB)
+            with suppress(psutil.Error):  # one that ends meanwhile
+                peak = max(peak, sum(actor.memory_full_info().pss for actor in actors) / GIB)
 
         seconds = timed(
             lambda: run_trials([cell.trial for cell in plan], results, experiment.execution, look, address=made.address)
         )
-        ray.shutdown()
     return {"x": count, "time": seconds, "memory": peak}
 
 
@@ -147,8 +146,8 @@ def main() -> None:
     for panel in options.only:
         measured[panel] = [_in_a_process(panel, number) for number in range(PANELS[panel][1])]
         print(panel, *measured[panel], sep="\n  ", flush=True)
-    machine = provenance.environment()
-    file.write_text(json.dumps({"machine": machine, **provenance.revision(), "panels": measured}, indent=1))
+        content = {"machine": provenance.environment(), **provenance.revision(), "panels": measured}
+        file.write_text(json.dumps(content, indent=1))
     draw(measured, ROOT / "docs" / "figures" / "growth.png")
 
 
