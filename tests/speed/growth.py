@@ -1,7 +1,8 @@
 """`make growth`: how time and memory grow with the patch, the cases, the trials and the workers; a plot of each.
 
-Every point is measured in a process of its own. The line is the straight one from the first point to the last. Writes
-docs/figures/growth.png and results/growth.json; needs an idle machine.
+Every point is measured in a process of its own. The line is the straight one from the first point to the last; for the
+time of more workers with as many more trials it is the one that stays what it was. Writes docs/figures/growth.png and
+results/growth.json; needs an idle machine.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,7 +91,7 @@ def workers(number: int) -> dict[str, float]:
         )
         (folder / "noop.py").write_text(sleeping)
         config = scale.write_experiment(folder, seeds=TRIALS_A_WORKER * count, iterations=1)
-        from benchmark.experiment import load_experiment
+        from benchmark.experiment import load_experiment  # Ray reads the cluster's token when it is imported
         from benchmark.plan import make_plan, write_plan
         from benchmark.records import Results
         from benchmark.scheduler import run_trials
@@ -97,18 +100,21 @@ def workers(number: int) -> dict[str, float]:
         results.create()
         plan = make_plan(experiment, results)
         write_plan(experiment, plan, results)
-        peak = 0.0
-
-        def look(progress) -> None:
-            nonlocal peak
-            actors = [p for p in psutil.process_iter(["cmdline"]) if "TrialActor" in " ".join(p.info["cmdline"] or [])]
-            with suppress(psutil.Error):  # one that ends meanwhile
-                peak = max(peak, sum(actor.memory_full_info().pss for actor in actors) / GIB)
-
+        peak = [0.0]
+        threading.Thread(target=_watch_workers, args=(peak,), daemon=True).start()
+        trials = [cell.trial for cell in plan]
         seconds = timed(
-            lambda: run_trials([cell.trial for cell in plan], results, experiment.execution, look, address=made.address)
+            lambda: run_trials(trials, results, experiment.execution, lambda progress: None, address=made.address)
         )
-    return {"x": count, "time": seconds, "memory": peak}
+    return {"x": count, "time": seconds, "memory": peak[0]}
+
+
+def _watch_workers(peak: list[float]) -> None:
+    while True:
+        with suppress(psutil.Error):  # one that ends meanwhile
+            actors = [p for p in psutil.process_iter(["cmdline"]) if "TrialActor" in " ".join(p.info["cmdline"] or [])]
+            peak[0] = max(peak[0], sum(actor.memory_full_info().pss for actor in actors) / GIB)
+        time.sleep(0.5)
 
 
 def _scale():
@@ -163,12 +169,12 @@ def _in_a_process(panel: str, number: int) -> dict[str, float]:
 def draw(measured: dict[str, list[dict[str, float]]], file: Path) -> None:
     figure, axes = pyplot.subplots(2, len(measured), figsize=(3.6 * len(measured), 6), layout="constrained")
     for column, (panel, points) in enumerate(measured.items()):
-        _, _, x, time, memory = PANELS[panel]
-        for axis, key, label in zip(axes[:, column], ("time", "memory"), (time, memory), strict=True):
+        for axis, key, label in zip(axes[:, column], ("time", "memory"), PANELS[panel][3:], strict=True):
             first, last = points[0], points[-1]
-            axis.plot([first["x"], last["x"]], [first[key], last[key]], color="0.6", linewidth=1)
+            end = first[key] if (panel, key) == ("workers", "time") else last[key]
+            axis.plot([first["x"], last["x"]], [first[key], end], color="0.6", linewidth=1)
             axis.plot([p["x"] for p in points], [p[key] for p in points], "o", color="tab:blue")
-            axis.set(xlabel=x, ylabel=label, xlim=(0, None))
+            axis.set(xlabel=PANELS[panel][2], ylabel=label, xlim=(0, None))
             axis.set_ylim(0, 1.15 * max(p[key] for p in points))
     file.parent.mkdir(exist_ok=True)
     figure.savefig(file, dpi=110)
