@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs chaos scale bench bench-paper clean
+.PHONY: demo test lint docs chaos scale bench bench-paper growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -28,6 +28,12 @@ bench: .venv/installed  ## speed against a loop as the released codes have it, a
 
 bench-paper: .venv/installed  ## the same at the paper's sizes
 	$(BIN)/python tests/speed/bench.py --paper
+
+growth: .venv/installed  ## how time and memory grow with patch, cases, trials and workers: docs/figures/growth.png
+	$(BIN)/python tests/speed/growth.py
+
+precision: .venv/installed  ## what bf16 costs in Dice: three seeds each, on the LA folder
+	$(BIN)/python tests/speed/precision.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -51,6 +51,9 @@ class Training(_Block):
     augmentation: str = "uamt_exact"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     threads: PositiveInt = Field(2, description="CPU threads of a trial, and the CPUs it asks for")
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none", description="mode of torch.compile for the networks; reduce-overhead: CUDA graphs"
+    )
     deterministic: bool = Field(False, description="deterministic GPU kernels; on the CPU training always is")
 
     @field_validator("augmentation")

@@ -23,7 +23,7 @@ def case_metrics(
     rows: list[Row] = []
     for value in range(1, classes + 1):
         p, r = prediction == value, reference == value
-        scores = {("predicted", "voxel"): float(p.sum()), ("reference", "voxel"): float(r.sum())}
+        scores = {(name, "voxel"): float(np.count_nonzero(m)) for name, m in (("predicted", p), ("reference", r))}
         scores |= overlap(p, r)
         voxels = surface_distances(p, r, (1.0,) * p.ndim, empty)
         if len(set(spacing)) == 1:
@@ -55,14 +55,19 @@ def surface_distances(
         distance = np.nan if undefined else float(np.linalg.norm(np.multiply(prediction.shape, spacing)))
         return dict.fromkeys(("asd", "hd95", "assd"), distance)
     surface_p, surface_r = (surface_points(mask) * np.asarray(spacing) for mask in (prediction, reference))
-    to_reference = cKDTree(surface_r).query(surface_p)[0]
-    to_prediction = cKDTree(surface_p).query(surface_r)[0]
+    to_reference = _tree(surface_r).query(surface_p)[0]
+    to_prediction = _tree(surface_p).query(surface_r)[0]
     both = np.concatenate([to_reference, to_prediction])
     return {
         "asd": float(to_reference.mean()),
         "hd95": float(np.percentile(both, 95)),
         "assd": float(both.mean()),
     }
+
+
+def _tree(points: np.ndarray) -> cKDTree:
+    """Split at midpoints, which is as good as medians for points of a surface and sooner done."""
+    return cKDTree(points, leafsize=32, balanced_tree=False)
 
 
 def surface_points(mask: np.ndarray) -> np.ndarray:

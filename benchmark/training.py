@@ -16,6 +16,7 @@ from data.cache import Dataset
 from data.randomness import integer_seed
 from methods import registry
 from methods.method import Batch, Method, MethodSettings
+from methods.networks.autocast import AutocastNetwork
 from methods.networks.vnet import Backbone
 from methods.schedules import Schedule
 
@@ -43,7 +44,11 @@ def build_method(
     backbone = Backbone(classes, training.width, AMP_DTYPES[training.precision])
     torch.manual_seed(integer_seed(seed, "initialisation"))
     method = registry.get(name)(settings, backbone, Schedule(training.iterations))
-    return method.to(device, memory_format=torch.channels_last_3d)
+    method = method.to(device, memory_format=torch.channels_last_3d)
+    if training.compile != "none":
+        for network in filter(lambda module: isinstance(module, AutocastNetwork), method.modules()):
+            network.compile_trunk(training.compile)
+    return method
 
 
 def make_stream(

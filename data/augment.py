@@ -31,8 +31,11 @@ def crop_patch(
     patch: tuple[int, int, int],
     augmentation: str,
     rng: np.random.Generator,
+    out: tuple[np.ndarray, np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """One random patch of an image (H, W, D) and of its label: float32 and uint8 (or None), contiguous copies.
+
+    `out`: arrays of the patch's size to write them into, as a batch has them; by default new ones.
 
     The volume is rotated and flipped as a view and cropped afterwards, so a patch need not be square in (x, y), and of
     a memory-mapped volume only the patch is read. Along an axis where the volume is smaller than the patch it counts as
@@ -47,10 +50,12 @@ def crop_patch(
     start = tuple(
         _random_start(dim, size, chosen.skips_last_start, rng) for dim, size in zip(image.shape, patch, strict=True)
     )
-    image_patch = _crop(image, start, patch, np.float32)
+    image_patch, label_patch = out or (np.empty(patch, np.float32), np.empty(patch, np.uint8))
+    _crop(image, start, image_patch)
     if label is None:
         return image_patch, None
-    return image_patch, _crop(_turned(label, turns, flip), start, patch, np.uint8)
+    _crop(_turned(label, turns, flip), start, label_patch)
+    return image_patch, label_patch
 
 
 def _turned(volume: np.ndarray, turns: int, flip: int | None) -> np.ndarray:
@@ -65,13 +70,14 @@ def _random_start(dim: int, size: int, skips_last: bool, rng: np.random.Generato
     return int(rng.integers(max(room, 1) if skips_last else room + 1)) - padding
 
 
-def _crop(volume: np.ndarray, start: tuple[int, ...], patch: tuple[int, ...], dtype: type) -> np.ndarray:
-    """`volume[start : start + patch]`, with zeros where that lies outside of the volume."""
-    crop = np.zeros(patch, dtype)
+def _crop(volume: np.ndarray, start: tuple[int, ...], patch: np.ndarray) -> None:
+    """Fill `patch` with `volume[start : start + patch.shape]`, with zeros where that lies outside of the volume."""
     inside = [
-        (max(first, 0), min(first + size, dim)) for first, size, dim in zip(start, patch, volume.shape, strict=True)
+        (max(first, 0), min(first + size, dim))
+        for first, size, dim in zip(start, patch.shape, volume.shape, strict=True)
     ]
+    if any(high - low < size for (low, high), size in zip(inside, patch.shape, strict=True)):
+        patch[...] = 0
     source = tuple(slice(low, high) for low, high in inside)
     target = tuple(slice(low - first, high - first) for (low, high), first in zip(inside, start, strict=True))
-    crop[target] = volume[source]
-    return crop
+    patch[target] = volume[source]

@@ -66,13 +66,12 @@ class PatchStream:
             "unlabeled_images": np.empty((len(unlabelled), 1, *self.patch), np.float32),
         }
         for i, case_id in enumerate(labelled):
-            batch["labeled_images"][i, 0], batch["labels"][i] = crop_patch(
-                self.dataset.image(case_id), self.dataset.label(case_id), self.patch, self.augmentation, labelled_rng
-            )
+            image, label = self.dataset.image(case_id), self.dataset.label(case_id)
+            out = batch["labeled_images"][i, 0], batch["labels"][i]
+            crop_patch(image, label, self.patch, self.augmentation, labelled_rng, out)
         for i, case_id in enumerate(unlabelled):
-            batch["unlabeled_images"][i, 0], _ = crop_patch(
-                self.dataset.image(case_id), None, self.patch, self.augmentation, unlabelled_rng
-            )
+            out = batch["unlabeled_images"][i, 0], None
+            crop_patch(self.dataset.image(case_id), None, self.patch, self.augmentation, unlabelled_rng, out)
         extra = {name: view(batch, generator(self.seed, f"view {name}", step)) for name, view in self.views.items()}
         return batch | extra
 

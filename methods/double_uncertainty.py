@@ -71,18 +71,22 @@ class DoubleUncertainty(Method):
 
     @torch.no_grad()
     def _monte_carlo(self, images):
-        """Means of the teacher's probabilities and last features over noisy passes; variance of the normalised ones."""
+        """Means of the teacher's probabilities and last features over noisy passes; variance of the normalised ones,
+        None where another uncertainty is asked for."""
         passes = self.settings.monte_carlo_passes
-        probabilities = features = directions = squares = 0.0
+        by_variance = self.settings.feature_uncertainty == "variance"
+        probabilities = features = normalised = squares = 0.0
         for _ in range(passes):
             output = self.teacher(add_noise(images), features=True)
-            last = output.features[-1]
-            length = torch.linalg.vector_norm(last, dim=1, keepdim=True).clamp(min=1e-12)
             probabilities += output.logits.sigmoid() / passes
-            features += last / passes
-            directions += last.div_(length)
-            squares += (length > 1e-12) / (passes * last.shape[1])  # of a direction, unless all features are 0
-        return probabilities, features, (squares[:, 0] - directions.div_(passes).square().mean(1)).clamp(min=0)
+            last = output.features[-1]
+            if by_variance:
+                direction = F.normalize(last, dim=1)
+                normalised += direction / passes
+                squares += direction.square() / passes
+            features += last.div_(passes)  # in place: they are the largest tensors of the step
+        variance = (squares - normalised.square()).clamp(min=0).mean(1) if by_variance else None
+        return probabilities, features, variance
 
     def after_step(self, step):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)

@@ -51,6 +51,27 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+# Compilation.
+
+
+@pytest.mark.parametrize("name", ["vnet", "ua_mt", "sass", "mc_net"])
+def test_compiled_networks_train_as_others_do(name, small_discriminators, monkeypatch):
+    # Captured as for any backend, then run as it is: a machine that only tests may have no C++ compiler.
+    original, modes = torch.compile, []
+
+    def compile_without_code(call, mode):
+        modes.append(mode)
+        return original(call, backend="aot_eager")
+
+    plain, _ = weights_after(name, iterations=2)
+    monkeypatch.setattr(torch, "compile", compile_without_code)
+    compiled, _ = weights_after(name, iterations=2, compile="reduce-overhead")
+    assert set(modes) == {"reduce-overhead"} and len(modes) >= 2
+    assert compiled.keys() == plain.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(compiled[key], value, rtol=1e-3, atol=1e-4)
+
+
 # Learning rate.
 
 

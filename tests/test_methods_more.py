@@ -183,7 +183,7 @@ def test_urpc_divergence_is_that_of_scipy():
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_monte_carlo_gives_the_means_and_the_variance_of_the_normalised_features(silent, monkeypatch):
-    method = build("double_uncertainty", monte_carlo_passes=3)
+    method = build("double_uncertainty", monte_carlo_passes=3, feature_uncertainty="variance")
     random = torch.Generator().manual_seed(2)
     passes = [
         (torch.randn(2, 1, 4, 4, 4, generator=random), torch.rand(2, 5, 4, 4, 4, generator=random)) for _ in range(3)

@@ -19,6 +19,10 @@ class AutocastNetwork(nn.Module):
     def autocast(self, images: Tensor) -> AbstractContextManager:
         return nullcontext() if self.amp_dtype is None else torch.autocast(images.device.type, dtype=self.amp_dtype)
 
+    def compile_trunk(self, mode: str) -> None:
+        """torch.compile, in place, what runs under autocast."""
+        self.compile(mode=mode)
+
 
 class Conv3d(nn.Conv3d):
     """Conv3d that leaves autocast where the CPU's bf16 weight gradient is wrong.

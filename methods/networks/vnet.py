@@ -140,6 +140,11 @@ class VNet(AutocastNetwork):
         encoded = self._encode(images)
         return [self._decode(encoded, i, images.shape[2:], features) for i in range(len(self.decoders))]
 
+    def compile_trunk(self, mode: str) -> None:
+        """torch.compile, in place, encoder and decoders: they are called by several ways in."""
+        for part in (self.encoder, *self.decoders):
+            part.compile(mode=mode)
+
     def _encode(self, images: Tensor) -> list[Tensor]:
         padding = [n for size in reversed(images.shape[2:]) for n in (0, -size % MULTIPLE)]
         if any(padding):
