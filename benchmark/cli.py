@@ -14,6 +14,8 @@ app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+data_app = typer.Typer(help="Get data, check it, look at it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
 console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
@@ -124,6 +126,46 @@ def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters
     from benchmark import commands
 
     commands.new_method(name, console)
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[Literal["la"], typer.Argument(help="la: the 100 left-atrium scans of 2018, 500 MB.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", envvar="SEMISEG_LA", help="Where they go.")] = Path("la"),
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL_OR_DIR", help="A mirror or a local folder of <case>/mri_norm2.h5."),
+    ] = None,
+) -> None:
+    """Download a public data set and hold it to its checksums; what is there already is not fetched again."""
+    from benchmark import data_commands
+
+    if not data_commands.fetch_la(to, origin, console):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="SEMISEG_LA", help="A left-atrium folder.")],
+) -> None:
+    """Hold a left-atrium folder to the checksums of the distribution."""
+    from benchmark import data_commands
+
+    if not data_commands.verify_la(folder, console):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def info(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file: its data block counts.")],
+    overrides: Overrides = [],  # noqa: B006
+    picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")] = Path("data.png"),
+) -> None:
+    """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
+    from benchmark import data_commands
+    from benchmark.experiment import load_experiment
+
+    data_commands.info(load_experiment(config, overrides), picture, console)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The left-atrium files from their public repository, held to the checksums of the distribution.
 
-A file is there as a whole and right, or not at all; what is there is not fetched again, so an interrupted fetch goes on.
+A file is there whole and right, or not at all; what is there is not fetched again, so an interrupted fetch goes on.
 """
 
 import hashlib
@@ -42,7 +42,8 @@ def fetch_la(
     ends, with the reason if it failed. Returns the reasons of those that failed, by case; raises DataError where
     nothing can be written, or the origin is no folder.
     """
-    if "://" not in origin and not Path(origin).is_dir():
+    remote = "://" in origin
+    if not remote and not Path(origin).is_dir():
         raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
     known = la_checksums()
     wanted = list(known) if cases is None else cases
@@ -54,9 +55,9 @@ def fetch_la(
     pooch.get_logger().setLevel(logging.CRITICAL)  # what failed is said once, at the end
     files = pooch.create(
         folder, f"{origin.rstrip('/')}/", registry={f"{case}/{FILE}": f"sha256:{known[case]}" for case in wanted},
-        retry_if_failed=ATTEMPTS - 1,
+        retry_if_failed=ATTEMPTS - 1 if remote else 0,
     )  # fmt: skip
-    download = _download if "://" in origin else _copy
+    download = _download if remote else _copy
 
     def one(case: str) -> tuple[str, str | None]:
         try:
@@ -89,11 +90,11 @@ def verify_la(root: Path) -> dict[str, str]:
     return wrong
 
 
-def _download(url: str, file: str, _: pooch.Pooch) -> None:
-    pooch.HTTPDownloader(progressbar=False, timeout=TIMEOUT)(url, file, _)
+def _download(url: str, file: str, files: pooch.Pooch) -> None:
+    pooch.HTTPDownloader(progressbar=False, timeout=TIMEOUT)(url, file, files)
 
 
-def _copy(source: str, file: str, _: pooch.Pooch) -> None:
+def _copy(source: str, file: str, files: pooch.Pooch) -> None:
     if not os.path.isfile(source):
         raise FileNotFoundError(f"there is no {source}")
     shutil.copyfile(source, file)
