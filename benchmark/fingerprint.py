@@ -15,7 +15,7 @@ TRAINING = (
     "data/augment.py", "data/batches.py", "data/randomness.py", "data/resample.py", "data/splits.py",
     "methods/ema.py", "methods/losses.py", "methods/method.py", "methods/noise.py", "methods/schedules.py",
     "methods/signed_distance.py", "methods/networks/autocast.py", "methods/networks/discriminators.py",
-    "methods/networks/vnet.py", "benchmark/training.py",
+    "methods/networks/heads.py", "methods/networks/vnet.py", "benchmark/training.py",
 )  # fmt: skip
 # ... and then its figures: when one of these changes, stored weights are scored again.
 SCORING = ("benchmark/inference.py", "benchmark/metrics.py", "benchmark/scoring.py")
