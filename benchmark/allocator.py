@@ -1,7 +1,7 @@
 """How glibc hands out a trial's memory: it keeps what is freed, since tensors of the same sizes come back every step.
 
 By default every tensor above 32 MiB is mapped and unmapped anew, and the kernel zeroes each of its pages on first use:
-a fifth of a V-Net's training step on the CPU, two thirds where tensors are fp32 (docs/performance.md).
+a fifth of a V-Net's training step on the CPU, two fifths where tensors are fp32 (docs/performance.md).
 """
 
 import ctypes

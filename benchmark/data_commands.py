@@ -10,6 +10,7 @@ from rich.table import Table
 from benchmark.experiment import Experiment
 from data import fetch
 from data.cache import Dataset, prepare
+from data.case import DataError
 from data.preview import write_preview
 
 WIDE = 500  # characters that a table may take
@@ -18,18 +19,18 @@ MOST_NAMED = 10  # of the cases that something is wrong with
 
 def fetch_la(root: Path, origin: str | None, console: Console) -> bool:
     """Bring the 100 left-atrium cases to `root`; False if some could not be had."""
+    count = len(fetch.la_checksums())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("left-atrium cases", total=len(fetch.la_checksums()))
+        task = progress.add_task("left-atrium cases", total=count)
         failed = fetch.fetch_la(
             root, origin or fetch.REPOSITORY, on_file=lambda case, reason: progress.advance(task, reason is None)
         )
     if failed:
         _say_wrong(failed, console)
         console.print(
-            f"{len(failed)} of {len(fetch.la_checksums())} cases could not be fetched; the same command fetches them "
-            "alone", soft_wrap=True,
-        )  # fmt: skip
+            f"{len(failed)} of {count} cases could not be fetched; the same command fetches them alone", soft_wrap=True
+        )
         return False
     console.print(f"all cases are in {root} as distributed; export SEMISEG_LA={root.absolute()}", soft_wrap=True)
     return True
@@ -60,7 +61,10 @@ def info(experiment: Experiment, picture: Path, console: Console) -> None:
         f"{dataset.name}: {len(dataset.train_ids)} training and {len(dataset.test_ids)} test cases, "
         f"{' x '.join(f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
-    write_preview(dataset, picture)
+    try:
+        write_preview(dataset, picture)
+    except (OSError, ValueError) as error:  # no such folder, or a format that matplotlib does not write
+        raise DataError(f"--picture {picture} cannot be written: {error}") from error
     console.print(f"picture: {picture}", soft_wrap=True)
 
 

@@ -3,7 +3,6 @@
 A file is there whole and right, or not at all; what is there is not fetched again, so an interrupted fetch goes on.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -15,11 +14,12 @@ import pooch
 import requests
 
 from data.case import DataError
-from data.la import FILE, IMAGES
+from data.la import FILE, IMAGES, images_folder
 
 REPOSITORY = "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training%20Set"
 CHECKSUMS = Path(__file__).parent / "lists" / "la_sha256.txt"
 ATTEMPTS = 5  # of a file, with a pause of 1, 2, ... seconds between
+AT_A_TIME = 8
 TIMEOUT = 30  # seconds without a byte
 
 
@@ -32,11 +32,9 @@ def la_checksums() -> dict[str, str]:
 def fetch_la(
     root: Path,
     origin: str = REPOSITORY,
-    cases: list[str] | None = None,
-    at_a_time: int = 8,
     on_file: Callable[[str, str | None], None] = lambda case_id, reason: None,
 ) -> dict[str, str]:
-    """Bring the cases (all 100 by default) to `root`/2018LA_Seg_Training Set/<case>/mri_norm2.h5.
+    """Bring the 100 cases to `root`/2018LA_Seg_Training Set/<case>/mri_norm2.h5.
 
     origin: where <case>/mri_norm2.h5 lies, a URL (the repository or a mirror) or a folder. Calls `on_file` as each
     ends, with the reason if it failed. Returns the reasons of those that failed, by case; raises DataError where
@@ -46,17 +44,15 @@ def fetch_la(
     if not remote and not Path(origin).is_dir():
         raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
     known = la_checksums()
-    wanted = list(known) if cases is None else cases
     folder = root / IMAGES
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error}") from error
     pooch.get_logger().setLevel(logging.CRITICAL)  # what failed is said once, at the end
-    files = pooch.create(
-        folder, f"{origin.rstrip('/')}/", registry={f"{case}/{FILE}": f"sha256:{known[case]}" for case in wanted},
-        retry_if_failed=ATTEMPTS - 1 if remote else 0,
-    )  # fmt: skip
+    registry = {f"{case}/{FILE}": f"sha256:{digest}" for case, digest in known.items()}
+    attempts = ATTEMPTS if remote else 1
+    files = pooch.create(folder, f"{origin.rstrip('/')}/", registry=registry, retry_if_failed=attempts - 1)
     download = _download if remote else _copy
 
     def one(case: str) -> tuple[str, str | None]:
@@ -68,20 +64,19 @@ def fetch_la(
         on_file(case, reason)
         return case, reason
 
-    with ThreadPoolExecutor(at_a_time) as pool:
-        ended = list(pool.map(one, wanted))
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        ended = list(pool.map(one, known))
     return {case: reason for case, reason in ended if reason is not None}
 
 
 def verify_la(root: Path) -> dict[str, str]:
     """What is wrong with the cases of a folder, by case id: missing, or another content than was distributed."""
-    folder = root / IMAGES if (root / IMAGES).is_dir() else root
+    folder = images_folder(root)
     wrong = {}
     for case, digest in la_checksums().items():
         path = folder / case / FILE
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = pooch.file_hash(path, alg="sha256")
         except OSError as error:
             wrong[case] = "missing" if not path.exists() else f"cannot be read: {error}"
         else:

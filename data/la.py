@@ -61,7 +61,7 @@ class LASource:
             raise DataError(
                 f"{len(both)} cases are in both {train} and {test}, where each may be in one: {', '.join(both)}"
             )
-        self._images = root / IMAGES if (root / IMAGES).is_dir() else root
+        self._images = images_folder(root)
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
             some = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
@@ -101,6 +101,11 @@ class LASource:
 
     def _file(self, case_id: str) -> Path:
         return self._images / case_id / FILE
+
+
+def images_folder(root: Path) -> Path:
+    """The folder of the cases: the distribution's, or `root` itself where it holds them directly."""
+    return root / IMAGES if (root / IMAGES).is_dir() else root
 
 
 def _existing_folder(root: str) -> Path:

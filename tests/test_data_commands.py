@@ -48,12 +48,22 @@ def test_what_cannot_be_is_said_in_one_line(arguments, said, command):  # noqa: 
     assert said in one_line_error(command("data", *arguments))
 
 
-def test_info_lists_every_case_and_draws_a_picture(tmp_path, command):  # noqa: F811
+@pytest.fixture
+def experiment(tmp_path):
     (tmp_path / "some.yaml").write_text(yaml.safe_dump({
         "name": "some", "methods": ["vnet"], "labelled": [2],
         "data": {"source": "phantom", "train": 3, "test": 2, "size": [32, 32, 24]},
     }))  # fmt: skip
-    status, said, errors = command("data", "info", "some.yaml")
+    return "some.yaml"
+
+
+@pytest.mark.parametrize("picture", ["nowhere/data.png", "data.unknown"])
+def test_a_picture_that_cannot_be_written_is_refused_in_one_line(picture, experiment, command):  # noqa: F811
+    assert f"--picture {picture}" in one_line_error(command("data", "info", experiment, "--picture", picture))
+
+
+def test_info_lists_every_case_and_draws_a_picture(experiment, tmp_path, command):  # noqa: F811
+    status, said, errors = command("data", "info", experiment)
     assert status == 0, errors
     for case in ("train-000", "train-001", "train-002", "test-000", "test-001"):
         assert case in said
