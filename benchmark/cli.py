@@ -76,6 +76,33 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
+def score(
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to set it beside.")],
+    labelled: Annotated[int, typer.Option(metavar="N", help="Training cases whose labels its makers used.")],
+    unlabelled: Annotated[int, typer.Option(metavar="N", help="Training cases used without labels.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Which of several runs it is.")] = 0,
+) -> None:
+    """Score masks that another tool has made as one more row of a results folder, under its own evaluation."""
+    from benchmark import commands
+
+    commands.score(masks, name, labelled, unlabelled, seed, Results(results), console)
+
+
+@app.command()
+def predict(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A finished trial, RESULTS/records/TRIAL.")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A scan or a folder of scans.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the labels go, as NIfTI.")] = Path("predictions"),
+) -> None:
+    """Segment new scans with a finished trial; labels are written on the scans' own grid."""
+    from benchmark import commands
+
+    commands.predict(record, images, to, console)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
     packed_timings: Annotated[
@@ -156,6 +183,32 @@ def verify(
 
 
 @data_app.command()
+def prepare(
+    name: Annotated[Literal["la-raw"], typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its training set, one folder a case.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the prepared cases go.")] = Path("la-prepared"),
+    crop: Annotated[
+        Literal["label", "centre"], typer.Option(help="Around the ground truth, as published, or without a look at it.")
+    ] = "label",
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of the crop's margins.")] = 0,
+) -> None:
+    """Make a left-atrium folder from raw scans: z-scored as a whole, then cropped by a rule that records state."""
+    from benchmark import data_commands
+
+    data_commands.prepare_la_raw(folder, to, seed, crop, console)
+
+
+@data_app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+) -> None:
+    """Write a small folder of phantom scans as NIfTI: the layout that `source: folder` reads."""
+    from benchmark import data_commands
+
+    data_commands.example(folder, console)
+
+
+@data_app.command()
 def info(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file: its data block counts.")],
     overrides: Overrides = [],  # noqa: B006
@@ -165,7 +218,8 @@ def info(
     from benchmark import data_commands
     from benchmark.experiment import load_experiment
 
-    data_commands.info(load_experiment(config, overrides), picture, console)
+    if not data_commands.info(load_experiment(config, overrides), picture, console):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.experiment import Experiment, ExperimentError
+from benchmark import foreign
+from benchmark.experiment import Experiment, ExperimentError, load_experiment
 from benchmark.locks import run_lock
 from benchmark.plan import Cell, make_plan, write_plan
 from benchmark.progress import ProgressView, duration
@@ -19,8 +20,23 @@ KEPT = {"stale": "--rerun stale", "failed": "--retry-failed", "diverged": "--ret
 
 
 def run(experiment: Experiment, results: Results, again: set[str], address: str, console: Console) -> bool:
-    """Run what is left of the experiment, and cells in the states `again`, on the Ray cluster at `address`; write the
-    report. False if something failed or it was interrupted."""
+    """Run what is left of the experiment, and cells in the states `again`, on the Ray cluster at `address`; tune, if it
+    asks for that; write the report. False if something failed or it was interrupted."""
+
+    def run_one(part: Experiment, folder: Results) -> bool:
+        return _run_one(part, folder, again, address, console)
+
+    complete, folders = run_one(experiment, results), [results]
+    if experiment.tuning is not None:
+        from benchmark.tuning import tune
+
+        complete = tune(experiment, results, run_one) and complete
+        folders += [tuned for tuned in [Results(results.folder / "tuned")] if tuned.plan_file.exists()]
+    console.print(f"report: {write_report(*folders)}", soft_wrap=True)
+    return complete
+
+
+def _run_one(experiment: Experiment, results: Results, again: set[str], address: str, console: Console) -> bool:
     results.create()
     with run_lock(results):
         cells = make_plan(experiment, results)
@@ -52,7 +68,29 @@ def evaluate(experiment: Experiment, results: Results, console: Console) -> bool
                 f"{stale} stale cells are not: their training code has changed, and weights may not fit it any more; "
                 "`run --rerun stale` trains them again"
             )
-        return _run_cells(experiment, todo, results, "local", console)
+        complete = _run_cells(experiment, todo, results, "local", console)
+    console.print(f"report: {write_report(results)}", soft_wrap=True)
+    return complete
+
+
+def score(
+    masks: Path, name: str, labelled: int, unlabelled: int, seed: int, results: Results, console: Console
+) -> None:
+    """Make the masks a row of a results folder, and write its report."""
+    results.read_plan()
+    experiment = load_experiment(results.experiment_file)
+    with run_lock(results):
+        trial = foreign.score_masks(masks, name, labelled, unlabelled, seed, experiment, results)
+        write_plan(experiment, make_plan(experiment, results), results)
+        console.print(f"scored as {trial}; report: {write_report(results)}", soft_wrap=True)
+
+
+def predict(record: Path, images: Path, to: Path, console: Console) -> None:
+    """Segment scans with a finished trial, one line each."""
+    from benchmark.prediction import predict_scans
+
+    for scan, labels in predict_scans(record, images, to):
+        console.print(f"{scan}: {labels}", soft_wrap=True)
 
 
 def _fetch(cells: list[Cell], results: Results, uri: str) -> int:
@@ -87,7 +125,7 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, addre
         console.print("failed trials keep their checkpoints; `--retry-failed` tries them again")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
-    console.print(f"report: {write_report(results)}", soft_wrap=True)
+    foreign.bring_up_to_date(experiment, results)
     return finished and not failures
 
 

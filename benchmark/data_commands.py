@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from benchmark.experiment import Experiment
 from data import fetch
 from data.cache import Dataset, prepare
-from data.case import DataError
+from data.case import DataError, DataProblems
+from data.example import write_example
+from data.la_raw import Crop, prepare_la, raw_cases
 from data.preview import write_preview
 
 WIDE = 500  # characters that a table may take
@@ -45,11 +47,32 @@ def verify_la(root: Path, console: Console) -> bool:
     return not wrong
 
 
-def info(experiment: Experiment, picture: Path, console: Console) -> None:
-    """Every case of an experiment's data: size, voxels, the volume of each class; and one picture."""
-    dataset = prepare(experiment.data)
-    classes = [str(value) for value in range(1, dataset.classes + 1)]
-    columns = ("case", "set", "voxels", "mm a voxel", *(f"class {c} [ml]" for c in classes), "share")
+def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Console) -> None:
+    """Make a left-atrium folder from raw scans, and say what the crop has cost."""
+    cases = list(track(prepare_la(folder, to, seed, crop), "scans", total=len(raw_cases(folder)), console=console))
+    for case in cases:
+        if case.label_lost:
+            console.print(f"{case.case}: {case.label_lost:.2%} of its label is outside of the crop", soft_wrap=True)
+    console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
+
+
+def example(folder: Path, console: Console) -> None:
+    """Write the example folder."""
+    write_example(folder)
+    console.print(f"wrote {folder}; `source: folder` with `root: {folder.absolute()}` reads it", soft_wrap=True)
+
+
+def info(experiment: Experiment, picture: Path, console: Console) -> bool:
+    """Every case of an experiment's data: size, voxels, the volume of each structure; and one picture. Where cases
+    cannot be used, what is wrong with each of them instead; then False."""
+    try:
+        dataset = prepare(experiment.data)
+    except DataProblems as error:
+        for problem in error.problems:
+            console.print(problem, soft_wrap=True)
+        console.print(f"{len(error.problems)} problems", soft_wrap=True)
+        return False
+    columns = ("case", "set", "voxels", "mm a voxel", *(f"{name} [ml]" for name in dataset.source.class_names), "share")
     table = Table(*columns)
     shapes = []
     for side, ids in (("training", dataset.train_ids), ("test", dataset.test_ids)):
@@ -58,7 +81,8 @@ def info(experiment: Experiment, picture: Path, console: Console) -> None:
     Console(file=console.file, width=WIDE, markup=False).print(table)  # whole ids, in a narrow window, too
     low, high = np.min(shapes, axis=0), np.max(shapes, axis=0)
     console.print(
-        f"{dataset.name}: {len(dataset.train_ids)} training and {len(dataset.test_ids)} test cases, "
+        f"{dataset.name}: {len(dataset.train_ids)} training cases, {len(dataset.with_label)} of them with a label, and "
+        f"{len(dataset.test_ids)} test cases, "
         f"{' x '.join(f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
     try:
@@ -66,6 +90,7 @@ def info(experiment: Experiment, picture: Path, console: Console) -> None:
     except (OSError, ValueError) as error:  # no such folder, or a format that matplotlib does not write
         raise DataError(f"--picture {picture} cannot be written: {error}") from error
     console.print(f"picture: {picture}", soft_wrap=True)
+    return True
 
 
 def _add_case(table: Table, dataset: Dataset, case_id: str, side: str) -> tuple[int, ...]:

@@ -104,6 +104,15 @@ class Execution(_Block):
     tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 
 
+class Tuning(_Block):
+    """Settings searched for every method alike, beside the published ones."""
+
+    draws: int = Field(ge=2, description="settings that each method may try, its published ones among them")
+    search: Literal["random", "optuna"] = "random"
+    validation: PositiveInt = Field(description="training cases on whose labels settings are chosen: no trial's own")
+    seed: int = 0
+
+
 class MethodEntry(_Block):
     """One method with settings over its published defaults; `display` names its row."""
 
@@ -134,11 +143,14 @@ class Experiment(_Block):
     draws: list[Literal["first"] | int] = Field(
         ["first"], min_length=1, description='which cases are labelled: "first" of the list, or numbered random draws'
     )
-    seeds: list[int] = Field([1337], min_length=1)
+    seeds: list[int] | dict[PositiveInt, list[int]] = Field(
+        [1337], min_length=1, description="or a list a budget: the ceiling gets the longest"
+    )
     reference: str | None = Field(None, description="display name of the method that the others are tested against")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
+    tuning: Tuning | None = None
     plugins: list[str] = []
 
     @field_validator("name")
@@ -150,9 +162,10 @@ class Experiment(_Block):
 
     @field_validator("labelled", "draws", "seeds")
     @classmethod
-    def _nothing_twice(cls, values: list) -> list:
-        if twice := [value for value in values if values.count(value) > 1]:
-            raise ValueError(f"{twice[0]} is given twice: remove one")
+    def _nothing_twice(cls, values: list | dict) -> list | dict:
+        for each in values.values() if isinstance(values, dict) else [values]:
+            if twice := [value for value in each if each.count(value) > 1]:
+                raise ValueError(f"{twice[0]} is given twice: remove one")
         return values
 
     @field_validator("methods", mode="before")
@@ -164,6 +177,18 @@ class Experiment(_Block):
     @classmethod
     def _short_form(cls, entry: Any) -> Any:
         return {"name": entry} if isinstance(entry, str) else entry
+
+    @model_validator(mode="after")
+    def _each_budget_has_seeds(self) -> "Experiment":
+        if isinstance(self.seeds, dict) and (set(self.seeds) != set(self.labelled) or not all(self.seeds.values())):
+            raise ValueError(f"seeds must be a list, or give one for each budget of labelled, {self.labelled}")
+        return self
+
+    def seeds_of(self, labelled: int) -> list[int]:
+        """The seeds of a budget; of one that is not the experiment's own, as the ceiling's, the longest list."""
+        if isinstance(self.seeds, list):
+            return self.seeds
+        return self.seeds.get(labelled) or max(self.seeds.values(), key=len)
 
     @model_validator(mode="after")
     def _strides_fit(self) -> "Experiment":

@@ -12,7 +12,7 @@ PACKAGES = ("benchmark", "data", "methods")
 
 # Everything a trial's weights pass through, the method's own file aside ...
 TRAINING = (
-    "data/augment.py", "data/batches.py", "data/randomness.py", "data/resample.py", "data/splits.py",
+    "data/augment.py", "data/batches.py", "data/randomness.py", "data/resample.py",
     "methods/ema.py", "methods/losses.py", "methods/method.py", "methods/noise.py", "methods/schedules.py",
     "methods/signed_distance.py", "methods/networks/autocast.py", "methods/networks/discriminators.py",
     "methods/networks/heads.py", "methods/networks/vnet.py", "benchmark/training.py",
@@ -22,7 +22,10 @@ SCORING = ("benchmark/inference.py", "benchmark/metrics.py", "benchmark/scoring.
 
 
 def code_fingerprint(method_file: str) -> dict[str, str]:
-    """A short hash a file: of the fixed lists above, and of the method's, as `name_of` gives it."""
+    """A short hash a file: of the fixed lists above, and of the method's, as `name_of` gives it; of masks that were
+    made elsewhere, which have no method, of what scores them."""
+    if not method_file:
+        return {file: _hash(path_of(file)) for file in SCORING}
     return {file: _hash(path_of(file)) for file in (*TRAINING, *SCORING, method_file)}
 
 

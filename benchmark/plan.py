@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from benchmark import foreign
 from benchmark.experiment import Experiment, ExperimentError, MethodEntry
 from benchmark.fingerprint import name_of
 from benchmark.records import FORMAT, Results, storage_error, write_text
@@ -34,29 +35,30 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     """Every trial of the experiment, in the order of its tables.
 
     Methods are planned at each budget that leaves unlabelled cases, and beside them the baseline as the "floor"; with
-    all cases labelled the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once.
+    every label there is the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once.
     Raises ExperimentError or MethodError with one line for the user.
     """
     entries = [(entry, "method") for entry in experiment.methods]
     baseline = _baseline(experiment)
     if baseline is not None:
         entries.insert(0, (baseline, "floor"))
-    everything = len(dataset.train_ids)
+    everything = len(dataset.with_label)
     for count in experiment.labelled:
         if count > everything:
-            raise ExperimentError(f"labelled: {count} is more than the {everything} training cases of {dataset.name}")
+            cases = f"training cases{' with a label' * (everything < len(dataset.train_ids))} of {dataset.name}"
+            raise ExperimentError(f"labelled: {count} is more than the {everything} {cases}")
     _check_patch(experiment, dataset)
     _check_methods(experiment)
     summary = _data_summary(experiment, dataset)
     trials: dict[str, Trial] = {}
     for count in experiment.labelled:
         for draw in experiment.draws:
-            for entry, role in entries if count < everything else []:
-                for seed in experiment.seeds:
+            for entry, role in entries if count < len(dataset.train_ids) else []:
+                for seed in experiment.seeds_of(count):
                     trial = _make_trial(experiment, dataset, summary, entry, role, count, draw, seed)
                     trials.setdefault(trial.id, trial)
     if baseline is not None:
-        for seed in experiment.seeds:
+        for seed in experiment.seeds_of(everything):
             trial = _make_trial(experiment, dataset, summary, baseline, "ceiling", everything, "first", seed)
             trials[trial.id] = trial
     if not trials:
@@ -82,9 +84,14 @@ def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
     if any(p > 2 * n for p, n in zip(patch, largest, strict=True)):
         raise ExperimentError(
             f"training.patch {list(patch)} is more than twice as large as any case of {dataset.name} along some axis "
-            f"(largest: {list(largest)}{'' if dataset.spacing is None else f' at data.spacing {dataset.spacing:g}'}): "
+            f"(largest: {list(largest)}{_at(dataset.spacing)}): "
             "it would hold mostly padding; choose a smaller one"
         )
+
+
+def _at(spacing: float | tuple[float, ...] | None) -> str:
+    sizes = spacing if isinstance(spacing, tuple) else (spacing,)
+    return "" if spacing is None else f" at data.spacing {' x '.join(f'{mm:g}' for mm in sizes)}"
 
 
 def _check_methods(experiment: Experiment) -> None:
@@ -133,7 +140,7 @@ def _make_trial(
 ) -> Trial:
     method = registry.get(entry.name)
     settings = registry.settings_of(entry.name, entry.settings)
-    labelled = labelled_ids(dataset.train_ids, count, draw)
+    labelled = labelled_ids(dataset.labelled_pool, count, draw, dataset.held_out)
     supervised = _is_supervised(entry, experiment)
     unlabelled = [] if supervised else unlabelled_ids(dataset.train_ids, labelled)
     used = [*labelled, *unlabelled, *dataset.test_ids]
@@ -194,19 +201,30 @@ def _unpublished(method: type[Method], settings: MethodSettings) -> list[str]:
 
 def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
     settings = experiment.data.model_dump(mode="json")
-    split = settings.get("split", "generated")
     return {
         "name": dataset.name,
         "source": settings["source"],
         "spacing": dataset.spacing,
         "native_spacing": list(dataset.native(dataset.test_ids[0]).spacing),
         "fingerprint": dataset.fingerprint(dataset.test_ids)[:16],  # what figures of one table have in common
-        "split": split if isinstance(split, str) else " / ".join(map(str, split.values())),
+        "split": _split_text(settings),
         "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
         "train": len(dataset.train_ids),
         "test": len(dataset.test_ids),
         "classes": dataset.classes,
+        "class_names": dataset.source.class_names,
+        "reading": dataset.source.reading.model_dump(mode="json"),
+        "preparation": dataset.source.preparation,
     }
+
+
+def _split_text(settings: dict) -> str:
+    split = settings.get("split", "generated")
+    if not isinstance(split, str):
+        lists = "train" in split
+        split = " / ".join(split.values()) if lists else ", ".join(f"{key} {value}" for key, value in split.items())
+    held_out = len(settings["validation"])
+    return f"{split}; {held_out} of its training cases in the place of the test cases" if held_out else split
 
 
 def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
@@ -224,7 +242,10 @@ def make_plan(experiment: Experiment, results: Results) -> list[Cell]:
 
 
 def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> None:
-    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again."""
+    """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again.
+
+    Rows of masks from elsewhere that the folder holds are planned, too.
+    """
     summary = cells[0].trial.data_summary
     plan = {
         "format": FORMAT,
@@ -234,7 +255,8 @@ def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> N
         "data": summary,
         "training": experiment.training.model_dump(mode="json"),
         "evaluation": experiment.evaluation.model_dump(mode="json"),
-        "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells],
+        "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells]
+        + foreign.cells_of(results),
     }
     stored = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     try:

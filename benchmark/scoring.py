@@ -28,6 +28,11 @@ def predict_labels(
     return label_map(probabilities, dataset.native(case_id).image.shape)
 
 
+def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> np.ndarray:
+    """Labels (H,W,D) as the headline figures score them."""
+    return largest_component(labels, classes) if evaluation.postprocessing == "largest_component" else labels
+
+
 def score(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluation) -> list[dict]:
     """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
     rows = []

@@ -20,7 +20,7 @@ from benchmark.inference import fold_batch_norm
 from benchmark.locks import trial_lock
 from benchmark.profiling import traced
 from benchmark.records import Results
-from benchmark.scoring import predict_labels, score
+from benchmark.scoring import postprocessed, predict_labels, score
 from benchmark.status import INTERRUPTED, standing
 from benchmark.tensorboard import SLICES, EventFile
 from benchmark.training import (
@@ -34,6 +34,7 @@ from benchmark.training import (
     save_checkpoint,
     train,
 )
+from data import scans
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
 from methods import registry
@@ -205,14 +206,26 @@ def _run(
 
 def _load_record(record: Path, method: Method, device: torch.device) -> tuple[str, dict]:
     """Give `method` the weights of a record; returns its history and provenance."""
+    load_weights(record, method, device)
+    try:
+        history = (record / "history.csv").read_text(encoding="utf-8")
+        return history, json.loads((record / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(record, error) from error
+
+
+def load_weights(record: Path, method: Method, device: torch.device) -> None:
+    """Give `method` the weights of a record. Raises ResultsError."""
     try:
         # weights_only: a pickle can run anything, and records are passed on
         method.load_state_dict(torch.load(record / "weights.pt", map_location=device, weights_only=True))
-        history = (record / "history.csv").read_text(encoding="utf-8")
-        return history, json.loads((record / "provenance.json").read_text(encoding="utf-8"))
     except Exception as error:  # garbage makes torch.load raise nearly anything
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
-        raise records.ResultsError(f"{record} cannot be read, remove it to train the trial again ({reason})") from error
+        raise _unreadable(record, error) from error
+
+
+def _unreadable(record: Path, error: Exception) -> records.ResultsError:
+    reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+    return records.ResultsError(f"{record} cannot be read, remove it to train the trial again ({reason})")
 
 
 def _set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
@@ -301,6 +314,10 @@ def _test(
         if number <= SLICES:
             events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
         records.write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
+        if (geometry := dataset.source.geometry(case_id)) is not None:  # for other tools: as the headline is scored
+            masks = postprocessed(labels, dataset.classes, trial.evaluation)
+            values = list(dataset.source.class_names.values())
+            scans.write_labels(folder / "predictions" / f"{case_id}.nii.gz", masks, geometry, values)
         records.write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
     return seconds

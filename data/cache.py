@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from data import resample
-from data.case import Case, DataError
+from data import resample, scans
+from data.case import Case, DataError, DataProblems, some
 from data.sources import DataSettings, Source, open_source
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
@@ -29,18 +29,23 @@ MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 class Dataset:
     """The cases of a data set, prepared: their arrays on the training grid and on their own.
 
-    `classes` is the number C of foreground classes, `spacing` the isotropic voxel size in mm of the training grid, or
-    None where that is each case's own grid. Holds paths and no arrays: it is small to pickle.
+    `classes` is the number C of foreground classes, `spacing` the voxel size in mm of the training grid (one number, or
+    one an axis), or None where that is each case's own grid; `with_label` are the training cases that have a label,
+    `labelled_pool` these and the cases of data.validation, `held_out`.
+    Holds paths and no arrays: it is small to pickle.
     """
 
-    def __init__(self, source: Source, spacing: float | None, native: dict[str, Path], training: dict[str, Path]):
+    def __init__(self, source: Source, settings: DataSettings, native: dict[str, Path], training: dict[str, Path]):
+        self.source = source
         self.name: str = source.name
-        self.train_ids: list[str] = list(source.train_ids)
-        self.test_ids: list[str] = list(source.test_ids)
         self.classes: int = source.classes
-        self.spacing = spacing
+        self.spacing = settings.spacing
+        self.train_ids, self.test_ids = _sides(source, settings)
         self._native = native
         self._training = training
+        self.held_out = settings.validation
+        self.labelled_pool = [i for i in source.train_ids if _has_label(native[i])]
+        self.with_label = [i for i in self.labelled_pool if i not in self.held_out]
 
     def image(self, case_id: str) -> np.ndarray:
         """The image on the training grid: a read-only float32 memory map (H, W, D)."""
@@ -73,43 +78,88 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """The data set that `settings` describe, building what the cache does not hold.
 
     `cache` defaults to $SEMISEG_CACHE, else ~/.cache/semiseg-bench. Any number of processes may prepare at once.
-    Raises DataError for anything wrong with the data, its settings or the cache's folder.
+    Raises DataError for anything wrong with the data, its settings or the cache's folder; DataProblems for all that is
+    wrong with single cases at once.
     """
     folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
     source = open_source(settings)
     if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"(?!\.\.?$)[^/\\\0-\x1f]+", i)]:
         raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
+    sides = _sides(source, settings)
     code = _code(source)
     native: dict[str, Path] = {}
     training: dict[str, Path] = {}
+    problems = list(source.problems)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for case_id in [*source.train_ids, *source.test_ids]:
-            content = source.content_key(case_id)
-            native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
-            training[case_id] = native[case_id]
+        for case_id in [*sides[0], *sides[1]]:
+            try:
+                content = source.content_key(case_id)
+                native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
+            except DataError as error:
+                problems.append(str(error))
+        if problems := problems + _problems_together(native, sides, settings):
+            raise DataProblems(problems) if len(problems) > 1 else DataError(problems[0])
+        for case_id, entry in native.items():
+            training[case_id] = entry
             if settings.spacing is not None:
-                case = _open_case(case_id, native[case_id])
-                _check_spacing(case, settings.spacing)
-                make = partial(resample.resample_case, case, settings.spacing, source.classes)
-                training[case_id] = _entry(folder, [content, settings.spacing, code], make)
+                case, spacing = _open_case(case_id, entry), _three(settings.spacing)
+                _check_spacing(case, spacing)
+                key = [_description(entry)["content"], spacing, code]
+                training[case_id] = _entry(folder, key, partial(resample.resample_case, case, spacing, source.classes))
     except OSError as error:
         raise DataError(
             f"cannot build the cache in {folder} ({error}): set SEMISEG_CACHE to a folder with room that can be written"
         ) from error
-    return Dataset(source, settings.spacing, native, training)
+    return Dataset(source, settings, native, training)
 
 
-def _check_spacing(case: Case, spacing: float) -> None:
+def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
+    """Training and test cases; with data.validation these training cases instead of the test cases."""
+    held_out = settings.validation
+    if not held_out:
+        return list(source.train_ids), list(source.test_ids)
+    if unknown := [case_id for case_id in held_out if case_id not in source.train_ids]:
+        raise DataError(f"data.validation names {some(unknown)}, which are no training cases of {source.name}")
+    return [case_id for case_id in source.train_ids if case_id not in held_out], list(held_out)
+
+
+def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]], settings: DataSettings) -> list:
+    """What is wrong with cases in view of one another: the same image twice, voxels of several sizes."""
+    described = {case_id: _description(entry) for case_id, entry in native.items()}
+    problems = []
+    first: dict[str, str] = {}
+    for case_id, description in described.items():
+        if (other := first.setdefault(description["image"], case_id)) != case_id:
+            across = "a training and a test case" if (case_id in sides[1]) != (other in sides[1]) else "two cases"
+            problems.append(f"{other} and {case_id} have the same image, and are {across}: remove one")
+    problems += [
+        f"{case_id}: a test case without a label, which cannot be scored"
+        for case_id in sides[1]
+        if case_id in described and "label.npy" not in described[case_id]["files"]
+    ]
+    spacings = np.array([description["spacing"] for description in described.values()])
+    if settings.spacing is None and len(spacings) and np.ptp(spacings, axis=0).max() > 0.01 * spacings.min():
+        middle = ", ".join(f"{mm:.3g}" for mm in np.median(spacings, axis=0))
+        ranges = " x ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(spacings.min(0), spacings.max(0), strict=True))
+        problems.append(f"voxels differ from case to case ({ranges} mm): set data.spacing; the median is [{middle}]")
+    return problems
+
+
+def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, float]:
+    return spacing if isinstance(spacing, tuple) else (spacing,) * 3
+
+
+def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
     shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
     if math.prod(shape) > MOST_VOXELS:
-        sizes = " x ".join(map(str, shape))
-        raise DataError(f"data.spacing {spacing:g} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")
+        sizes, mm = " x ".join(map(str, shape)), " x ".join(f"{each:g}" for each in dict.fromkeys(spacing))
+        raise DataError(f"data.spacing {mm} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")
 
 
 def _code(source: Source) -> str:
     """A hash of the source text that decides an entry's arrays."""
-    files = [__file__, resample.__file__, sys.modules[type(source).__module__].__file__]
+    files = [__file__, resample.__file__, scans.__file__, sys.modules[type(source).__module__].__file__]
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
@@ -138,7 +188,10 @@ def _build(entry: Path, case: Case) -> None:
             files[f"{name}.npy"] = (unfinished / f"{name}.npy").stat().st_size
             content.update(f"{name} {array.dtype.str} {array.shape}".encode())
             content.update(np.ascontiguousarray(array))
-    description = {"case": case.id, "spacing": case.spacing, "files": files, "content": content.hexdigest()}
+    image = hashlib.sha256(str(case.image.shape).encode() + np.ascontiguousarray(case.image).tobytes()).hexdigest()
+    description = {
+        "case": case.id, "spacing": case.spacing, "files": files, "content": content.hexdigest(), "image": image,
+    }  # fmt: skip
     (unfinished / "entry.json").write_text(json.dumps(description), encoding="utf-8")
     shutil.rmtree(entry, ignore_errors=True)
     unfinished.rename(entry)
@@ -155,11 +208,15 @@ def _description(entry: Path) -> dict:
     return json.loads((entry / "entry.json").read_text(encoding="utf-8"))
 
 
+def _has_label(entry: Path) -> bool:
+    return "label.npy" in _description(entry)["files"]
+
+
 def _array(entry: Path, name: str) -> np.ndarray:
     return np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
 def _open_case(case_id: str, entry: Path) -> Case:
     description = _description(entry)
-    label = _array(entry, "label") if "label.npy" in description["files"] else None
+    label = _array(entry, "label") if _has_label(entry) else None
     return Case(case_id, _array(entry, "image"), label, tuple(description["spacing"]))

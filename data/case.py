@@ -9,6 +9,15 @@ class DataError(ValueError):
     """Something is wrong with the data or its settings; the message is one line for the user."""
 
 
+class DataProblems(DataError):
+    """Several things are wrong, with several cases perhaps: `problems` has all, one line each; the message some."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
+        super().__init__(f"{len(problems)} problems: {shown} (`data info CONFIG` lists all)")
+
+
 @dataclass(frozen=True)
 class Case:
     """One 3D image and its label, on one grid.
@@ -21,3 +30,8 @@ class Case:
     image: np.ndarray
     label: np.ndarray | None
     spacing: tuple[float, float, float]
+
+
+def some(items: list[str], most: int = 6) -> str:
+    """The first of a list, for a message."""
+    return ", ".join(items[:most]) + (", …" if len(items) > most else "")

@@ -6,41 +6,35 @@ not 0 and 1, and normalising again would not be what the papers do.
 """
 
 import hashlib
-import os
-import re
+import json
 from pathlib import Path
 from typing import Literal
 
 import h5py
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from data.case import Case, DataError
+from data.case import Case, DataError, some
+from data.scans import Reading
+from data.settings import CommonSettings, existing_folder
+from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
 
 IMAGES = "2018LA_Seg_Training Set"
 FILE = "mri_norm2.h5"
+PREPARATION = "preparation.json"  # beside cases that `data prepare la-raw` made
 # The published split, 80 and 20 cases: byte-identical in the releases of UA-MT, DTC, DTML, SASSNet, MC-Net and BCP.
 OFFICIAL = Path(__file__).parent / "lists"
+OFFICIAL_LISTS = ListFiles(train="la_train.list", test="la_test.list")
 
 
-class ListFiles(BaseModel):
-    """Two list files, one case a line, relative to the root folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    train: str
-    test: str
-
-
-class LASettings(BaseModel):
+class LASettings(CommonSettings):
     """Where the left-atrium cases are, and which of them are for training and for testing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Literal["la"]
     root: str = Field(description="folder of the data set; may contain ${VARIABLES} of the environment")
-    split: Literal["official"] | ListFiles = Field("official", description="the published 80/20 split, or list files")
-    spacing: float | None = Field(None, gt=0, description="isotropic voxel size in mm to train at; none = as stored")
+    split: Literal["official"] | Split = Field(
+        "official", description="the published 80/20 split, list files, or a share or fold of the folder's cases"
+    )
 
 
 class LASource:
@@ -48,26 +42,25 @@ class LASource:
 
     name = "LA"
     classes = 1
+    class_names = {"left atrium": 1}
+    reading = Reading(orientation="stored")
+    problems: list[str] = []
 
     def __init__(self, settings: LASettings):
-        root = _existing_folder(settings.root)
-        if settings.split == "official":
-            train, test = OFFICIAL / "la_train.list", OFFICIAL / "la_test.list"
-        else:
-            train, test = root / settings.split.train, root / settings.split.test
-        self.train_ids = _read_list(train)
-        self.test_ids = _read_list(test)
-        if both := sorted(set(self.train_ids) & set(self.test_ids)):
-            raise DataError(
-                f"{len(both)} cases are in both {train} and {test}, where each may be in one: {', '.join(both)}"
-            )
+        root = existing_folder(settings.root, f"'{IMAGES}'")
         self._images = images_folder(root)
+        if isinstance(settings.split, Share | Fold):
+            there = sorted(path.parent.name for path in self._images.glob(f"*/{FILE}"))
+            self.train_ids, self.test_ids = divide(there, settings.split)
+        else:
+            lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
+            self.train_ids, self.test_ids = read_lists(OFFICIAL if lists is OFFICIAL_LISTS else root, lists, f"/{FILE}")
+        self.preparation = _preparation(root)
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
-            some = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
             raise DataError(
                 f"{len(missing)} of the split's {len(ids)} cases are missing in {self._images} (<case>/{FILE}): "
-                f"{some}; add them, or set data.split to list files of the cases you have"
+                f"{some(missing)}; add them, or set data.split to list files of the cases you have"
             )
 
     def content_key(self, case_id: str) -> str:
@@ -99,43 +92,27 @@ class LASource:
             )
         return Case(case_id, image, label.astype(np.uint8), (0.625, 0.625, 0.625))
 
+    def geometry(self, case_id: str) -> None:
+        """The distribution has lost it."""
+
     def _file(self, case_id: str) -> Path:
         return self._images / case_id / FILE
+
+
+def _preparation(root: Path) -> str:
+    """What was done to the images before they were stored."""
+    try:
+        made = json.loads((root / PREPARATION).read_text(encoding="utf-8"))
+        return f"{made['rule']} (from the raw scans, seed {made['seed']})"
+    except FileNotFoundError:
+        return "cropped in x and y around the ground truth, test cases too, as distributed"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{root / PREPARATION} cannot be read ({error}): prepare the cases again") from error
 
 
 def images_folder(root: Path) -> Path:
     """The folder of the cases: the distribution's, or `root` itself where it holds them directly."""
     return root / IMAGES if (root / IMAGES).is_dir() else root
-
-
-def _existing_folder(root: str) -> Path:
-    expanded = os.path.expandvars(os.path.expanduser(root))
-    if unset := re.search(r"\$\{?(\w+)", expanded):
-        raise DataError(
-            f"data.root is {root}, but the environment variable {unset[1]} is not set: export {unset[1]}=FOLDER"
-        )
-    if not expanded:
-        raise DataError(f"data.root is {root!r}, which is empty; set it to the folder that holds '{IMAGES}'")
-    if not Path(expanded).is_dir():
-        raise DataError(f"data.root: there is no folder {expanded}; set it to the folder that holds '{IMAGES}'")
-    return Path(expanded).absolute()
-
-
-def _read_list(path: Path) -> list[str]:
-    """The ids of a list file, whose lines are `<ID>` or `<ID>/mri_norm2.h5` (the distribution has both)."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list file {path} (data.split), one case a line: {error}") from error
-    ids = [line.strip().removesuffix(f"/{FILE}") for line in lines if line.strip()]
-    if not ids:
-        raise DataError(f"the list file {path} (data.split) names no case: write one a line")
-    # A case's id names folders and files, here and in results.
-    if nested := [case_id for case_id in ids if case_id == ".." or Path(case_id).name != case_id]:
-        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is no plain case id: write CASE")
-    if twice := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
-        raise DataError(f"the list file {path} names cases twice: {', '.join(twice)}; remove one")
-    return ids
 
 
 def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:

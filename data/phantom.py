@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import fft, ndimage
 
 from data.case import Case
 from data.randomness import generator
+from data.scans import Reading
+from data.settings import CommonSettings
 
 SPACING = 1.25  # mm
 
 Side = Annotated[int, Field(ge=16)]
 
 
-class PhantomSettings(BaseModel):
+class PhantomSettings(CommonSettings):
     """How many synthetic cases, how large, and from which seed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Literal["phantom"]
     train: int = Field(20, ge=1, description="training cases")
@@ -35,7 +35,6 @@ class PhantomSettings(BaseModel):
         (64, 64, 40), description="voxels of the smallest case; others are up to an eighth larger along x and y"
     )
     seed: int = Field(0, ge=0)
-    spacing: float | None = Field(None, gt=0, description="isotropic voxel size in mm to train at; none = as made")
 
 
 class PhantomSource:
@@ -43,6 +42,10 @@ class PhantomSource:
 
     name = "Phantom"
     classes = 1
+    class_names = {"atrium": 1}
+    reading = Reading(orientation="stored")
+    preparation = None
+    problems: list[str] = []
 
     def __init__(self, settings: PhantomSettings):
         self._settings = settings
@@ -58,6 +61,9 @@ class PhantomSource:
         """The case, computed."""
         image, label = _phantom(generator(self._settings.seed, f"phantom {case_id}"), self._settings.size)
         return Case(case_id, image, label, (SPACING,) * 3)
+
+    def geometry(self, case_id: str) -> None:
+        """There is none: a phantom lies nowhere."""
 
 
 def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ from scipy import ndimage
 from data.case import Case
 
 
-def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: float) -> tuple[int, ...]:
-    """The number of voxels along each axis that a volume of `native` mm voxels has at isotropic `spacing` mm."""
-    return tuple(max(round(dim * size / spacing), 1) for dim, size in zip(shape, native, strict=True))
+def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
+    """The number of voxels along each axis that a volume of `native` mm voxels has at `spacing` mm."""
+    return tuple(max(round(dim * old / new), 1) for dim, old, new in zip(shape, native, spacing, strict=True))
 
 
 def resample(volume: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
@@ -39,8 +39,8 @@ def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> n
     return result
 
 
-def resample_case(case: Case, spacing: float, classes: int) -> Case:
-    """The case on an isotropic grid of `spacing` mm."""
+def resample_case(case: Case, spacing: tuple[float, float, float], classes: int) -> Case:
+    """The case on a grid of `spacing` mm along each axis."""
     shape = grid_shape(case.image.shape, case.spacing, spacing)
     label = None if case.label is None else resample_label(case.label, shape, classes)
-    return Case(case.id, resample(case.image, shape), label, (spacing,) * 3)
+    return Case(case.id, resample(case.image, shape), label, spacing)

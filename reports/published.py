@@ -1,6 +1,6 @@
 """The literature's figures (published.yaml) and whether ours may be held against them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
     if cell["draw"] != "first":
         reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):
-        reasons.append(f"trained at {data['spacing']:g} mm, not at the scans' own spacing")
+        reasons.append(f"trained at {millimetres(data['spacing'])} mm, not at the scans' own spacing")
     for key, value in theirs["training"].items():
         if key in ours and ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
@@ -87,6 +87,12 @@ def describe(entry: dict) -> str:
 def native(data: dict) -> bool:
     """Whether a plan's data are used at the spacing they are stored at."""
     return data["spacing"] is None or np.allclose(data["native_spacing"], data["spacing"])
+
+
+def millimetres(spacing: float | Sequence[float]) -> str:
+    """A voxel's size, which is one number where its sides are equal."""
+    sides = [spacing] if isinstance(spacing, int | float) else list(spacing)
+    return f"{sides[0]:g}" if len(set(sides)) == 1 else times(sides)
 
 
 def _words(value) -> str:

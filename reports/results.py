@@ -245,7 +245,8 @@ def _state_without_record(heartbeat: Path) -> tuple[str, str]:
 
 def _protocol_differences(stored: dict, plan: dict) -> list[str]:
     """What would make a record's numbers incomparable with the plan's: one short phrase a difference."""
-    pairs = [(block, key) for block in ("training", "evaluation")
+    blocks = ("training", "evaluation") if stored.get("training") else ("evaluation",)  # masks from elsewhere have none
+    pairs = [(block, key) for block in blocks
              for key in sorted((stored.get(block) or {}).keys() | plan[block].keys())
              if key != "postprocessing"]  # both are stored: which one a table shows is no part of a record  # fmt: skip
     pairs += [("data", "fingerprint")]  # of the test cases: which training cases were used is in the trial's id

@@ -99,7 +99,7 @@ EXPERIMENTS = [
     ({"data": {"source": "fantom"}}, ["key 'data.source'", "unknown 'fantom'", "did you mean 'phantom'?"]),
     ({"data": {"train": 0}}, ["key 'data.train'", "greater than or equal to 1, got 0"]),
     ({"data": {"size": [8, 16, 16]}}, ["key 'data.size.0'", "greater than or equal to 16, got 8"]),
-    ({"data": {"spacing": -1}}, ["key 'data.spacing'", "greater than 0, got -1"]),
+    ({"data": {"spacing": -1}}, ["key 'data.spacing'", "greater than 0", ", got -1"]),
     ({"data": {"spacing": 0.001}}, ["data.spacing 0.001 makes", "voxels of case train-000", "choose a larger one"]),
     ({"data": {"spacing": 100}}, ["training.patch", "(largest: [1, 1, 1] at data.spacing 100)"]),
     ({"plugins": ["no.py"]}, ["plug-in", "no.py does not exist"]),

@@ -67,6 +67,6 @@ def test_info_lists_every_case_and_draws_a_picture(experiment, tmp_path, command
     assert status == 0, errors
     for case in ("train-000", "train-001", "train-002", "test-000", "test-001"):
         assert case in said
-    assert "3 training and 2 test cases" in said and "1.25x1.25x1.25" in said
+    assert "3 training cases, 3 of them with a label, and 2 test cases" in said and "1.25x1.25x1.25" in said
     picture = matplotlib.image.imread(tmp_path / "data.png")
     assert picture.shape[0] > 200 and picture.std() > 0.05

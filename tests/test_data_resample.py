@@ -58,6 +58,7 @@ def test_a_tie_is_background():
 
 
 def test_grid_shape_rounds():
-    assert grid_shape((183, 140, 88), (0.625,) * 3, 1.25) == (round(91.5), 70, 44)
-    assert grid_shape((64, 64, 40), (1.25,) * 3, 0.625) == (128, 128, 80)
-    assert grid_shape((2, 2, 2), (1.0, 1.0, 1.0), 10) == (1, 1, 1)
+    assert grid_shape((183, 140, 88), (0.625,) * 3, (1.25,) * 3) == (round(91.5), 70, 44)
+    assert grid_shape((64, 64, 40), (1.25,) * 3, (0.625,) * 3) == (128, 128, 80)
+    assert grid_shape((2, 2, 2), (1.0, 1.0, 1.0), (10, 10, 10)) == (1, 1, 1)
+    assert grid_shape((10, 10, 10), (1.0, 2.0, 3.0), (2.0, 2.0, 1.0)) == (5, 10, 30)

@@ -7,7 +7,7 @@ import pytest
 
 import data.la
 from data.case import DataError
-from data.splits import labelled_ids, split_hash, unlabelled_ids
+from data.splits import Fold, Share, divide, labelled_ids, patients, split_hash, unlabelled_ids
 
 IDS = [f"case-{i}" for i in range(80)]
 
@@ -68,3 +68,48 @@ def test_split_hash_sees_cases_and_order():
 )
 def test_the_official_lists_are_those_of_the_released_codes(name, md5):
     assert hashlib.md5((Path(data.la.__file__).parent / "lists" / name).read_bytes()).hexdigest() == md5
+
+
+@pytest.mark.parametrize("folds", [2, 5, 7])
+def test_each_case_is_tested_in_one_fold(folds):
+    tested = []
+    for fold in range(folds):
+        train, test = divide(IDS, Fold(folds=folds, fold=fold, seed=3))
+        assert sorted([*train, *test]) == sorted(IDS) and abs(len(test) - len(IDS) / folds) < 1
+        assert train == [case for case in IDS if case in train]
+        tested += test
+    assert sorted(tested) == sorted(IDS)
+
+
+def test_a_share_is_as_large_as_asked_and_its_seed_decides_it():
+    train, test = divide(IDS, Share(test=0.25, seed=1))
+    assert (len(train), len(test)) == (60, 20)
+    assert divide(IDS, Share(test=0.25, seed=1))[1] == test != divide(IDS, Share(test=0.25, seed=2))[1]
+    assert len(divide(IDS, Share(test=0.001))[1]) == 1
+
+
+def test_a_patient_is_on_one_side():
+    patient_of = patients(r"case-\d")  # case-1 and case-10 to case-19 are one patient's
+    for split in (Share(test=0.3), Fold(folds=4, fold=1)):
+        train, test = divide(IDS, split, patient_of)
+        assert train and test and not {case[:6] for case in train} & {case[:6] for case in test}
+
+
+def test_the_first_group_names_the_patient_where_there_is_one():
+    assert patients(r"(\d+)_frame")("patient_12_frame3") == "12"
+    assert patients(None)("anything") == "anything"
+    with pytest.raises(DataError, match="finds no patient in the name of case 'other'"):
+        patients(r"\d+")("other")
+
+
+def test_a_split_that_leaves_nothing_is_refused():
+    with pytest.raises(DataError, match="leaves 0 cases for training and 3 for testing"):
+        divide(IDS[:3], Share(test=0.99))
+
+
+@pytest.mark.parametrize("draw", ["first", 0, 4])
+def test_leaving_out_cases_that_a_draw_does_not_use_changes_nothing(draw):
+    chosen = labelled_ids(IDS, 8, draw)
+    others = [case for case in IDS if case not in chosen][::3]
+    assert labelled_ids(IDS, 8, draw, others) == chosen
+    assert not set(labelled_ids(IDS, 80 - len(others), draw, others)) & set(others)

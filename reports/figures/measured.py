@@ -66,7 +66,7 @@ def row_names(cells: pd.DataFrame) -> list[str]:
     """
     names, meanings = [], {}
     for cell in cells.to_dict("records"):
-        name = cell["display"] + "†" * (cell["fidelity"] == "reconstruction")
+        name = cell["display"] + {"reconstruction": "†", "foreign": "‡"}.get(cell["fidelity"], "")
         name += f" ({cell['role']})" * (cell["role"] in ("floor", "ceiling"))
         meaning = (cell["method"], json.dumps(cell["settings"], sort_keys=True))
         known = meanings.setdefault(name, [])

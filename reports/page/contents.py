@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.page.cases import Shown
-from reports.published import native, times
+from reports.published import millimetres, native, times
 from reports.results import CHECKPOINT, DONE, NOT_RUN, Results
 from reports.scores import MEASURES, with_rows
 from reports.tables.long import long_frame
@@ -43,7 +43,7 @@ def lead(results: Results) -> str:
     count = len(methods.drop_duplicates("display"))
     budgets = " or ".join(str(labelled) for labelled in sorted(methods["labelled"].unique()))
     seeds = cells["seed"].nunique()
-    spacing = "" if native(data) else f" at {data['spacing']:g} mm"
+    spacing = "" if native(data) else f" at {millimetres(data['spacing'])} mm"
     what = (
         f"{count} row{'s' * (count != 1)} of methods and settings with {budgets} labelled cases" if count else "Nothing"
     )
@@ -52,14 +52,10 @@ def lead(results: Results) -> str:
         f", {'is' if count == 1 else 'are'} compared on the same {data['test']} test cases. "
         f"Each is trained for {training['iterations']} iterations with batches of {training['batch_size']} patches of "
         f"{times(training['patch'])} voxels{spacing} on one V-Net of {training['width']} filters, and its last "
-        f"checkpoint is scored on the cases' own grid of {_side(data['native_spacing'])} mm, "
+        f"checkpoint is scored on the cases' own grid of {millimetres(data['native_spacing'])} mm, "
         + ("predictions as they are" if evaluation["postprocessing"] == "none" else "largest component alone")
         + ", no checkpoint being selected on test cases."
     )
-
-
-def _side(spacing: Sequence[float]) -> str:
-    return f"{spacing[0]:g}" if len(set(spacing)) == 1 else times(spacing)
 
 
 def block_grid(table_id: str, block: Mapping, details: Mapping) -> dict:

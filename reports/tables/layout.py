@@ -65,17 +65,33 @@ def status(results: Results) -> str:
 def protocol_notes(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
     data, training = results.plan["data"], results.plan["training"]
-    spacing = published.times(data["native_spacing"]) + " mm"
+    spacing = published.millimetres(data["native_spacing"]) + " mm"
     if not published.native(data):
-        spacing = f"trained at {data['spacing']:g} mm, scored on the cases' own grid of {spacing}"
-    structures = "1 structure" if data["classes"] == 1 else f"mean over {data['classes']} structures"
+        spacing = f"trained at {published.millimetres(data['spacing'])} mm, scored on the cases' own grid of {spacing}"
+    names = f" ({', '.join(data['class_names'])})" if data.get("class_names") else ""
+    structures = "1 structure" if data["classes"] == 1 else f"mean over {data['classes']} structures{names}"
     return [
         f"Data: {data['name']}, {data['train']} training and {data['test']} test cases, split {data['split']} "
-        f"(hash {data['split_hash']}), {spacing}, {structures}.",
+        f"(hash {data['split_hash']}), {spacing}, {structures}.{_images(data)}",
         f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
         f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
         f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
     ]
+
+
+def _images(data: dict) -> str:
+    """What was done to the images, as far as the record knows."""
+    reading = data.get("reading") or {}
+    normalised = {"zscore": "z-scored, each as a whole", "none": "as stored"}
+    parts = []
+    if "normalise" in reading:
+        how = reading["normalise"]
+        parts.append(normalised[how] if isinstance(how, str) else f"clipped to {how[0]:g}..{how[1]:g} and scaled")
+    if reading.get("orientation", "stored") != "stored":
+        parts.append(f"axes {reading['orientation']}")
+    if data.get("preparation"):
+        parts.append(data["preparation"])
+    return f" Images: {', '.join(parts)}." if parts else ""
 
 
 def evaluation_note(results: Results) -> str:
@@ -91,6 +107,8 @@ def _mark_notes(results: Results) -> list[str]:
     notes = []
     if results.cells["fidelity"].eq("reconstruction").any():
         notes.append("† Reconstruction: parts that the method's description leaves open were filled in.")
+    if results.cells["fidelity"].eq("foreign").any():
+        notes.append("‡ Foreign: masks made elsewhere, scored here. How they were trained is their makers' word.")
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
     notes += [f"§ Stale: {reason}; `run --rerun stale` makes these records again." for reason in stale]
     return notes
@@ -118,8 +136,8 @@ def heading_of(labelled) -> str:
 
 def name_of(line: pd.Series) -> str:
     """The display name of a row of the comparison, with its marks."""
-    dagger = "†" if line["fidelity"] == "reconstruction" else ""
-    return line["display"] + dagger + ("§" if line["stale"] > 0 else "")
+    mark = {"reconstruction": "†", "foreign": "‡"}.get(line["fidelity"], "")
+    return line["display"] + mark + ("§" if line["stale"] > 0 else "")
 
 
 def runs_of(line: pd.Series) -> str:

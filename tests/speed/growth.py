@@ -111,9 +111,12 @@ def workers(number: int) -> dict[str, float]:
 
 def _watch_workers(peak: list[float]) -> None:
     while True:
-        with suppress(psutil.Error):  # one that ends meanwhile
-            actors = [p for p in psutil.process_iter(["cmdline"]) if "TrialActor" in " ".join(p.info["cmdline"] or [])]
-            peak[0] = max(peak[0], sum(actor.memory_full_info().pss for actor in actors) / GIB)
+        taken = 0
+        for process in psutil.process_iter(["cmdline"]):
+            with suppress(psutil.Error):  # one that ends meanwhile
+                if "TrialActor" in " ".join(process.info["cmdline"] or []):
+                    taken += process.memory_full_info().pss
+        peak[0] = max(peak[0], taken / GIB)
         time.sleep(0.5)
 
 

@@ -1,0 +1,138 @@
+"""Masks that another tool has made, scored as ours are: a row of the tables like any other, marked as what it is."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from benchmark import records
+from benchmark.experiment import Experiment, ExperimentError
+from benchmark.fingerprint import code_fingerprint
+from benchmark.records import FORMAT, Results
+from benchmark.scoring import score
+from benchmark.status import standing
+from data.cache import Dataset, prepare
+from data.case import Case, DataError, DataProblems
+from data.scans import read_label, stem_of, suffix_of
+
+FOREIGN = "foreign"  # the method of such a cell, which is none of ours
+
+
+def score_masks(folder: Path, name: str, labelled: int, unlabelled: int, seed: int, experiment: Experiment,
+                results: Results) -> str:  # fmt: skip
+    """Score <case>.nii.gz (or NRRD, MetaImage, h5) of every test case as the row `name`; returns the trial's id.
+
+    Scoring the same name, budget and seed again replaces the row. Raises DataError for all that is wrong with the
+    masks at once, ExperimentError for a name or budget that cannot be.
+    """
+    dataset = prepare(experiment.data)
+    if not name.strip() or not 1 <= labelled <= len(dataset.train_ids):
+        raise ExperimentError(
+            f"--name {name!r}, --labelled {labelled}: give a name for the row, and how many of the "
+            f"{len(dataset.train_ids)} training cases of {dataset.name} its makers had labels of"
+        )
+    masks = _masks(folder, dataset)
+    plan = results.read_plan()
+    slug = re.sub(r"\W+", "-", name.lower()).strip("-") or "masks"
+    trial = f"{FOREIGN}-{slug}-{labelled}-s{seed}"
+    cell = {
+        "trial": trial, "method": FOREIGN, "variant": "", "display": name, "year": datetime.now(UTC).year,
+        "source": "masks from elsewhere", "fidelity": FOREIGN, "settings": {}, "unpublished": [],
+        "labelled": labelled, "unlabelled": unlabelled, "draw": "first", "seed": seed, "role": "method",
+    }  # fmt: skip
+    if clash := [c for c in plan["cells"] if c["display"] == name and c["method"] != FOREIGN]:
+        raise ExperimentError(f"--name {name!r} is the name of method {clash[0]['method']} here: choose another")
+    results.create()
+    target = results.unpublished(trial)
+    (target / "predictions").mkdir()
+    for case_id, labels in masks.items():
+        native = dataset.native(case_id)
+        records.write_prediction(target / "predictions" / f"{case_id}.npz", labels, dataset.classes)
+        records.write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
+    facts = {"scored": datetime.now(UTC).isoformat(timespec="seconds"), "masks": str(folder.absolute())}
+    (target / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    _finish(target, cell, plan["data"], masks, dataset, experiment, results)
+    return trial
+
+
+def cells_of(results: Results) -> list[dict]:
+    """The planned cells of all such rows of a folder: no experiment names them."""
+    cells = []
+    for path in sorted(results.folder.glob(f"records/{FOREIGN}-*/trial.yaml")):
+        record = results.read_record(path.parent.name)
+        if record is not None and isinstance(record.get("cell"), dict):
+            cells.append(record["cell"] | {"method_file": ""})
+    return cells
+
+
+def bring_up_to_date(experiment: Experiment, results: Results) -> None:
+    """Score the stored masks again whose evaluation block or scoring code has changed."""
+    evaluation = experiment.evaluation.model_dump(mode="json")
+    for cell in cells_of(results):
+        trial = cell.pop("trial")
+        if standing(trial, "", evaluation, results)[0] == "done":
+            continue
+        dataset = prepare(experiment.data)
+        record, target = results.record(trial), results.unpublished(trial)
+        (target / "predictions").mkdir()
+        masks = {}
+        for case_id in dataset.test_ids:
+            stored = records.read_prediction(record / "predictions" / f"{case_id}.npz")
+            masks[case_id] = (stored * np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)).max(0).astype(np.uint8)
+            records.write_prediction(target / "predictions" / f"{case_id}.npz", masks[case_id], dataset.classes)
+        (target / "provenance.json").write_bytes((record / "provenance.json").read_bytes())
+        data = results.read_record(trial)["data"]
+        own = {key: value for key, value in cell.items() if key != "method_file"}
+        _finish(target, {"trial": trial} | own, data, masks, dataset, experiment, results)
+
+
+def _finish(target: Path, cell: dict, data: dict, masks: dict[str, np.ndarray], dataset: Dataset,
+            experiment: Experiment, results: Results) -> None:  # fmt: skip
+    """Score the masks, write what makes `target` a record, and move it to its place."""
+    rows = []
+    for case_id, labels in masks.items():
+        rows += score(labels, dataset.native(case_id), dataset.classes, experiment.evaluation)
+    (target / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
+    content = {
+        "format": FORMAT, "trial": cell["trial"], "state": "done", "reason": None, "cell": cell, "data": data,
+        "labelled": None, "unlabelled": None, "test": list(masks), "training": None,
+        "evaluation": experiment.evaluation.model_dump(mode="json"), "code": code_fingerprint(""),
+    }  # fmt: skip
+    records.write_text(target / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    results.publish(cell["trial"])
+
+
+def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The mask of every test case on the case's own grid, (H,W,D) uint8."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; give one with a mask for every test case, <case>.nii.gz")
+    files = {stem_of(path): path for path in sorted(folder.iterdir()) if suffix_of(path)}
+    problems = [f"{folder} has no mask of {case_id}" for case_id in dataset.test_ids if case_id not in files]
+    masks = {}
+    for case_id in dataset.test_ids:
+        if case_id in files:
+            try:
+                masks[case_id] = _mask(files[case_id], dataset, dataset.native(case_id))
+            except DataError as error:
+                problems.append(str(error))
+    if problems:
+        raise DataProblems(problems) if len(problems) > 1 else DataError(problems[0])
+    return masks
+
+
+def _mask(path: Path, dataset: Dataset, case: Case) -> np.ndarray:
+    source, values = dataset.source, list(dataset.source.class_names.values())
+    grid = source.geometry(case.id)
+    if grid is None:  # then only the number of voxels tells whether it fits
+        reading = source.reading.model_copy(update={"orientation": "stored", "voxel": case.spacing})
+        labels, _ = read_label(path, reading, values)
+    else:
+        labels, own = read_label(path, source.reading, values)
+        if differences := own.differences(grid):
+            raise DataError(f"{path}: not on the grid of its case: {', '.join(differences)}")
+    if labels.shape != case.image.shape:
+        raise DataError(f"{path}: {labels.shape} voxels, but {case.id} has {case.image.shape}")
+    return labels

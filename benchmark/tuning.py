@@ -1,0 +1,236 @@
+"""Equal tuning: every method gets the same number of settings to try, and is judged on cases that no table shows.
+
+Trials of a search run at full length: none is stopped early, for a consistency ramp is below 0.3 until half-time, and a
+method that profits from it late would lose. Each is a trial like any other, in the folder `tuning/` of the results; the
+settings with the best mean Dice on the validation cases then run under the experiment's own budgets, draws and seeds,
+in `tuned/`.
+"""
+
+import csv
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import optuna
+import yaml
+
+from benchmark.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuning
+from benchmark.plan import Cell, make_plan
+from benchmark.records import Results, write_text
+from data.cache import prepare
+from data.randomness import generator, integer_seed
+from data.splits import labelled_ids
+from methods import registry
+
+ROUND = 4  # settings that Optuna proposes before it hears how they did
+WIDE = 10  # a range whose ends are so many times apart is searched by orders of magnitude
+DIGITS = 3  # of a proposed number
+ENDED = {"done", "stale", "failed", "diverged"}
+
+Run = Callable[[Experiment, Results], bool]  # runs what is left of an experiment; False if anything failed
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Settings of a method over its published ones, and their mean Dice on the validation cases, 0 if they failed."""
+
+    settings: dict
+    dice: float
+
+
+def tune(experiment: Experiment, results: Results, run: Run) -> bool:
+    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on."""
+    folder = Results(results.folder / "tuning")
+    held_out = validation_cases(experiment)
+    tried: list[list[Tried]] = [[] for _ in experiment.methods]
+    while any(new := [proposals(*each, experiment.tuning) for each in zip(experiment.methods, tried, strict=True)]):
+        planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
+        search = search_experiment(experiment, held_out, planned)
+        run(search, folder)
+        cells = {cell.trial.cell["display"]: cell for cell in make_plan(search, folder)}
+        if any(cell.state not in ENDED for cell in cells.values()):
+            return False
+        tried = [
+            [Tried(each, _dice(cells[_display(entry, n)], folder, experiment)) for n, each in enumerate(settings)]
+            for entry, settings in zip(experiment.methods, planned, strict=True)
+        ]
+    chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
+    _write_choice(experiment, held_out, tried, chosen, folder)
+    tuned, target = tuned_experiment(experiment, chosen), Results(results.folder / "tuned")
+    _share_records(make_plan(tuned, target), results, target)
+    return run(tuned, target)
+
+
+def validation_cases(experiment: Experiment) -> list[str]:
+    """Training cases with a label that no trial of the experiment sees the label of. Raises ExperimentError."""
+    dataset, wanted = prepare(experiment.data), experiment.tuning.validation
+    used = {
+        case for count in experiment.labelled for draw in experiment.draws
+        for case in labelled_ids(dataset.with_label, count, draw)
+    }  # fmt: skip
+    free = [case for case in dataset.with_label if case not in used]
+    if wanted >= len(free):
+        raise ExperimentError(
+            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that no trial "
+            "uses, and one must be left: choose fewer validation cases, budgets or draws"
+        )
+    order = generator(experiment.tuning.seed, "validation cases").permutation(len(free))
+    return sorted(free[i] for i in order[:wanted])
+
+
+def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[dict]:
+    """The settings to try next, none when there were `tuning.draws`: the published ones first, then from the ranges
+    that the method declares. Depends on its arguments alone, so that a search which was stopped goes on as it was.
+
+    A method without ranges, or with fewer choices than draws, tries fewer.
+    """
+    ranges = _ranges(entry)
+    known = [each.settings for each in tried] or [entry.settings]
+    new = [] if tried else [entry.settings]
+    most = tuning.draws if tuning.search == "random" else min(tuning.draws, len(tried) + ROUND)
+    draw = _random if tuning.search == "random" else _optuna
+    for attempt in range(20 * tuning.draws if ranges else 0):  # some may come twice
+        if len(tried) + len(new) >= most:
+            break
+        candidate = entry.settings | draw(entry, ranges, tried, tuning, len(tried) * 1000 + attempt)
+        if candidate not in known:
+            known.append(candidate)
+            new.append(candidate)
+    return new
+
+
+def search_experiment(experiment: Experiment, held_out: list[str], settings: list[list[dict]]) -> Experiment:
+    """The experiment whose methods are all these settings, at the first budget and draw, scored on `held_out`."""
+    entries = [
+        MethodEntry(name=entry.name, display=_display(entry, number), settings=each)
+        for entry, mine in zip(experiment.methods, settings, strict=True)
+        for number, each in enumerate(mine)
+    ]
+    return experiment.model_copy(update={
+        "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
+        "data": experiment.data.model_copy(update={"validation": held_out}), "methods": entries, "baseline": None,
+        "reference": None, "labelled": experiment.labelled[:1], "draws": experiment.draws[:1],
+        "seeds": [experiment.tuning.seed], "tuning": None, "execution": _copied_to(experiment, "tuning"),
+    })  # fmt: skip
+
+
+def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
+    """The experiment with the settings that were chosen; its title says how."""
+    tuning = experiment.tuning
+    how = (
+        f"equally tuned: {tuning.draws} settings a method, {tuning.search} search, by mean Dice on {tuning.validation} "
+        f"training cases whose labels no other row uses, with {experiment.labelled[0]} labelled"
+    )
+    entries = [
+        entry.model_copy(update={"settings": settings})
+        for entry, settings in zip(experiment.methods, chosen, strict=True)
+    ]
+    return experiment.model_copy(update={
+        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, {how}",
+        "methods": entries, "tuning": None, "execution": _copied_to(experiment, "tuned"),
+    })  # fmt: skip
+
+
+def _copied_to(experiment: Experiment, part: str) -> Execution:
+    """A second store is a whole results folder, as the first is: each part has its own below it."""
+    execution = experiment.execution
+    return (
+        execution
+        if execution.copy_to is None
+        else execution.model_copy(update={"copy_to": f"{execution.copy_to.rstrip('/')}/{part}"})
+    )
+
+
+def _display(entry: MethodEntry, number: int) -> str:
+    return f"{entry.display or registry.get(entry.name).info.title} #{number}"
+
+
+def _ranges(entry: MethodEntry) -> dict[str, list]:
+    """What the method's settings may be, (low, high) or choices, but for those that the experiment fixes."""
+    fields = registry.get(entry.name).Settings.model_fields
+    searched = {name: (field.json_schema_extra or {}).get("search") for name, field in fields.items()}
+    return {name: search for name, search in searched.items() if search and name not in entry.settings}
+
+
+def _distribution(search: list) -> optuna.distributions.BaseDistribution:
+    numbers = len(search) == 2 and all(type(end) in (int, float) for end in search)
+    if not numbers:
+        return optuna.distributions.CategoricalDistribution(search)
+    low, high = search
+    if all(type(end) is int for end in search):
+        return optuna.distributions.IntDistribution(low, high)
+    return optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= WIDE)
+
+
+def _random(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
+    """A draw of its own for each setting, named after it: one setting more leaves the others as they are."""
+    values = {}
+    for name, search in ranges.items():
+        rng, distribution = generator(tuning.seed, f"tuning {entry.name}.{name}", attempt), _distribution(search)
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            values[name] = search[rng.integers(len(search))]
+        elif isinstance(distribution, optuna.distributions.IntDistribution):
+            values[name] = int(rng.integers(search[0], search[1] + 1))
+        elif distribution.log:
+            values[name] = math.exp(rng.uniform(*map(math.log, search)))
+        else:
+            values[name] = float(rng.uniform(*search))
+    return _rounded(values)
+
+
+def _optuna(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = integer_seed(tuning.seed, f"tuning {entry.name}", attempt) % 2**32
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND)
+    )
+    distributions = {name: _distribution(search) for name, search in ranges.items()}
+    published = registry.settings_of(entry.name, entry.settings).model_dump()
+    for each in tried:
+        values = {name: each.settings.get(name, published[name]) for name in ranges}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=each.dice))
+            except ValueError:  # a published value outside of its range teaches nothing
+                continue
+    return _rounded(study.ask(distributions).params)
+
+
+def _rounded(values: dict) -> dict:
+    return {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in values.items()}
+
+
+def _dice(cell: Cell, folder: Results, experiment: Experiment) -> float:
+    """Mean Dice over validation cases and structures of a trial that is done; 0 of one that failed."""
+    if cell.state in ("failed", "diverged"):
+        return 0.0
+    with (folder.record(cell.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
+        wanted = {"metric": "dice", "postprocessing": experiment.evaluation.postprocessing}
+        return fmean(float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items())
+
+
+def _write_choice(experiment: Experiment, held_out: list[str], tried: list, chosen: list[dict], folder: Results):
+    """tuning/chosen.yaml: what was tried, how it did, and what was taken."""
+    content = {"validation": held_out, "labelled": experiment.labelled[0]}
+    for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
+        name = entry.display or registry.get(entry.name).info.title
+        rows = [{"settings": each.settings, "dice": round(each.dice, 4)} for each in mine]
+        content[f"{number} {name}"] = {"chosen": best, "tried": rows}
+    write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _share_records(cells: list[Cell], results: Results, target: Results) -> None:
+    """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
+    target.create()
+    for cell in cells:
+        own, there = results.record(cell.trial.id), target.record(cell.trial.id)
+        if own.exists() and not there.exists():
+            partial = target.running(cell.trial.id)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(own, partial, copy_function=os.link)  # a record's files are replaced, never changed
+            partial.rename(there)

@@ -1,0 +1,49 @@
+"""A small folder of phantom scans as a user might have them: to see the layout, and to try the journey with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from data.case import Case, DataError
+from data.phantom import PhantomSettings, PhantomSource
+from data.resample import resample_case
+from data.scans import Geometry, write_image, write_labels
+
+SPACING = (1.1, 1.1, 2.3)  # mm: odd on purpose
+WALL = 2  # voxels of the phantom
+LABELS = {"cavity": 1, "wall": 2}
+AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS, as scanners have it; networks see RAS by default
+
+
+def write_example(folder: Path, labelled: int = 7, unlabelled: int = 3, test: int = 3, seed: int = 0) -> None:
+    """imagesTr, labelsTr, imagesTs, labelsTs and dataset.json in `folder`; the last `unlabelled` training scans have no
+    label file. Raises DataError where the folder exists already or cannot be written."""
+    settings = PhantomSettings(source="phantom", train=labelled + unlabelled, test=test, size=(48, 48, 32), seed=seed)
+    source = PhantomSource(settings)
+    try:
+        for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+            (folder / name).mkdir(parents=True)
+        described = {"name": "Example", "labels": {"background": 0} | LABELS}
+        (folder / "dataset.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+        for number, case_id in enumerate([*source.train_ids, *source.test_ids]):
+            side = "Tr" if case_id in source.train_ids else "Ts"
+            has_label = side == "Ts" or number < labelled
+            _write(folder, f"scan{number:02d}", side, _with_two_structures(source.read(case_id)), has_label)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error}): give a folder that does not exist yet") from error
+
+
+def _with_two_structures(case: Case) -> Case:
+    """The atrium's inside, and its outer voxels as a wall."""
+    inside = ndimage.distance_transform_edt(case.label) > WALL
+    label = np.where(inside, LABELS["cavity"], np.where(case.label > 0, LABELS["wall"], 0)).astype(np.uint8)
+    return resample_case(Case(case.id, case.image, label, case.spacing), SPACING, len(LABELS))
+
+
+def _write(folder: Path, name: str, side: str, case: Case, has_label: bool) -> None:
+    geometry = Geometry(case.image.shape, SPACING, (-30.5, 12.25, 100), AXES, "stored")
+    write_image(folder / f"images{side}" / f"{name}.nii.gz", 200 + 90 * case.image, geometry)
+    if has_label:
+        write_labels(folder / f"labels{side}" / f"{name}.nii.gz", case.label, geometry, list(LABELS.values()))

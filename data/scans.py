@@ -1,0 +1,237 @@
+"""Scans in the files that hospitals and other tools write: NIfTI, NRRD, MetaImage, h5; read onto arrays, and back.
+
+Arrays have the axes (x, y, z) of the file's own index, or of the orientation that is asked for. Geometry is
+SimpleITK's: origin, direction cosines and spacing in mm.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import h5py
+import numpy as np
+import SimpleITK as sitk
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data.case import DataError
+from data.settings import Sizes
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5")
+H5 = (".h5", ".hdf5")
+AXES = ("LR", "PA", "SI")  # an orientation has one letter of each
+
+
+class Reading(BaseModel):
+    """How an image becomes what a network sees. Part of the record, for new scans must be read in the same way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    orientation: str = Field(
+        "RAS", description='what the three axes increase towards, such as RAS or LPS; or "stored", as in the file'
+    )
+    normalise: Literal["zscore", "none"] | Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        "zscore", description="zscore: of the whole scan; [low, high]: clipped to it and scaled to 0..1 (CT); or none"
+    )
+    voxel: Sizes | None = Field(None, description="mm of a voxel of h5 files without an attribute `spacing`")
+    channel: int | None = Field(None, ge=0, description="which channel of nnU-Net's <case>_0000, <case>_0001, …")
+
+    @field_validator("orientation")
+    @classmethod
+    def _three_axes(cls, orientation: str) -> str:
+        if orientation != "stored" and not all(sum(o in axis for o in orientation) == 1 for axis in AXES):
+            raise ValueError("must be stored, or three letters, one of each of L R, P A, S I, for instance RAS")
+        return orientation
+
+    @field_validator("normalise")
+    @classmethod
+    def _a_window(cls, normalise: str | list[float]) -> str | list[float]:
+        if not isinstance(normalise, str) and not normalise[0] < normalise[1]:
+            raise ValueError("the window's low must be below its high")
+        return normalise
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a file's voxels lie: enough to write labels back onto its grid. Sizes in voxels, spacing and origin in mm.
+
+    `orientation`: that of the arrays that were read, to come back from.
+    """
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+    orientation: str
+
+    @property
+    def array_spacing(self) -> tuple[float, ...]:
+        """mm along each axis of the arrays that were read."""
+        voxel = _empty(self, (1, 1, 1))
+        return tuple(_oriented(voxel, self.orientation).GetSpacing())
+
+    def differences(self, other: "Geometry") -> list[str]:
+        """In what two grids differ by more than rounding: a thousandth of a voxel."""
+        found = [] if self.size == other.size else [f"{_times(self.size)} voxels, not {_times(other.size)}"]
+        tolerance = 1e-3 * min(self.spacing)
+        if not np.allclose(self.spacing, other.spacing, rtol=0, atol=tolerance):
+            found.append(f"voxels of {_times(self.spacing)} mm, not {_times(other.spacing)}")
+        if not np.allclose(self.direction, other.direction, rtol=0, atol=1e-3):
+            found.append("another direction of its axes")
+        if (apart := np.linalg.norm(np.subtract(self.origin, other.origin))) > 0.01 * min(self.spacing):
+            found.append(f"an origin {apart:.3g} mm away")
+        return found
+
+
+def suffix_of(path: Path) -> str:
+    """The ending by which a scan is known, "" for another file."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without that ending."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def read_image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
+    """An image as a network is to see it, float32 (H, W, D), and its geometry; DataError names the file."""
+    array, geometry = _read(path, "image", reading)
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{path}: the image holds {array.dtype}, not numbers")
+    image = array.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise DataError(f"{path}: the image holds NaN or infinite values")
+    if image.min() == image.max():
+        raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}")
+    return _normalised(image, reading.normalise), geometry
+
+
+def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndarray, Geometry]:
+    """A label as uint8 (H, W, D): 0, or the place 1..C of its value in `values`; DataError names the file."""
+    array, geometry = _read(path, "label", reading)
+    if odd := sorted(set(np.unique(array).tolist()) - {0, *values}):
+        shown = ", ".join(f"{value:g}" for value in odd[:6]) + (", …" if len(odd) > 6 else "")
+        raise DataError(f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))}")
+    label = np.zeros(array.shape, np.uint8)
+    for number, value in enumerate(values, start=1):
+        label[array == value] = number
+    return label, geometry
+
+
+def read_geometry(path: Path, reading: Reading) -> Geometry:
+    """The geometry alone, from the header of a file that is no h5; DataError names the file."""
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    _open(path, header.ReadImageInformation)
+    return _geometry(header, reading)
+
+
+def has_label(path: Path) -> bool:
+    """Whether an h5 file holds a label beside its image."""
+    try:
+        with h5py.File(path) as file:
+            return "label" in file
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, values: list[int]) -> None:
+    """Write labels (H, W, D) of 0 and 1..C, with their `values`, onto the grid of the file that they belong to."""
+    stored = np.array([0, *values], np.uint8 if max(values) < 256 else np.int16)[labels]
+    grid = _empty(geometry, geometry.size)
+    oriented = _oriented(grid, geometry.orientation)
+    image = _image_of(stored)
+    image.CopyInformation(oriented)
+    if geometry.orientation != "stored":
+        image = _oriented(image, _code_of(grid))
+    _write(path, image, geometry)
+
+
+def write_image(path: Path, image: np.ndarray, geometry: Geometry) -> None:
+    """Write an image (H, W, D) in the file's own axes, float32."""
+    _write(path, _image_of(image.astype(np.float32)), geometry)
+
+
+def _read(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
+    if suffix_of(path) in H5:
+        return _read_h5(path, name, reading)
+    image = _open(path, lambda: sitk.ReadImage(str(path)))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        channels = f" with {n} values each" if (n := image.GetNumberOfComponentsPerPixel()) > 1 else ""
+        raise DataError(f"{path} has {_times(image.GetSize())} voxels{channels}: it must be one 3D volume")
+    array = sitk.GetArrayFromImage(_oriented(image, reading.orientation)).transpose(2, 1, 0)
+    return array, _geometry(image, reading)
+
+
+def _geometry(image: sitk.Image | sitk.ImageFileReader, reading: Reading) -> Geometry:
+    return Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), reading.orientation)
+
+
+def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
+    """h5 files state no orientation: their axes are taken as stored."""
+
+    def read() -> tuple[np.ndarray, object]:
+        with h5py.File(path) as file:
+            if not isinstance(file.get(name), h5py.Dataset):
+                raise DataError(f"{path}: there is no dataset named {name} in the file")
+            return file[name][()], file[name].attrs.get("spacing", file.attrs.get("spacing", reading.voxel))
+
+    array, spacing = _open(path, read)
+    if array.ndim != 3:
+        raise DataError(f"{path}: {name} has {array.ndim} axes, and must have three")
+    if spacing is None:
+        raise DataError(f"{path} says nothing of its voxels' size: give it an attribute `spacing`, or set data.voxel")
+    spacing = tuple(float(mm) for mm in np.broadcast_to(spacing, 3))
+    return array, Geometry(array.shape, spacing, (0.0,) * 3, tuple(np.eye(3).ravel()), "stored")
+
+
+def _open(path: Path, read: Callable):
+    try:
+        return read()
+    except (OSError, RuntimeError, KeyError) as error:  # of ITK and of h5py; the last line says what is wrong
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise DataError(f"{path} cannot be read: {re.sub(r'^.*ERROR: ', '', reason[0]).strip()}") from error
+
+
+def _normalised(image: np.ndarray, how: str | list[float]) -> np.ndarray:
+    if how == "none":
+        return image
+    if how == "zscore":
+        return ((image - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)).astype(np.float32)
+    low, high = how
+    return ((image.clip(low, high) - low) / (high - low)).astype(np.float32)
+
+
+def _image_of(array: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+
+
+def _write(path: Path, image: sitk.Image, geometry: Geometry) -> None:
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    try:
+        sitk.WriteImage(image, path, useCompression=True)
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _oriented(image: sitk.Image, orientation: str) -> sitk.Image:
+    return image if orientation == "stored" else sitk.DICOMOrient(image, orientation)
+
+
+def _code_of(image: sitk.Image) -> str:
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+
+
+def _empty(geometry: Geometry, size: tuple[int, ...]) -> sitk.Image:
+    image = sitk.Image([int(n) for n in size], sitk.sitkUInt8)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def _times(numbers) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

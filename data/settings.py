@@ -1,0 +1,40 @@
+"""What the data block of an experiment may say whatever the source."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.case import DataError
+
+Size = Annotated[float, Field(gt=0)]  # mm
+Sizes = tuple[Size, Size, Size]
+
+
+class CommonSettings(BaseModel):
+    """The training grid, and cases held out of training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spacing: Size | Sizes | None = Field(
+        None, description="voxel size in mm to train at, one number or one an axis; none: as stored"
+    )
+    validation: list[str] = Field(
+        [], description="training cases that are scored instead of the test cases, which are then not opened"
+    )
+
+
+def existing_folder(root: str, holds: str) -> Path:
+    """data.root with its variables replaced, absolute. Raises DataError where there is no such folder."""
+    expanded = os.path.expandvars(os.path.expanduser(root))
+    if unset := re.search(r"\$\{?(\w+)", expanded):
+        raise DataError(
+            f"data.root is {root}, but the environment variable {unset[1]} is not set: export {unset[1]}=FOLDER"
+        )
+    if not expanded:
+        raise DataError(f"data.root is {root!r}, which is empty; set it to the folder that holds {holds}")
+    if not Path(expanded).is_dir():
+        raise DataError(f"data.root: there is no folder {expanded}; set it to the folder that holds {holds}")
+    return Path(expanded).absolute()

@@ -1,0 +1,133 @@
+"""Equal tuning: the same number of draws for all, repeatable, on cases whose labels nothing else uses."""
+
+import csv
+
+import pytest
+import tiny
+import yaml
+
+from benchmark.experiment import MethodEntry, Tuning
+from benchmark.plan import make_trials
+from benchmark.tuning import Tried, proposals, search_experiment, tuned_experiment, validation_cases
+from data.cache import prepare
+from methods import registry
+
+RANDOM = Tuning(draws=6, validation=1)
+OPTUNA = Tuning(draws=10, validation=1, search="optuna")
+
+
+def searched(name):
+    """All settings that a whole search tries, where a setting is the better the nearer it is to 1."""
+    entry, tuning = name if isinstance(name, tuple) else (MethodEntry(name=name), RANDOM)
+    tried = []
+    while new := proposals(entry, tried, tuning):
+        tried += [Tried(each, 1 - abs(1 - each.get("consistency_weight", 3))) for each in new]
+    return [each.settings for each in tried]
+
+
+@pytest.mark.parametrize("tuning", [RANDOM, OPTUNA], ids=["random", "optuna"])
+@pytest.mark.parametrize("name", registry.names())
+def test_every_method_gets_as_many_draws_from_its_own_ranges(name, tuning):
+    entry = MethodEntry(name=name)
+    settings = searched((entry, tuning))
+    assert settings[0] == {}  # as published
+    fields = registry.get(name).Settings.model_fields
+    ranges = {key: (f.json_schema_extra or {}).get("search") for key, f in fields.items()}
+    ranges = {key: search for key, search in ranges.items() if search}
+    assert len(settings) == (tuning.draws if ranges else 1)
+    for each in settings[1:]:
+        assert each.keys() == ranges.keys()
+        registry.settings_of(name, each)  # raises if one cannot be
+        for key, value in each.items():
+            search = ranges[key]
+            assert value in search or search[0] <= value <= search[1]
+    assert len({str(each) for each in settings}) == len(settings)
+    assert searched((entry, tuning)) == settings
+
+
+def test_optuna_goes_where_it_is_better():
+    near = [abs(1 - each["consistency_weight"]) for each in searched((MethodEntry(name="dtml"), OPTUNA))[1:]]
+    assert min(near[3:]) < min(near[:3])
+
+
+def test_a_setting_that_the_experiment_fixes_is_not_searched():
+    entry = MethodEntry(name="sass", settings={"adversarial_weight": 0.015})
+    for each in searched((entry, RANDOM)):
+        assert each["adversarial_weight"] == 0.015
+    assert len({str(each) for each in searched((entry, RANDOM))}) == RANDOM.draws
+
+
+def test_validation_cases_are_nobodys():
+    planned = tiny.experiment(
+        data={"train": 8}, labelled=[1, 2], draws=["first", 0, 1], tuning={"draws": 2, "validation": 2, "seed": 5}
+    )
+    dataset = prepare(planned.data)
+    held_out = validation_cases(planned)
+    assert len(held_out) == 2 and validation_cases(planned) == held_out
+    assert not set(held_out) & {
+        case for t in tiny.trials(planned) for case in t.labelled if t.cell["role"] != "ceiling"
+    }
+    search = search_experiment(planned, held_out, [[{}, {"consistency_weight": 0.3}]])
+    trials = make_trials(search, prepare(search.data))
+    assert [trial.cell["display"] for trial in trials] == ["DTML #0", "DTML #1"]
+    for trial in trials:
+        assert trial.test == held_out and not set(trial.labelled + trial.unlabelled) & set(held_out)
+        assert not set(trial.labelled + trial.unlabelled + trial.test) & set(dataset.test_ids)
+
+
+@pytest.mark.parametrize("draw", ["first", 2])
+def test_the_search_sees_the_labels_that_the_trials_see(draw):
+    planned = tiny.experiment(data={"train": 8}, draws=[draw], tuning={"draws": 2, "validation": 3})
+    search = search_experiment(planned, validation_cases(planned), [[{}]])
+    assert make_trials(search, prepare(search.data))[0].labelled == tiny.trials(planned)[0].labelled
+
+
+def test_too_few_cases_are_one_line():
+    with pytest.raises(ValueError, match="tuning.validation 2: only 2 training cases of Phantom have a label"):
+        validation_cases(tiny.experiment(tuning={"draws": 2, "validation": 2}))
+
+
+def test_the_title_says_how_it_was_tuned():
+    planned = tiny.experiment(tuning={"draws": 3, "validation": 1})
+    tuned = tuned_experiment(planned, [{"consistency_weight": 0.3}])
+    assert "equally tuned: 3 settings a method, random search" in tuned.title and tuned.tuning is None
+    assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
+
+
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, search):
+    config = tiny.write_experiment(
+        tmp_path, methods=["vnet", "dtml"], data={"train": 5}, tuning={"draws": 3, "validation": 1, "search": search}
+    )
+    folder = tmp_path / "results"
+    assert command("run", config, "--results", folder)[0] == 0
+    chosen = yaml.safe_load((folder / "tuning/chosen.yaml").read_text())
+    assert len(chosen["0 V-Net"]["tried"]) == 1 and len(chosen["1 DTML"]["tried"]) == 3
+    best = max(chosen["1 DTML"]["tried"], key=lambda each: each["dice"])
+    assert chosen["1 DTML"]["chosen"] == best["settings"]
+    for record in (folder / "tuning/records").iterdir():  # scored on the validation case alone
+        assert {row["case"] for row in csv.DictReader((record / "cases.csv").open())} == set(chosen["validation"])
+    shared = {path.name for path in (folder / "records").iterdir()} & {
+        p.name for p in (folder / "tuned/records").iterdir()
+    }
+    assert len(shared) >= 2  # floor and ceiling were not trained twice
+    tables = [path.read_text() for path in (folder / "report/tables").rglob("*comparison*.md")]
+    assert len(tables) == 2 and sum("equally tuned: 3 settings a method" in table for table in tables) == 1
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")}
+    assert command("run", config, "--results", folder)[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")} == before
+
+
+def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, no_ray, own_registry):
+    plugin = tiny.write_plugin(tmp_path, "fragile", in_step="assert self.settings.weight < 0.5, 'too much'")
+    text = plugin.read_text().replace("    def __init__", (
+        "    class Settings(MethodSettings):\n"
+        "        weight: float = setting(0.1, 'x', search=(0.1, 0.9))\n\n    def __init__"
+    )).replace("Method, Passes", "Method, MethodSettings, Passes, setting")  # fmt: skip
+    plugin.write_text(text)
+    config = tiny.write_experiment(
+        tmp_path, methods=["fragile"], data={"train": 5}, tuning={"draws": 6, "validation": 1}, plugins=["fragile.py"]
+    )
+    command("run", config, "--results", tmp_path / "results")
+    chosen = yaml.safe_load((tmp_path / "results/tuning/chosen.yaml").read_text())["0 Plugin"]
+    assert 0 in [each["dice"] for each in chosen["tried"]] and chosen["chosen"].get("weight", 0.1) < 0.5

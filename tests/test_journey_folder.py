@@ -1,0 +1,127 @@
+"""A user's own scans from folder to report, and on: new scans segmented, another tool's masks beside them.
+
+The folder has two structures, scans without a label, voxels of an odd size and axes as scanners store them.
+"""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import SimpleITK as sitk
+import yaml
+from command_line import one_line_error
+from scan_folder import write
+
+from benchmark.records import read_prediction
+from data.scans import Reading, read_geometry, read_label
+
+EXPERIMENT = {
+    "name": "mine",
+    "methods": ["vnet", "mean_teacher"],
+    "labelled": [3],
+    "seeds": [1],
+    "training": {"iterations": 2, "patch": [16, 16, 16], "width": 2, "threads": 1},
+    "evaluation": {"stride": [8, 8, 8]},
+    "execution": {"device": "cpu", "data_workers": 0},
+}
+
+
+def voxels(path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
+    monkeypatch.chdir(tmp_path)
+    data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT | {"data": data}))
+    assert command("data", "example", "scans")[0] == 0
+    assert "give a folder that does not exist yet" in one_line_error(command("data", "example", "scans"))
+    status, said, _ = command("data", "info", "mine.yaml")
+    assert status == 0 and "10 training cases, 7 of them with a label, and 3 test cases" in said
+    assert "cavity [ml]" in said and "wall [ml]" in said and said.count("no label") == 6
+
+    assert command("run", "mine.yaml", "--results", "results")[0] == 0
+    plan = json.loads((tmp_path / "results/plan.json").read_text())
+    assert plan["data"]["reading"]["orientation"] == "RAS" and plan["data"]["spacing"] == [2.2, 2.2, 2.3]
+    cells = {(cell["method"], cell["role"]): cell for cell in plan["cells"]}
+    assert cells["mean_teacher", "method"]["unlabelled"] == 7  # three of them have no label
+    assert cells["vnet", "ceiling"]["labelled"] == 7  # every label there is
+    table = (tmp_path / "results/report/tables/comparison.md").read_text()
+    assert "mean over 2 structures (cavity, wall)" in table and "axes RAS" in table
+
+    # Predictions lie on the grid of their scan, with the values of its labels.
+    record = tmp_path / "results/records" / cells["mean_teacher", "method"]["trial"]
+    scans = sorted((tmp_path / "scans/imagesTs").glob("*.nii.gz"))
+    for scan in scans:
+        written = record / "predictions" / scan.name
+        assert not read_geometry(written, Reading()).differences(read_geometry(scan, Reading()))
+        assert set(np.unique(voxels(written))) <= {0, 1, 2}
+
+    # New scans are read, resampled and written in the same way: these are not new, so the labels are the same.
+    status, said, _ = command("predict", record, "scans/imagesTs", "--to", "segmented")
+    assert status == 0 and said.count(".nii.gz: segmented") == 3
+    for scan in scans:
+        np.testing.assert_array_equal(voxels(f"segmented/{scan.name}"), voxels(record / "predictions" / scan.name))
+    assert "holds no scan" in one_line_error(command("predict", record, "results"))
+    assert "is no record" in one_line_error(command("predict", "results", "scans/imagesTs"))
+    (tmp_path / "new").mkdir()
+    write(tmp_path / "new/flat.nii.gz", np.ones((20, 20, 20), np.float32))
+    assert "the image is constant" in one_line_error(command("predict", record, "new"))
+
+    # Another tool's masks: those of our own trial score as the trial does.
+    scored = ("--name", "Other tool", "--results", "results", "--labelled", 3, "--unlabelled", 7)
+    status, said, _ = command("score", record / "predictions", *scored)
+    assert status == 0 and "foreign-other-tool-3-s0" in said
+    row = next(line for line in (tmp_path / "results/report/tables/comparison.md").read_text().splitlines()
+               if "Other tool‡" in line)  # fmt: skip
+    assert "| 3 | 7 |" in row
+    ours, theirs = (
+        [r for r in csv.DictReader((folder / "cases.csv").open()) if r["postprocessing"] == "largest_component"]
+        for folder in (record, tmp_path / "results/records/foreign-other-tool-3-s0")
+    )
+    assert ours == theirs
+
+    # They stay when the experiment runs again, and are scored again with the others.
+    assert command("run", "mine.yaml", "--results", "results")[0] == 0
+    assert command("evaluate", "results", "--set", "evaluation.empty=exclude")[0] == 0
+    status, said, _ = command("status", "results")
+    assert "Other tool" in said and "4 of 4 cells done" in said
+
+    # What is wrong with masks is said of all at once.
+    shutil.copytree(record / "predictions", "bad", ignore=shutil.ignore_patterns("*.npz"))
+    names = [scan.name for scan in scans]
+    (tmp_path / "bad" / names[0]).unlink()
+    write(tmp_path / "bad" / names[1], np.zeros((4, 4, 4), np.uint8))
+    labels, geometry = read_label(tmp_path / "bad" / names[2], Reading(), [1, 2])
+    write(tmp_path / "bad" / names[2], np.full(geometry.size, 9, np.uint8), geometry.spacing, geometry.origin)
+    refused = one_line_error(command("score", "bad", *scored))
+    assert "3 problems" in refused and "has no mask of" in refused
+    assert "not on the grid of its case" in refused and "holds 9, but may hold 0, 1, 2" in refused
+
+
+def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray):
+    monkeypatch.chdir(tmp_path)
+    values = EXPERIMENT | {
+        "data": {"source": "phantom", "train": 3, "test": 2, "size": [16, 16, 16]}, "methods": ["vnet"], "labelled": [2]
+    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+    assert command("run", "small.yaml", "--results", "results")[0] == 0
+    record = next((tmp_path / "results/records").iterdir())
+    for path in (record / "predictions").glob("*.npz"):
+        write(tmp_path / "masks" / f"{path.stem}.nii.gz", read_prediction(path)[0].astype(np.uint8))
+    scored = ("--results", "results", "--labelled", 2)
+    assert command("score", "masks", "--name", "Theirs", *scored)[0] == 0
+    ours, theirs = (list(csv.DictReader((folder / "cases.csv").open()))
+                    for folder in (record, tmp_path / "results/records/foreign-theirs-2-s0"))  # fmt: skip
+    assert ours == theirs
+    for arguments, said in (
+        (("score", "masks", "--name", "V-Net", *scored), "is the name of method vnet here"),
+        (("score", "masks", "--name", " ", *scored), "give a name for the row"),
+        (("score", "masks", "--name", "X", "--results", "results", "--labelled", 9), "how many of the 3 training"),
+        (("score", "nowhere", "--name", "X", *scored), "there is no such folder"),
+        (("score", "masks", "--name", "X", "--results", "masks", "--labelled", 2), "is no results folder"),
+    ):
+        assert said in one_line_error(command(*arguments))
+    write(tmp_path / "masks/test-000.nii.gz", np.zeros((3, 3, 3), np.uint8))
+    assert "(3, 3, 3) voxels, but test-000 has" in one_line_error(command("score", "masks", "--name", "X", *scored))
