@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs chaos scale bench bench-paper growth precision clean
+.PHONY: demo test lint docs site chaos scale bench bench-paper growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -16,6 +16,9 @@ lint: .venv/installed
 
 docs: .venv/installed  ## renews facts and line numbers in docs/methods
 	$(BIN)/python docs/update_pages.py
+
+site: .venv/installed  ## the documentation as a site: results/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 chaos: .venv/installed  ## kills a run again and again, takes a node away: the records must be the same (about half an hour)
 	$(BIN)/python tests/reliability/chaos.py

@@ -37,7 +37,7 @@ def test_half_resolution_has_the_same_cells():
         assert half.data.spacing == 1.25 and full.data.spacing is None
 
 
-@pytest.mark.parametrize("name", ["demo", "all_methods"])
+@pytest.mark.parametrize("name", ["demo", "all_methods", "study"])
 def test_every_method_is_in(name):
     (path,) = [p for p in CONFIGS if p.stem == name]
     assert {entry.name for entry in load_experiment(path).methods} == set(registry.names())

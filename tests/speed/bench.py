@@ -286,6 +286,12 @@ def _flop(call: Callable) -> int:
     return counter.get_total_flops()
 
 
+def compiled(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """What torch.compile makes of the V-Net's step; it is off by default, so nothing is asked of it."""
+    raw = in_turn({"ours": cases.our_step("vnet", compile="default"), "reference": cases.our_step("vnet")})
+    yield faster("vnet step, compiled, over plain", raw, None, None)
+
+
 def memory(cases: Cases, paper: bool) -> Iterator[Figure]:
     """Peak resident memory of training, predicting a case and scoring it, each side in a process of its own."""
     folder = cases.files[0].parent
@@ -411,6 +417,7 @@ FIGURES = {
     "distance": distance_maps,
     "batches": batches,
     "floor": floor,
+    "compiled": compiled,
     "memory": memory,
     "harness": harness,
 }

@@ -70,17 +70,17 @@ class Cases:
         labelled, unlabelled = (ids, []) if not method.patches(method.settings, 4)[1] else (ids[:4], ids[4:])
         return loop.make_stream(method, self.dataset, labelled, unlabelled, training, 0)
 
-    def training(self, name: str, workers: int = 0, steps: int = STEPS) -> Iterator[int]:
+    def training(self, name: str, workers: int = 0, steps: int = STEPS, **settings) -> Iterator[int]:
         """The harness's loop from halfway on, by default with its batches prepared in the training thread, as the
         reference's are: a worker would prepare them while the other side's time is taken."""
-        training = self.size.training(iterations=steps)
+        training = self.size.training(iterations=steps, **settings)
         method = self.method(name, training)
         state = loop.initial_state(method, training)
         state.step = steps // 2
         return loop.train(state, self.stream(method, training), training, 0, CPU, workers)
 
-    def our_step(self, name: str) -> Callable[[], int]:
-        return partial(next, self.training(name))
+    def our_step(self, name: str, **settings) -> Callable[[], int]:
+        return partial(next, self.training(name, **settings))
 
     def reference_step(self, name: str, **options) -> Callable[[], None]:
         return elsewhere(build_reference_step, name, self.size, self.files, options)

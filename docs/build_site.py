@@ -18,6 +18,16 @@ LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(?:#([^)\s]+))?(?=\)
 CODE = "code"  # where the files' texts lie in the site
 
 
+def on_config(config):
+    """A page each in the navigation for docs/methods."""
+    pages = sorted((ROOT / "docs" / "methods").glob("*.md"), key=lambda page: (page.name != "README.md", page.name))
+    titles = [re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)[1] for page in pages]
+    for section in config.nav:
+        if "Methods" in section:
+            section["Methods"] = [{t: f"methods/{page.name}"} for t, page in zip(titles, pages, strict=True)]
+    return config
+
+
 def on_files(files, config):
     """README.md as the home page, and a page for every file outside of docs/ that some page links to."""
     files.append(File.generated(config, "index.md", content=_home()))
