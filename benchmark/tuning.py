@@ -219,8 +219,8 @@ def _write_choice(experiment: Experiment, held_out: list[str], tried: list, chos
     content = {"validation": held_out, "labelled": experiment.labelled[0]}
     for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
         name = entry.display or registry.get(entry.name).info.title
-        rows = [{"settings": each.settings, "dice": round(each.dice, 4)} for each in mine]
-        content[f"{number} {name}"] = {"chosen": best, "tried": rows}
+        rows = [{"settings": dict(each.settings), "dice": round(each.dice, 4)} for each in mine]
+        content[f"{number} {name}"] = {"chosen": dict(best), "tried": rows}
     write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

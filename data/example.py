@@ -12,7 +12,7 @@ from data.resample import resample_case
 from data.scans import Geometry, write_image, write_labels
 
 SPACING = (1.1, 1.1, 2.3)  # mm: odd on purpose
-WALL = 2  # voxels of the phantom
+WALL = 4  # voxels of the phantom: 5 mm
 LABELS = {"cavity": 1, "wall": 2}
 AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS, as scanners have it; networks see RAS by default
 

@@ -22,6 +22,8 @@ RUNNING = "running"
 NOT_RUN = "not run"
 PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, RUNNING, DONE)  # least to furthest
 
+FOREIGN = "foreign"  # the fidelity of masks that were made elsewhere
+
 PLAN_KEYS = ("experiment", "title", "reference", "data", "training", "evaluation", "cells")
 BLOCK_KEYS = {
     "data": ("name", "spacing", "native_spacing", "fingerprint", "split", "split_hash", "train", "test", "classes"),

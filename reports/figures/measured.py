@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.figures.style import CEILING, FLOOR, Look, looks
-from reports.results import Results
+from reports.results import FOREIGN, Results
 from reports.scores import DICE, HD95, Measure, scores
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
@@ -91,7 +91,8 @@ def by_mean_dice(runs: pd.DataFrame) -> list[str]:
 def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     """The end of a caption: data, protocol, seeds averaged, and what of the plan is missing or doubtful."""
     plan, cells = source.experiment.plan, source.experiment.cells
-    seeds, draws = runs["seed"].nunique(), runs["draw"].nunique()
+    ours = runs[~runs["trial"].isin(cells.loc[cells["fidelity"] == FOREIGN, "trial"])]
+    seeds, draws = ours["seed"].nunique(), ours["draw"].nunique()
     over = "; one seed" if seeds == 1 else f"; a case is its mean over {seeds} seeds"
     if draws > 1:
         over += f" and {draws} draws of the labelled cases"
@@ -103,8 +104,9 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     missing = len(concerned) - int(concerned["trial"].isin(source.runs["trial"]).sum())
     if missing:
         parts.append(f"Not all is done: {missing} of {len(concerned)} planned trials are missing.")
-    if runs["row"].str.contains("†").any():
-        parts.append("† reconstruction.")
+    for mark, meaning in (("†", "reconstruction"), ("‡", "masks from elsewhere")):
+        if runs["row"].str.contains(mark).any():
+            parts.append(f"{mark} {meaning}.")
     stale = runs.loc[runs["trial"].isin(cells.loc[cells["stale"].ne(""), "trial"]), "row"].unique()
     if len(stale):
         which = "any of these" if len(stale) == runs["row"].nunique() else ", ".join(sorted(stale))

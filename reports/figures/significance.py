@@ -17,6 +17,7 @@ from reports.statistics import holm, paired_t_test, seed_aware_test
 
 TITLE = "Differences in Dice between all methods"
 MOST_WITH_NUMBERS = 12  # more columns are too narrow for type of 7 points
+NARROWEST, WIDE_KEY = 4.0, 5.5  # inches: of the figure, and from which on both marks' keys stand side by side
 DOT, RING = 2.6, 5.6  # points across
 
 
@@ -82,7 +83,8 @@ def _matrix(rows: list[str], pairs: list[tuple[str, str]], values, sign: int = 1
 def _figure(differences: pd.DataFrame, by_cases: pd.DataFrame, by_seeds: pd.DataFrame | None) -> Figure:
     count = len(differences)
     side = min(0.5, 5.2 / count)
-    figure = new_figure(1.75 + side * count, min(WIDTH, 2.4 + side * count))
+    width = max(1.75 + side * count, NARROWEST)
+    figure = new_figure(width, min(WIDTH, 2.4 + side * count))
     axes = figure.subplots()
     limit = float(np.nanmax(np.abs(differences))) or 1.0
     image = axes.imshow(differences, cmap="RdBu", vmin=-limit, vmax=limit)
@@ -105,7 +107,7 @@ def _figure(differences: pd.DataFrame, by_cases: pd.DataFrame, by_seeds: pd.Data
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, pad=0.02)
     bar.set_label("Dice of row − column [percentage points]")
     bar.outline.set_linewidth(0.4)
-    figure.legend(handles=key, loc="outside lower center", ncols=2)
+    figure.legend(handles=key, loc="outside lower center", ncols=2 if width > WIDE_KEY else 1)
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.page.cases import Shown
 from reports.published import millimetres, native, times
-from reports.results import CHECKPOINT, DONE, NOT_RUN, Results
+from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
 from reports.scores import MEASURES, with_rows
 from reports.tables.long import long_frame
 
@@ -42,7 +42,7 @@ def lead(results: Results) -> str:
     methods = cells[cells["role"] != "ceiling"]
     count = len(methods.drop_duplicates("display"))
     budgets = " or ".join(str(labelled) for labelled in sorted(methods["labelled"].unique()))
-    seeds = cells["seed"].nunique()
+    seeds = cells.loc[cells["fidelity"] != FOREIGN, "seed"].nunique()
     spacing = "" if native(data) else f" at {millimetres(data['spacing'])} mm"
     what = (
         f"{count} row{'s' * (count != 1)} of methods and settings with {budgets} labelled cases" if count else "Nothing"
