@@ -26,10 +26,12 @@ def run(experiment: Experiment, results: Results, again: set[str], address: str,
     def run_one(part: Experiment, folder: Results) -> bool:
         return _run_one(part, folder, again, address, console)
 
+    if experiment.tuning is not None:
+        from benchmark.tuning import tune, validation_cases
+
+        validation_cases(experiment)  # that there are any is better known now than after the first part
     complete, folders = run_one(experiment, results), [results]
     if experiment.tuning is not None:
-        from benchmark.tuning import tune
-
         complete = tune(experiment, results, run_one) and complete
         folders += [tuned for tuned in [Results(results.folder / "tuned")] if tuned.plan_file.exists()]
     console.print(f"report: {write_report(*folders)}", soft_wrap=True)
@@ -142,9 +144,16 @@ def dry_run(experiment: Experiment, results: Results, again: set[str], console: 
     console.print(table)
     todo = [cell for cell in cells if _to_run(cell, again)]
     _say_what(cells, todo, console)
+    if experiment.tuning is not None:
+        from benchmark.tuning import most_trials, validation_cases
+
+        held_out = ", ".join(validation_cases(experiment))
+        search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
+        console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
     if train := [cell.trial for cell in todo if cell.state != "rescore"]:
         seconds = seconds_of_training(train, experiment)
-        console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate)")
+        console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate"
+                      + (", without tuning)" if experiment.tuning else ")"))  # fmt: skip
 
 
 def smoke(experiment: Experiment, console: Console) -> None:

@@ -103,6 +103,11 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
     return new
 
 
+def most_trials(experiment: Experiment) -> int:
+    """Trials of the search at most: a method may have fewer choices than draws."""
+    return sum(experiment.tuning.draws if _ranges(entry) else 1 for entry in experiment.methods)
+
+
 def search_experiment(experiment: Experiment, held_out: list[str], settings: list[list[dict]]) -> Experiment:
     """The experiment whose methods are all these settings, at the first budget and draw, scored on `held_out`."""
     entries = [

@@ -47,11 +47,11 @@ class Fold(_Block):
 
 def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    return "fold" if {"fold", "folds"} & set(keys) else "lists" if "train" in keys else "share"
+    return "a fold" if {"fold", "folds"} & set(keys) else "list files" if "train" in keys else "a share"
 
 
 Split = Annotated[
-    Annotated[ListFiles, Tag("lists")] | Annotated[Share, Tag("share")] | Annotated[Fold, Tag("fold")],
+    Annotated[ListFiles, Tag("list files")] | Annotated[Share, Tag("a share")] | Annotated[Fold, Tag("a fold")],
     Discriminator(_kind),
 ]
 

@@ -18,7 +18,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     errors = error.errors()
     first = errors[0]
     if first["type"] == "literal_error" and isinstance(first["input"], dict):  # a block where a word may stand, too
-        first = next((e for e in errors if e["type"] in ("missing", "extra_forbidden")), first)
+        first = next((e for e in errors if e["type"] != "literal_error"), first)
     known = _keys(model)
     if first["type"] == "extra_forbidden":
         known.append(first["loc"][-1])

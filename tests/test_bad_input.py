@@ -101,6 +101,11 @@ EXPERIMENTS = [
     ({"data": {"size": [8, 16, 16]}}, ["key 'data.size.0'", "greater than or equal to 16, got 8"]),
     ({"data": {"spacing": -1}}, ["key 'data.spacing'", "greater than 0", ", got -1"]),
     ({"data": {"spacing": 0.001}}, ["data.spacing 0.001 makes", "voxels of case train-000", "choose a larger one"]),
+    ({"seeds": {9: [1]}}, ["seeds must be a list, or give one for each budget of labelled"]),
+    ({"seeds": {2: [1, 1]}}, ["key 'seeds'", "1 is given twice"]),
+    ({"data": {"validation": ["nobody"]}}, ["data.validation names nobody", "no training cases of Phantom"]),
+    ({"tuning": {"draws": 1, "validation": 1}}, ["key 'tuning.draws'", "greater than or equal to 2, got 1"]),
+    ({"tuning": {"draws": 2, "validation": 9}}, ["tuning.validation 9", "choose fewer validation cases"]),
     ({"data": {"spacing": 100}}, ["training.patch", "(largest: [1, 1, 1] at data.spacing 100)"]),
     ({"plugins": ["no.py"]}, ["plug-in", "no.py does not exist"]),
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def merged(**changes) -> dict:
     """VALUES with `changes`, which are merged into its blocks."""
     values = dict(VALUES)
     for key, value in changes.items():
-        values[key] = values[key] | value if isinstance(value, dict) and key in values else value
+        values[key] = values[key] | value if isinstance(value, dict) and isinstance(values.get(key), dict) else value
     return values
 
 

@@ -112,9 +112,10 @@ def workers(number: int) -> dict[str, float]:
 def _watch_workers(peak: list[float]) -> None:
     while True:
         taken = 0
-        for process in psutil.process_iter(["cmdline"]):
+        for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):  # one that ends meanwhile
-                if "TrialActor" in " ".join(process.info["cmdline"] or []):
+                # Ray renames a worker by what it does: the first is a trial's while it runs, the second between two
+                if any(name in " ".join(process.cmdline()) for name in ("ray::ResourceTrainable", "ray::_TrialActor")):
                     taken += process.memory_full_info().pss
         peak[0] = max(peak[0], taken / GIB)
         time.sleep(0.5)
