@@ -105,19 +105,24 @@ def write_experiment(scratch: Path, seeds: int, iterations: int) -> Path:
     return path
 
 
-def measure(scratch: Path, count: int) -> dict:
-    """Plan and run so many trials; none: two long ones that give signs of life at every step."""
+def plan(config: Path) -> tuple:
+    """The experiment, its results folder beside the file, and all its trials."""
     sys.path.insert(0, str(ROOT))
     from benchmark.experiment import load_experiment
     from benchmark.plan import make_plan, write_plan
     from benchmark.records import Results
 
-    experiment = load_experiment(write_experiment(scratch, count or 2, iterations=1 if count else SIGNS // 2))
-    results = Results(scratch / "results")
+    experiment, results = load_experiment(config), Results(config.parent / "results")
     results.create()
-    begin = time.perf_counter()
     cells = make_plan(experiment, results)
     write_plan(experiment, cells, results)
+    return experiment, results, [cell.trial for cell in cells]
+
+
+def measure(scratch: Path, count: int) -> dict:
+    """Plan and run so many trials; none: two long ones that give signs of life at every step."""
+    begin = time.perf_counter()
+    experiment, results, trials = plan(write_experiment(scratch, count or 2, iterations=1 if count else SIGNS // 2))
     planned = time.perf_counter()
     from benchmark.scheduler import run_trials
 
@@ -130,8 +135,8 @@ def measure(scratch: Path, count: int) -> dict:
             signs.append(time.process_time())
 
     start = time.perf_counter()
-    assert run_trials([cell.trial for cell in cells], results, experiment.execution, take)
-    assert len(done) == len(cells)
+    assert run_trials(trials, results, experiment.execution, take)
+    assert len(done) == len(trials)
     if not count:
         return {SIGN: (signs[-1] - signs[0]) / (len(signs) - 1)}
     return {

@@ -90,19 +90,13 @@ def workers(number: int) -> dict[str, float]:
             "        return {", f"        import time\n        time.sleep({SLEEP})\n        return {{"
         )
         (folder / "noop.py").write_text(sleeping)
-        config = scale.write_experiment(folder, seeds=TRIALS_A_WORKER * count, iterations=1)
-        from benchmark.experiment import load_experiment  # Ray reads the cluster's token when it is imported
-        from benchmark.plan import make_plan, write_plan
-        from benchmark.records import Results
-        from benchmark.scheduler import run_trials
+        experiment, results, trials = scale.plan(
+            scale.write_experiment(folder, seeds=TRIALS_A_WORKER * count, iterations=1)
+        )
+        from benchmark.scheduler import run_trials  # Ray reads the cluster's token when it is imported
 
-        experiment, results = load_experiment(config), Results(folder / "results")
-        results.create()
-        plan = make_plan(experiment, results)
-        write_plan(experiment, plan, results)
         peak = [0.0]
         threading.Thread(target=_watch_workers, args=(peak,), daemon=True).start()
-        trials = [cell.trial for cell in plan]
         seconds = timed(
             lambda: run_trials(trials, results, experiment.execution, lambda progress: None, address=made.address)
         )

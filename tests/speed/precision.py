@@ -1,5 +1,5 @@
-"""`make precision`: what bf16 costs in Dice. The V-Net of all_methods with 24 labelled cases, three seeds each, and three
-times its iterations: after 800 two seeds of one precision differ by four points, and nothing could be told.
+"""`make precision`: what bf16 costs in Dice. The V-Net of all_methods with 24 labelled cases and three times its
+iterations, three seeds each: after 800, seeds of one precision differ by four points, and nothing could be told.
 
 Needs SEMISEG_LA. Trains what is not there yet, into results/precision-<type>; prints each run's mean Dice and the 95 %
 interval of the difference: over cases, as the comparison table has it, and over seeds and cases.
