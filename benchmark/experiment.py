@@ -113,6 +113,13 @@ class Tuning(_Block):
     seed: int = 0
 
 
+class Tuned(_Block):
+    """Where an experiment's settings come from, if a search has chosen them; written by the search, not by users."""
+
+    experiment: str = Field(description="the one with published settings")
+    how: str
+
+
 class MethodEntry(_Block):
     """One method with settings over its published defaults; `display` names its row."""
 
@@ -151,6 +158,7 @@ class Experiment(_Block):
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
     tuning: Tuning | None = None
+    tuned: Tuned | None = None
     plugins: list[str] = []
 
     @field_validator("name")

@@ -252,6 +252,7 @@ def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> N
         "experiment": experiment.name,
         "title": experiment.title or experiment.name,
         "reference": experiment.reference,
+        "tuned": experiment.tuned and experiment.tuned.model_dump(),
         "data": summary,
         "training": experiment.training.model_dump(mode="json"),
         "evaluation": experiment.evaluation.model_dump(mode="json"),

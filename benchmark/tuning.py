@@ -18,7 +18,7 @@ from statistics import fmean
 import optuna
 import yaml
 
-from benchmark.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuning
+from benchmark.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
 from benchmark.plan import Cell, make_plan
 from benchmark.records import Results, write_text
 from data.cache import prepare
@@ -124,18 +124,19 @@ def search_experiment(experiment: Experiment, held_out: list[str], settings: lis
 
 
 def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
-    """The experiment with the settings that were chosen; its title says how."""
+    """The experiment with the settings that were chosen, which knows how."""
     tuning = experiment.tuning
     how = (
-        f"equally tuned: {tuning.draws} settings a method, {tuning.search} search, by mean Dice on {tuning.validation} "
-        f"training cases whose labels no other row uses, with {experiment.labelled[0]} labelled"
+        f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
+        f"{tuning.validation} training cases whose labels no trial here uses, with {experiment.labelled[0]} labelled"
     )
     entries = [
         entry.model_copy(update={"settings": settings})
         for entry, settings in zip(experiment.methods, chosen, strict=True)
     ]
     return experiment.model_copy(update={
-        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, {how}",
+        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, equally tuned",
+        "tuned": Tuned(experiment=experiment.name, how=how),
         "methods": entries, "tuning": None, "execution": _copied_to(experiment, "tuned"),
     })  # fmt: skip
 

@@ -40,7 +40,7 @@ def plan(cells: list[dict], **changes) -> dict:
         "cells": cells,
     }  # fmt: skip
     for key, value in changes.items():
-        planned[key] = planned[key] | value if isinstance(value, dict) else value
+        planned[key] = planned[key] | value if key in planned and isinstance(value, dict) else value
     return planned
 
 

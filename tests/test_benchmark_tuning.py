@@ -87,10 +87,11 @@ def test_too_few_cases_are_one_line():
         validation_cases(tiny.experiment(tuning={"draws": 2, "validation": 2}))
 
 
-def test_the_title_says_how_it_was_tuned():
+def test_the_tuned_experiment_knows_how():
     planned = tiny.experiment(tuning={"draws": 3, "validation": 1})
     tuned = tuned_experiment(planned, [{"consistency_weight": 0.3}])
-    assert "equally tuned: 3 settings a method, random search" in tuned.title and tuned.tuning is None
+    assert tuned.tuned.experiment == planned.name and "up to 3 settings a method by random search" in tuned.tuned.how
+    assert tuned.title.endswith("equally tuned") and tuned.tuning is None
     assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
 
 
@@ -112,7 +113,9 @@ def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, searc
     }
     assert len(shared) >= 2  # floor and ceiling were not trained twice
     tables = [path.read_text() for path in (folder / "report/tables").rglob("*comparison*.md")]
-    assert len(tables) == 2 and sum("equally tuned: 3 settings a method" in table for table in tables) == 1
+    assert len(tables) == 2 and sum("up to 3 settings a method" in table for table in tables) == 1
+    (beside,) = [path.read_text() for path in (folder / "report/tables").rglob("tuning.md")]
+    assert ("as published" in beside) == (not best["settings"])
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")}
     assert command("run", config, "--results", folder)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")} == before

@@ -25,6 +25,7 @@ SCRIPTS = ("geometry.js", "tables.js", "viewer.js")
 LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly", "package_data/plotly.min.js")}
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
+    "tuning": "Published and tuned settings",
 }  # fmt: skip
 
 

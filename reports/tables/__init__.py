@@ -19,6 +19,7 @@ from reports.tables.ledger_page import ledger
 from reports.tables.long import cases_frame, long_frame
 from reports.tables.rows import table_rows
 from reports.tables.sweep import sweep, sweep_frame
+from reports.tables.tuning import tuning, tuning_frame
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Table:
 class Tables:
     """What tables say of one experiment. name: the experiment's, made fit for files and different from the others'.
 
-    tables: comparison, sweep, cost and ledger; statistics: the frame of `significance`.
+    tables: comparison, sweep, cost and ledger, and where settings were tuned, tuning; statistics: the frame of
+    `significance`.
     """
 
     name: str
@@ -44,8 +46,16 @@ class Tables:
 
 
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
-    """The tables of each experiment, in order."""
-    return [_tables(name, results) for name, results in zip(names_of(experiments), experiments, strict=True)]
+    """The tables of each experiment, in order; one whose settings were tuned has one more: published beside tuned."""
+    made = [_tables(name, results) for name, results in zip(names_of(experiments), experiments, strict=True)]
+    named = {tables.results.plan["experiment"]: tables for tables in made}
+    for tables in made:
+        published = named.get((tables.results.plan.get("tuned") or {}).get("experiment"))
+        if published is not None:
+            sides = [(each.tables[0].frame, scores(each.results)) for each in (published, tables)]
+            frame = tuning_frame(*sides, tables.results)
+            tables.tables.insert(1, Table("tuning", frame, tuning(tables.results, frame)))
+    return made
 
 
 def _tables(name: str, results: Results) -> Tables:

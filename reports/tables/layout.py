@@ -76,6 +76,7 @@ def protocol_notes(results: Results) -> list[str]:
         f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
         f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
         f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
+        *([f"Settings: {results.plan['tuned']['how']}."] if results.plan.get("tuned") else []),
     ]
 
 

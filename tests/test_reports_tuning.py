@@ -1,0 +1,51 @@
+"""Published settings beside tuned ones."""
+
+import pytest
+from results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
+from scipy import stats
+
+from reports.results import read_folders
+from reports.tables import make_tables
+
+DICE = [0.5, 0.6, 0.7, 0.8, 0.9, 0.55]
+BETTER = [0.6, 0.65, 0.72, 0.9, 0.91, 0.7]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A, tuned from 0.1 to 0.3, and B, whose published settings were the best; the floor has nothing to tune."""
+    floor = cells_of("v", role="floor", unlabelled=0)
+    published = plan([*floor, *cells_of("a", "b")], evaluation={"postprocessing": "none"})
+    tuned = plan(
+        [*floor, *cells_of("a", settings={"weight": 0.3}), *cells_of("b")], experiment="made_up-tuned",
+        evaluation={"postprocessing": "none"}, tuned={"experiment": "made_up", "how": "by hand"},
+    )  # fmt: skip
+    for cell in tuned["cells"][3:6]:
+        cell["trial"] += "-tuned"
+    first = {cell["trial"]: scored(published, dice=DICE) for cell in published["cells"] if cell["method"] == "a"}
+    second = {cell["trial"]: scored(tuned, dice=BETTER) for cell in tuned["cells"][3:6]}
+    return write_folder(tmp_path / "a", published, first), write_folder(tmp_path / "b", tuned, second)
+
+
+def test_the_difference_is_that_of_a_paired_test(folders):
+    tables = make_tables(read_folders(folders))
+    assert [table.name for table in tables[0].tables] == ["comparison", "sweep", "cost", "ledger"]
+    frame = next(table.frame for table in tables[1].tables if table.name == "tuning").set_index("method")
+    assert list(frame.index) == ["a", "b"]  # the floor is none of them
+    expected = stats.ttest_rel(BETTER, DICE)
+    assert frame.loc["a", "difference"] == pytest.approx(100 * sum(BETTER) / 6 - 100 * sum(DICE) / 6)
+    assert frame.loc["a", "cases_p"] == pytest.approx(expected.pvalue)
+    assert not frame.loc["a", "same"] and frame.loc["b", "same"]
+
+
+def test_the_page_has_both_sides_and_the_settings(folders):
+    text = (write_tables_of(*folders) / "made_up-tuned" / "tuning.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| A |"))
+    assert "67.50" in row and "74.67" in row and "weight = 0.3" in row and "+7.17" in row
+    assert "| as published |" in next(line for line in text.splitlines() if line.startswith("| B |"))
+    assert "Settings: by hand." in text and len(CASES) == 6
+
+
+def test_alone_the_tuned_experiment_has_no_such_table(folders):
+    [tables] = make_tables(read_folders(folders[1:]))
+    assert "tuning" not in [table.name for table in tables.tables]
