@@ -80,9 +80,9 @@ def score(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
     results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to set it beside.")],
-    labelled: Annotated[int, typer.Option(metavar="N", help="Training cases whose labels its makers used.")],
-    unlabelled: Annotated[int, typer.Option(metavar="N", help="Training cases used without labels.")] = 0,
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Which of several runs it is.")] = 0,
+    labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels its makers used.")],
+    unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
 ) -> None:
     """Score masks that another tool has made as one more row of a results folder, under its own evaluation."""
     from benchmark import commands

@@ -27,11 +27,11 @@ def run(experiment: Experiment, results: Results, again: set[str], address: str,
         return _run_one(part, folder, again, address, console)
 
     if experiment.tuning is not None:
-        from benchmark.tuning import tune, validation_cases
+        from benchmark.tuning import has_ended, tune, validation_cases
 
         validation_cases(experiment)  # that there are any is better known now than after the first part
     complete, folders = run_one(experiment, results), [results]
-    if experiment.tuning is not None:
+    if experiment.tuning is not None and has_ended(experiment, results):
         complete = tune(experiment, results, run_one) and complete
         folders += [tuned for tuned in [Results(results.folder / "tuned")] if tuned.plan_file.exists()]
     console.print(f"report: {write_report(*folders)}", soft_wrap=True)

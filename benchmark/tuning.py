@@ -51,9 +51,9 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
         planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
         search = search_experiment(experiment, held_out, planned)
         run(search, folder)
-        cells = {cell.trial.cell["display"]: cell for cell in make_plan(search, folder)}
-        if any(cell.state not in ENDED for cell in cells.values()):
+        if not has_ended(search, folder):
             return False
+        cells = {cell.trial.cell["display"]: cell for cell in make_plan(search, folder)}
         tried = [
             [Tried(each, _dice(cells[_display(entry, n)], folder, experiment)) for n, each in enumerate(settings)]
             for entry, settings in zip(experiment.methods, planned, strict=True)
@@ -63,6 +63,11 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
     tuned, target = tuned_experiment(experiment, chosen), Results(results.folder / "tuned")
     _share_records(make_plan(tuned, target), results, target)
     return run(tuned, target)
+
+
+def has_ended(experiment: Experiment, results: Results) -> bool:
+    """Whether no trial is left to run, failed ones aside: what goes on from here needs no other."""
+    return all(cell.state in ENDED for cell in make_plan(experiment, results))
 
 
 def validation_cases(experiment: Experiment) -> list[str]:
@@ -238,5 +243,13 @@ def _share_records(cells: list[Cell], results: Results, target: Results) -> None
         if own.exists() and not there.exists():
             partial = target.running(cell.trial.id)
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(own, partial, copy_function=os.link)  # a record's files are replaced, never changed
+            shutil.copytree(own, partial, copy_function=_link)
             partial.rename(there)
+
+
+def _link(source: str, target: str) -> None:
+    """A record's files are replaced, never changed, so two records may share them; not every file system lets them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

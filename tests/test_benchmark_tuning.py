@@ -1,6 +1,7 @@
 """Equal tuning: the same number of draws for all, repeatable, on cases whose labels nothing else uses."""
 
 import csv
+import sys
 
 import pytest
 import tiny
@@ -134,3 +135,26 @@ def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, n
     command("run", config, "--results", tmp_path / "results")
     chosen = yaml.safe_load((tmp_path / "results/tuning/chosen.yaml").read_text())["0 Plugin"]
     assert 0 in [each["dice"] for each in chosen["tried"]] and chosen["chosen"].get("weight", 0.1) < 0.5
+
+
+def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, no_ray, monkeypatch):
+    """Ctrl-C in the experiment itself, and again in the search: nothing later is begun, and nothing is done twice."""
+    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"draws": 2, "validation": 1})
+    whole, folder = tmp_path / "whole", tmp_path / "results"
+    assert command("run", config, "--results", whole)[0] == 0
+    scheduler = sys.modules["benchmark.scheduler"]
+    run_trials, begun = scheduler.run_trials, []
+
+    def interrupted(trials, results, *arguments):
+        begun.append((results.folder.name, len(trials)))
+        run_trials(trials[:1], results, *arguments)
+        return len(trials) == 1
+
+    monkeypatch.setattr(scheduler, "run_trials", interrupted)
+    while command("run", config, "--results", folder)[0] != 0:
+        assert len(begun) < 8
+    assert begun[:5] == [("results", 3), ("results", 2), ("results", 1), ("tuning", 2), ("tuning", 1)]
+    chosen = [(each / "tuning/chosen.yaml").read_text() for each in (whole, folder)]
+    assert chosen[0] == chosen[1]
+    records = [{path.name for path in each.rglob("records/*")} for each in (whole, folder)]
+    assert records[0] == records[1]
