@@ -174,8 +174,6 @@ class FolderSource:
             divided = divide(known, settings.split, patient_of)
             tested = {patient_of(case) for case in divided[1]}
             chosen = [case for case in train if patient_of(case) not in tested], divided[1]
-        if unlabelled := [case for case in chosen[1] if case not in self._labels]:
-            self.problems.append(f"{some(unlabelled)}: test cases without a label, which cannot be scored")
         check_patients(*chosen, patient_of)
         return chosen
 

@@ -123,10 +123,10 @@ def test_everything_wrong_is_said_at_once(tmp_path):
         "F.nii.gz cannot be read",
         "G and I have the same image, and are a training and a test case",
         "Z: a label without an image",
-        "J: test cases without a label",
+        "J: a test case without a label",
     ):
         assert sum(expected in problem for problem in problems) == 1, (expected, problems)
-    assert len(problems) == 10  # J is named as a file that is missing, and as a case that cannot be scored
+    assert len(problems) == 9
 
 
 def test_the_same_scan_twice_is_found_whatever_its_file(tmp_path):
