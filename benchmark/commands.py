@@ -79,12 +79,18 @@ def score(
     masks: Path, name: str, labelled: int, unlabelled: int, seed: int, results: Results, console: Console
 ) -> None:
     """Make the masks a row of a results folder, and write its report."""
+    from benchmark import copies
+
     results.read_plan()
     experiment = load_experiment(results.experiment_file)
     with run_lock(results):
         trial = foreign.score_masks(masks, name, labelled, unlabelled, seed, experiment, results)
-        write_plan(experiment, make_plan(experiment, results), results)
+        cells = make_plan(experiment, results)
+        write_plan(experiment, cells, results)
         console.print(f"scored as {trial}; report: {write_report(results)}", soft_wrap=True)
+        if copy_to := experiment.execution.copy_to:
+            copies.send(results, trial, copy_to)  # may be there already, of other masks
+            _send(cells, results, copy_to)
 
 
 def predict(record: Path, images: Path, to: Path, console: Console) -> None:
@@ -99,7 +105,8 @@ def _fetch(cells: list[Cell], results: Results, uri: str) -> int:
     """Bring records that only the copy has, of a folder that was lost; how many."""
     from benchmark import copies
 
-    missing = [cell.trial.id for cell in cells if results.read_record(cell.trial.id) is None]
+    wanted = [cell.trial.id for cell in cells] + copies.named(f"{foreign.FOREIGN}-", uri)
+    missing = [trial for trial in wanted if results.read_record(trial) is None]
     return len(copies.fetch(results, missing, uri))
 
 
@@ -107,8 +114,8 @@ def _send(cells: list[Cell], results: Results, uri: str) -> None:
     """Make the copy whole: records that were done before it was asked for, the plan and the cases."""
     from benchmark import copies
 
-    records = {cell.trial.id: results.read_record(cell.trial.id) for cell in cells}
-    copies.send_missing(results, [trial for trial, record in records.items() if record is not None], uri)
+    made = [cell.trial.id for cell in cells] + [cell["trial"] for cell in foreign.cells_of(results)]
+    copies.send_missing(results, [trial for trial in made if results.read_record(trial) is not None], uri)
 
 
 def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, address: str, console: Console) -> bool:

@@ -34,6 +34,16 @@ def send_missing(results: Results, trials: list[str], uri: str) -> None:
     _put(uri, {path: path.relative_to(results.folder).as_posix() for path in files})
 
 
+def named(prefix: str, uri: str) -> list[str]:
+    """The trials at URI whose names begin so, for which no plan asks."""
+    store, root = _open(uri)
+    try:
+        found = store.glob(f"{root}/records/{prefix}*/{LAST}")
+    except OSError as error:
+        raise ResultsError(f"copies at {uri} cannot be read: {error}") from error
+    return sorted(path.split("/")[-2] for path in found)
+
+
 def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
     """Bring the records of these trials that URI has and the folder lacks; returns which."""
     store, root = _open(uri)

@@ -105,7 +105,8 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
     values = EXPERIMENT | {
         "data": {"source": "phantom", "train": 3, "test": 2, "size": [16, 16, 16]}, "methods": ["vnet"], "labelled": [2]
     }  # fmt: skip
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+    copied = {"execution": EXPERIMENT["execution"] | {"copy_to": f"file://{tmp_path}/copy"}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values | copied))
     assert command("run", "small.yaml", "--results", "results")[0] == 0
     record = next((tmp_path / "results/records").iterdir())
     for path in (record / "predictions").glob("*.npz"):
@@ -115,6 +116,9 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
     ours, theirs = (list(csv.DictReader((folder / "cases.csv").open()))
                     for folder in (record, tmp_path / "results/records/foreign-theirs-2-s0"))  # fmt: skip
     assert ours == theirs
+    # A folder that was lost gets the row back from the second store.
+    assert "3 records fetched" in command("run", "small.yaml", "--results", "again")[1]
+    assert "Theirs‡" in (tmp_path / "again/report/tables/comparison.md").read_text()
     for arguments, said in (
         (("score", "masks", "--name", "V-Net", *scored), "is the name of method vnet here"),
         (("score", "masks", "--name", " ", *scored), "give a name for the row"),
