@@ -62,7 +62,7 @@ def run(
 def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
     """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
     from benchmark import commands
-    from benchmark.experiment import ExperimentError, load_experiment
+    from benchmark.experiment import ExperimentError
 
     if wrong := [override for override in overrides if not override.startswith("evaluation.")]:
         raise ExperimentError(
@@ -71,7 +71,7 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
         )
     results = Results(folder)
     results.read_plan()
-    if not commands.evaluate(load_experiment(results.experiment_file, overrides), results, console):
+    if not commands.evaluate(results, overrides, console):
         raise typer.Exit(1)
 
 
@@ -95,11 +95,15 @@ def predict(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="A finished trial, RESULTS/records/TRIAL.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A scan or a folder of scans.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the labels go, as NIfTI.")] = Path("predictions"),
+    normalise: Annotated[
+        Literal["zscore", "none"] | None,
+        typer.Option(help="Instead of the trial's own: raw scans for a network that saw z-scored files need zscore."),
+    ] = None,
 ) -> None:
     """Segment new scans with a finished trial; labels are written on the scans' own grid."""
     from benchmark import commands
 
-    commands.predict(record, images, to, console)
+    commands.predict(record, images, to, normalise, console)
 
 
 @app.command()

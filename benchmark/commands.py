@@ -30,17 +30,17 @@ def run(experiment: Experiment, results: Results, again: set[str], address: str,
         from benchmark.tuning import has_ended, tune, validation_cases
 
         validation_cases(experiment)  # that there are any is better known now than after the first part
-    complete, folders = run_one(experiment, results), [results]
+    complete = run_one(experiment, results)
     if experiment.tuning is not None and has_ended(experiment, results):
         complete = tune(experiment, results, run_one) and complete
-        folders += [tuned for tuned in [Results(results.folder / "tuned")] if tuned.plan_file.exists()]
-    console.print(f"report: {write_report(*folders)}", soft_wrap=True)
+    console.print(f"report: {write_report(results)}", soft_wrap=True)
     return complete
 
 
 def _run_one(experiment: Experiment, results: Results, again: set[str], address: str, console: Console) -> bool:
     results.create()
     with run_lock(results):
+        foreign.finish_interrupted(results)
         cells = make_plan(experiment, results)
         if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(cells, results, copy_to)):
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
@@ -57,22 +57,40 @@ def _run_one(experiment: Experiment, results: Results, again: set[str], address:
         return complete
 
 
-def evaluate(experiment: Experiment, results: Results, console: Console) -> bool:
-    """Score stored weights under the experiment's evaluation block. False if something failed."""
-    results.create()
-    with run_lock(results):
-        cells = make_plan(experiment, results)
-        write_plan(experiment, cells, results)
-        todo = [cell for cell in cells if cell.state == "rescore"]
-        console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
-        if stale := sum(cell.state == "stale" for cell in cells):
-            console.print(
-                f"{stale} stale cells are not: their training code has changed, and weights may not fit it any more; "
-                "`run --rerun stale` trains them again"
-            )
-        complete = _run_cells(experiment, todo, results, "local", console)
+def evaluate(results: Results, overrides: list[str], console: Console) -> bool:
+    """Score stored weights again, of tuned settings too, with these overrides of the evaluation block. False if
+    something failed."""
+    complete = True
+    for part in results.parts():
+        part.create()
+        experiment = load_experiment(part.experiment_file, overrides)
+        with run_lock(part):
+            cells = _same_plan(experiment, part)
+            write_plan(experiment, cells, part)
+            todo = [cell for cell in cells if cell.state == "rescore"]
+            console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
+            if stale := sum(cell.state == "stale" for cell in cells):
+                console.print(
+                    f"{stale} stale cells are not: their training code has changed, and weights may not fit it any "
+                    "more; `run --rerun stale` trains them again"
+                )
+            complete = _run_cells(experiment, todo, part, "local", console) and complete
     console.print(f"report: {write_report(results)}", soft_wrap=True)
     return complete
+
+
+def _same_plan(experiment: Experiment, results: Results) -> list[Cell]:
+    """The cells of a folder that stays what it is. Raises ExperimentError where its trials would be others today: then
+    what is done would belong to no cell."""
+    foreign.finish_interrupted(results)
+    planned = {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != foreign.FOREIGN}
+    cells = make_plan(experiment, results)
+    if others := planned - {cell.trial.id for cell in cells}:
+        raise ExperimentError(
+            f"{len(others)} of the {len(planned)} trials of {results.folder} would be others today: its data, or "
+            "defaults that it relies on, have changed since. Bring them back, or `run` it into another folder"
+        )
+    return cells
 
 
 def score(
@@ -84,8 +102,8 @@ def score(
     results.read_plan()
     experiment = load_experiment(results.experiment_file)
     with run_lock(results):
+        cells = _same_plan(experiment, results)
         trial = foreign.score_masks(masks, name, labelled, unlabelled, seed, experiment, results)
-        cells = make_plan(experiment, results)
         write_plan(experiment, cells, results)
         console.print(f"scored as {trial}; report: {write_report(results)}", soft_wrap=True)
         if copy_to := experiment.execution.copy_to:
@@ -93,11 +111,11 @@ def score(
             _send(cells, results, copy_to)
 
 
-def predict(record: Path, images: Path, to: Path, console: Console) -> None:
+def predict(record: Path, images: Path, to: Path, normalise: str | None, console: Console) -> None:
     """Segment scans with a finished trial, one line each."""
     from benchmark.prediction import predict_scans
 
-    for scan, labels in predict_scans(record, images, to):
+    for scan, labels in predict_scans(record, images, to, normalise):
         console.print(f"{scan}: {labels}", soft_wrap=True)
 
 
@@ -134,7 +152,8 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, addre
         console.print("failed trials keep their checkpoints; `--retry-failed` tries them again")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
-    foreign.bring_up_to_date(experiment, results)
+    for reason in foreign.bring_up_to_date(experiment, results):
+        console.print(f"not scored again: {reason}", soft_wrap=True)
     return finished and not failures
 
 

@@ -85,6 +85,9 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
         f"{len(dataset.test_ids)} test cases, "
         f"{' x '.join(f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
+    if not dataset.with_label:
+        console.print("no training case has a label: nothing can be trained", soft_wrap=True)
+        return False
     try:
         write_preview(dataset, picture)
     except (OSError, ValueError) as error:  # no such folder, or a format that matplotlib does not write

@@ -109,7 +109,9 @@ class Tuning(_Block):
 
     draws: int = Field(ge=2, description="settings that each method may try, its published ones among them")
     search: Literal["random", "optuna"] = "random"
-    validation: PositiveInt = Field(description="training cases on whose labels settings are chosen: no trial's own")
+    validation: PositiveInt = Field(
+        description="training cases whose labels choose settings; the ceiling alone uses them"
+    )
     seed: int = 0
 
 

@@ -1,7 +1,9 @@
 """Masks that another tool has made, scored as ours are: a row of the tables like any other, marked as what it is."""
 
+import hashlib
 import json
 import re
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from benchmark.records import FORMAT, Results
 from benchmark.scoring import score
 from benchmark.status import standing
 from data.cache import Dataset, prepare
-from data.case import Case, DataError, DataProblems
-from data.scans import read_label, stem_of, suffix_of
+from data.case import Case, DataError, refuse
+from data.scans import by_stem, read_label
 
 FOREIGN = "foreign"  # the method of such a cell, which is none of ours
 
@@ -29,15 +31,20 @@ def score_masks(folder: Path, name: str, labelled: int, unlabelled: int, seed: i
     masks at once, ExperimentError for a name or budget that cannot be.
     """
     dataset = prepare(experiment.data)
-    if not name.strip() or not 1 <= labelled <= len(dataset.train_ids):
+    if not name.strip() or not 1 <= labelled <= len(dataset.with_label):
         raise ExperimentError(
-            f"--name {name!r}, --labelled {labelled}: give a name for the row, and how many of the "
-            f"{len(dataset.train_ids)} training cases of {dataset.name} its makers had labels of"
+            f"--name {name!r}, --labelled {labelled}: give a name for the row, and of how many of the "
+            f"{len(dataset.with_label)} training cases of {dataset.name} with a label its makers used it"
+        )
+    if labelled + unlabelled > len(dataset.train_ids):
+        raise ExperimentError(
+            f"--unlabelled {unlabelled}: with {labelled} labelled ones these are more than the "
+            f"{len(dataset.train_ids)} training cases of {dataset.name}: count cases of this data set alone"
         )
     masks = _masks(folder, dataset)
     plan = results.read_plan()
-    slug = re.sub(r"\W+", "-", name.lower()).strip("-") or "masks"
-    trial = f"{FOREIGN}-{slug}-{labelled}-s{seed}"
+    slug, own = re.sub(r"\W+", "-", name.lower()).strip("-"), hashlib.sha256(name.encode()).hexdigest()[:6]
+    trial = f"{FOREIGN}-{slug}-{own}-{labelled}-s{seed}"  # two names may have one slug
     cell = {
         "trial": trial, "method": FOREIGN, "variant": "", "display": name, "year": datetime.now(UTC).year,
         "source": "masks from elsewhere", "fidelity": FOREIGN, "settings": {}, "unpublished": [],
@@ -47,15 +54,19 @@ def score_masks(folder: Path, name: str, labelled: int, unlabelled: int, seed: i
         raise ExperimentError(f"--name {name!r} is the name of method {clash[0]['method']} here: choose another")
     results.create()
     target = results.unpublished(trial)
-    (target / "predictions").mkdir()
-    for case_id, labels in masks.items():
+    for case_id in masks:
         native = dataset.native(case_id)
-        records.write_prediction(target / "predictions" / f"{case_id}.npz", labels, dataset.classes)
         records.write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     facts = {"scored": datetime.now(UTC).isoformat(timespec="seconds"), "masks": str(folder.absolute())}
     (target / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     _finish(target, cell, plan["data"], masks, dataset, experiment, results)
     return trial
+
+
+def finish_interrupted(results: Results) -> None:
+    """Move scores that were complete when their process was killed to their place."""
+    for path in results.folder.glob(f"running/{FOREIGN}-*"):
+        results.publish(path.name)
 
 
 def cells_of(results: Results) -> list[dict]:
@@ -68,32 +79,41 @@ def cells_of(results: Results) -> list[dict]:
     return cells
 
 
-def bring_up_to_date(experiment: Experiment, results: Results) -> None:
-    """Score the stored masks again whose evaluation block or scoring code has changed."""
+def bring_up_to_date(experiment: Experiment, results: Results) -> list[str]:
+    """Score the stored masks again whose evaluation block or scoring code has changed. Returns why those that cannot be
+    stay as they are: other test cases than these, damaged masks."""
     evaluation = experiment.evaluation.model_dump(mode="json")
+    reasons = []
     for cell in cells_of(results):
         trial = cell.pop("trial")
         if standing(trial, "", evaluation, results)[0] == "done":
             continue
-        dataset = prepare(experiment.data)
-        record, target = results.record(trial), results.unpublished(trial)
-        (target / "predictions").mkdir()
-        masks = {}
-        for case_id in dataset.test_ids:
-            stored = records.read_prediction(record / "predictions" / f"{case_id}.npz")
-            masks[case_id] = (stored * np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)).max(0).astype(np.uint8)
-            records.write_prediction(target / "predictions" / f"{case_id}.npz", masks[case_id], dataset.classes)
+        dataset, stored = prepare(experiment.data), results.read_record(trial)
+        if stored["data"].get("fingerprint") != dataset.test_fingerprint:
+            reasons.append(f"{cell['display']}: its masks are of other test cases; `score` it anew")
+            continue
+        record = results.record(trial)
+        try:
+            found = {i: records.read_prediction(record / "predictions" / f"{i}.npz") for i in dataset.test_ids}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            reasons.append(f"{cell['display']}: its masks cannot be read ({error}); `score` it anew")
+            continue
+        target = results.unpublished(trial)
+        structures = np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)
+        masks = {case_id: (of_each * structures).max(0).astype(np.uint8) for case_id, of_each in found.items()}
         (target / "provenance.json").write_bytes((record / "provenance.json").read_bytes())
-        data = results.read_record(trial)["data"]
         own = {key: value for key, value in cell.items() if key != "method_file"}
-        _finish(target, {"trial": trial} | own, data, masks, dataset, experiment, results)
+        _finish(target, {"trial": trial} | own, stored["data"], masks, dataset, experiment, results)
+    return reasons
 
 
 def _finish(target: Path, cell: dict, data: dict, masks: dict[str, np.ndarray], dataset: Dataset,
             experiment: Experiment, results: Results) -> None:  # fmt: skip
     """Score the masks, write what makes `target` a record, and move it to its place."""
+    (target / "predictions").mkdir()
     rows = []
     for case_id, labels in masks.items():
+        records.write_prediction(target / "predictions" / f"{case_id}.npz", labels, dataset.classes)
         rows += score(labels, dataset.native(case_id), dataset.classes, experiment.evaluation)
     (target / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
     content = {
@@ -109,8 +129,8 @@ def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """The mask of every test case on the case's own grid, (H,W,D) uint8."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; give one with a mask for every test case, <case>.nii.gz")
-    files = {stem_of(path): path for path in sorted(folder.iterdir()) if suffix_of(path)}
-    problems = [f"{folder} has no mask of {case_id}" for case_id in dataset.test_ids if case_id not in files]
+    files, problems = by_stem(folder.iterdir())
+    problems += [f"{folder} has no mask of {case_id}" for case_id in dataset.test_ids if case_id not in files]
     masks = {}
     for case_id in dataset.test_ids:
         if case_id in files:
@@ -118,8 +138,7 @@ def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
                 masks[case_id] = _mask(files[case_id], dataset, dataset.native(case_id))
             except DataError as error:
                 problems.append(str(error))
-    if problems:
-        raise DataProblems(problems) if len(problems) > 1 else DataError(problems[0])
+    refuse(problems)
     return masks
 
 

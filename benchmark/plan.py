@@ -201,12 +201,15 @@ def _unpublished(method: type[Method], settings: MethodSettings) -> list[str]:
 
 def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
     settings = experiment.data.model_dump(mode="json")
+    spacings = {case_id: list(dataset.native(case_id).spacing) for case_id in dataset.test_ids}
+    first = spacings[dataset.test_ids[0]]
     return {
         "name": dataset.name,
         "source": settings["source"],
         "spacing": dataset.spacing,
-        "native_spacing": list(dataset.native(dataset.test_ids[0]).spacing),
-        "fingerprint": dataset.fingerprint(dataset.test_ids)[:16],  # what figures of one table have in common
+        "native_spacing": first,
+        "other_spacings": {case_id: spacing for case_id, spacing in spacings.items() if spacing != first},
+        "fingerprint": dataset.test_fingerprint,
         "split": _split_text(settings),
         "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
         "train": len(dataset.train_ids),
@@ -259,7 +262,10 @@ def write_plan(experiment: Experiment, cells: list[Cell], results: Results) -> N
         "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells]
         + foreign.cells_of(results),
     }
-    stored = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    content = experiment.model_dump(mode="json")
+    if "$" not in content["data"].get("root", "$"):  # else it is of the machine that reads it
+        content["data"] = _absolute(content["data"])
+    stored = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         write_text(results.plan_file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
         write_text(results.experiment_file, stored)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from pydantic import ValidationError
 
 from benchmark.experiment import Evaluation, ExperimentError, Training, load_experiment
 from benchmark.inference import fold_batch_norm, label_map, predict_volume
@@ -15,50 +14,61 @@ from benchmark.records import Results, ResultsError
 from benchmark.scoring import postprocessed
 from benchmark.training import build_method, configure_torch
 from benchmark.trial import choose_device, load_weights
-from data.case import DataError, DataProblems
+from data.case import DataError, refuse
 from data.resample import grid_shape, resample
-from data.scans import Reading, read_image, stem_of, suffix_of, write_labels
+from data.scans import Reading, by_stem, read_image, stem_of, suffix_of, write_labels
 from methods import registry
 
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
 
-def predict_scans(record: Path, images: Path, to: Path) -> Iterator[tuple[Path, Path]]:
+def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = None) -> Iterator[tuple[Path, Path]]:
     """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
 
-    The scan is read and resampled as the trial's own cases were. Raises ResultsError for a folder that is no finished
-    record, DataError for scans that cannot be read, before any is segmented.
+    The scan is read and resampled as the trial's own cases were; `normalise`, if given, in the place of how those were
+    normalised. Raises ResultsError for a folder that is no finished record, DataError for scans that cannot be read and
+    ExperimentError where labels would take the place of a scan, before any is segmented.
     """
     trial = _trial(record)
     data = trial["data"]
     try:
         training, evaluation = Training(**trial["training"]), Evaluation(**trial["evaluation"])
-        reading, values = Reading(**data["reading"]), list(data["class_names"].values())
+        reading = Reading(**data["reading"] | ({"normalise": normalise} if normalise else {}))
+        values = list(data["class_names"].values())
         spacing = np.broadcast_to(data["spacing"] or data["native_spacing"], 3).astype(float)
         cell = trial["cell"]
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
-    files = _scans(images)
+    scans = _scans(images, reading)
+    targets = {name: to / f"{name}.nii.gz" for name in scans}
+    if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
+        raise ExperimentError(
+            f"--to {to}: the labels would take the place of the scan {over[0]}: choose another folder"
+        )
     problems = []
-    for file in files:
+    for file in scans.values():
         try:
             read_image(file, reading)
         except DataError as error:
             problems.append(str(error))
-    if problems:
-        raise DataProblems(problems) if len(problems) > 1 else DataError(problems[0])
+    refuse(problems)
 
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExperimentError(f"--to {to} cannot be made a folder: {error}") from error
     experiment = Results(record.parent.parent).experiment_file
     if experiment.exists():  # for its plug-ins
         load_experiment(experiment)
-    configure_torch(training)
     place = choose_device("auto")
+    if training.precision == "fp16" and place.type == "cpu":  # which is for GPUs; weights are fp32
+        training = training.model_copy(update={"precision": "fp32"})
+    configure_torch(training)
     settings = registry.settings_of(cell["method"], cell["settings"])
     method = build_method(cell["method"], settings, training, len(values), cell["seed"], place)
     load_weights(record, method, place)
     method = fold_batch_norm(method)
-    to.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    for name, file in scans.items():
         image, geometry = read_image(file, reading)
         own = geometry.array_spacing
         same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(own, spacing, strict=True))
@@ -68,9 +78,8 @@ def predict_scans(record: Path, images: Path, to: Path) -> Iterator[tuple[Path, 
                 method.predict, grid, len(values), training.patch, evaluation.stride, 4, place
             )
         labels = postprocessed(label_map(probabilities, image.shape), len(values), evaluation)
-        target = to / f"{stem_of(file)}.nii.gz"
-        write_labels(target, labels, geometry, values)
-        yield file, target
+        write_labels(targets[name], labels, geometry, values)
+        yield file, targets[name]
 
 
 def _trial(record: Path) -> dict:
@@ -83,12 +92,18 @@ def _trial(record: Path) -> dict:
     return trial
 
 
-def _scans(images: Path) -> list[Path]:
+def _scans(images: Path, reading: Reading) -> dict[str, Path]:
+    """The scan of each case: of nnU-Net's channels the one that the trial has seen."""
     if images.is_dir():
-        files = sorted(path for path in images.iterdir() if suffix_of(path) and not path.name.startswith("."))
-        if not files:
-            raise ExperimentError(f"{images} holds no scan")
-        return files
-    if not images.is_file() or not suffix_of(images):
+        found, problems = by_stem(images.iterdir())
+        refuse(problems)
+    elif images.is_file() and suffix_of(images):
+        found = {stem_of(images): images}
+    else:
         raise ExperimentError(f"{images}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
-    return [images]
+    channel = f"_{reading.channel or 0:04d}"
+    if reading.channel is not None or all(name.endswith(channel) for name in found):
+        found = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
+    if not found:
+        raise ExperimentError(f"{images} holds no scan" + (f" of channel {channel[1:]}" if reading.channel else ""))
+    return found

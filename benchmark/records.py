@@ -24,6 +24,9 @@ FORMAT = 1
 STATES = ("done", "failed", "diverged")  # of a record
 
 
+TUNED = "tuned"  # below a results folder whose experiment was tuned
+
+
 class ResultsError(ValueError):
     """A results folder that cannot be used; the message is one line for the user."""
 
@@ -62,6 +65,11 @@ class Results:
     @property
     def experiment_file(self) -> Path:
         return self.folder / "experiment.yaml"
+
+    def parts(self) -> list["Results"]:
+        """The folder, and that of its tuned settings where there is one."""
+        tuned = Results(self.folder / TUNED)
+        return [self, tuned] if tuned.plan_file.exists() else [self]
 
     def running(self, trial: str) -> Path:
         return self.folder / "running" / trial

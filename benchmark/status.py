@@ -39,17 +39,18 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
 
 
 def write_report(*folders: Results, packed_timings: bool = False) -> Path:
-    """DIR/report of the first folder, over all of them, with the rows marked whose figures other code made: only the
-    code can tell, so reports are told.
+    """DIR/report of the first folder, over all of them and what was tuned in them, with the rows marked whose figures
+    other code made: only the code can tell, so reports are told.
 
     Raises ResultsError if a folder has no plan or cannot be written, reports.results.ReportError for a broken plan.
     """
     from reports import report
 
-    for results in folders:
+    parts = {part.folder.resolve(): part for results in folders for part in results.parts()}
+    for results in parts.values():
         results.read_plan()  # refuses trials whose names lead out of the folder, which reports take as they are
     try:
-        return report.write_report([results.folder for results in folders], _stale, packed_timings)
+        return report.write_report([part.folder for part in parts.values()], _stale, packed_timings)
     except OSError as error:
         raise ResultsError(
             f"{folders[0].folder / 'report'} cannot be written: {error}; records are whole: make room or make it "

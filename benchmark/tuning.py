@@ -20,7 +20,7 @@ import yaml
 
 from benchmark.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
 from benchmark.plan import Cell, make_plan
-from benchmark.records import Results, write_text
+from benchmark.records import TUNED, Results, write_text
 from data.cache import prepare
 from data.randomness import generator, integer_seed
 from data.splits import labelled_ids
@@ -60,7 +60,7 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
         ]
     chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
     _write_choice(experiment, held_out, tried, chosen, folder)
-    tuned, target = tuned_experiment(experiment, chosen), Results(results.folder / "tuned")
+    tuned, target = tuned_experiment(experiment, chosen), Results(results.folder / TUNED)
     _share_records(make_plan(tuned, target), results, target)
     return run(tuned, target)
 
@@ -71,7 +71,7 @@ def has_ended(experiment: Experiment, results: Results) -> bool:
 
 
 def validation_cases(experiment: Experiment) -> list[str]:
-    """Training cases with a label that no trial of the experiment sees the label of. Raises ExperimentError."""
+    """Training cases with a label that no trial of the experiment but the ceiling uses. Raises ExperimentError."""
     dataset, wanted = prepare(experiment.data), experiment.tuning.validation
     used = {
         case for count in experiment.labelled for draw in experiment.draws
@@ -80,8 +80,8 @@ def validation_cases(experiment: Experiment) -> list[str]:
     free = [case for case in dataset.with_label if case not in used]
     if wanted >= len(free):
         raise ExperimentError(
-            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that no trial "
-            "uses, and one must be left: choose fewer validation cases, budgets or draws"
+            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that none but "
+            "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
         )
     order = generator(experiment.tuning.seed, "validation cases").permutation(len(free))
     return sorted(free[i] for i in order[:wanted])
@@ -133,7 +133,8 @@ def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
     tuning = experiment.tuning
     how = (
         f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
-        f"{tuning.validation} training cases whose labels no trial here uses, with {experiment.labelled[0]} labelled"
+        f"{tuning.validation} training cases whose labels none but the ceiling uses, with {experiment.labelled[0]} "
+        "labelled; a method that declares no range, as the supervised V-Net, has nothing to tune"
     )
     entries = [
         entry.model_copy(update={"settings": settings})
@@ -142,7 +143,7 @@ def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, equally tuned",
         "tuned": Tuned(experiment=experiment.name, how=how),
-        "methods": entries, "tuning": None, "execution": _copied_to(experiment, "tuned"),
+        "methods": entries, "tuning": None, "execution": _copied_to(experiment, TUNED),
     })  # fmt: skip
 
 
@@ -239,12 +240,12 @@ def _share_records(cells: list[Cell], results: Results, target: Results) -> None
     """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
     target.create()
     for cell in cells:
-        own, there = results.record(cell.trial.id), target.record(cell.trial.id)
-        if own.exists() and not there.exists():
-            partial = target.running(cell.trial.id)
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(own, partial, copy_function=_link)
-            partial.rename(there)
+        trial = cell.trial.id
+        record = results.read_record(trial)
+        if cell.state != "done" and record is not None and record["state"] == "done":
+            folder = target.unpublished(trial)
+            shutil.copytree(results.record(trial), folder, copy_function=_link, dirs_exist_ok=True)
+            target.publish(trial)
 
 
 def _link(source: str, target: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from data import resample, scans
-from data.case import Case, DataError, DataProblems, some
+from data.case import Case, DataError, refuse, some
 from data.sources import DataSettings, Source, open_source
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
@@ -73,6 +73,11 @@ class Dataset:
         contents = [[case_id, _description(self._native[case_id])["content"]] for case_id in ids]
         return hashlib.sha256(json.dumps([contents, self.spacing]).encode()).hexdigest()
 
+    @property
+    def test_fingerprint(self) -> str:
+        """What figures of one table have in common, sixteen hex digits."""
+        return self.fingerprint(self.test_ids)[:16]
+
 
 def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """The data set that `settings` describe, building what the cache does not hold.
@@ -98,8 +103,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
                 native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
             except DataError as error:
                 problems.append(str(error))
-        if problems := problems + _problems_together(native, sides, settings):
-            raise DataProblems(problems) if len(problems) > 1 else DataError(problems[0])
+        refuse([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
         for case_id, entry in native.items():
             training[case_id] = entry
             if settings.spacing is not None:

@@ -10,12 +10,20 @@ class DataError(ValueError):
 
 
 class DataProblems(DataError):
-    """Several things are wrong, with several cases perhaps: `problems` has all, one line each; the message some."""
+    """Several things are wrong, with several cases perhaps: `problems` has all, one line each; the message some, and
+    which command lists the others."""
 
-    def __init__(self, problems: list[str]):
+    def __init__(self, problems: list[str], listed_by: str):
         self.problems = problems
-        shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
-        super().__init__(f"{len(problems)} problems: {shown} (`data info CONFIG` lists all)")
+        most = 3 if listed_by else 10
+        shown = "; ".join(problems[:most]) + ("; …" if len(problems) > most else "")
+        super().__init__(f"{len(problems)} problems: {shown}" + (f" (`{listed_by}` lists all)" if listed_by else ""))
+
+
+def refuse(problems: list[str], listed_by: str = "") -> None:
+    """Raises DataError if something is wrong; DataProblems if several things are."""
+    if problems:
+        raise DataProblems(problems, listed_by) if len(problems) > 1 else DataError(problems[0])
 
 
 @dataclass(frozen=True)

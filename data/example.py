@@ -23,8 +23,9 @@ def write_example(folder: Path, labelled: int = 7, unlabelled: int = 3, test: in
     settings = PhantomSettings(source="phantom", train=labelled + unlabelled, test=test, size=(48, 48, 32), seed=seed)
     source = PhantomSource(settings)
     try:
+        folder.mkdir(parents=True)
         for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir()
         described = {"name": "Example", "labels": {"background": 0} | LABELS}
         (folder / "dataset.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
         for number, case_id in enumerate([*source.train_ids, *source.test_ids]):

@@ -14,7 +14,7 @@ import pooch
 import requests
 
 from data.case import DataError
-from data.la import FILE, IMAGES, images_folder
+from data.la import FILE, IMAGES, PREPARATION, images_folder
 
 REPOSITORY = "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training%20Set"
 CHECKSUMS = Path(__file__).parent / "lists" / "la_sha256.txt"
@@ -45,6 +45,8 @@ def fetch_la(
         raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
     known = la_checksums()
     folder = root / IMAGES
+    if (root / PREPARATION).exists():
+        raise DataError(f"{root} holds cases that `data prepare` made from raw scans: choose another folder with --to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,17 +22,19 @@ from data.scans import (
     SUFFIXES,
     Geometry,
     Reading,
+    by_stem,
+    file_hash,
     has_label,
     read_geometry,
     read_image,
     read_label,
-    stem_of,
     suffix_of,
 )
 from data.settings import CommonSettings, existing_folder
 from data.splits import ListFiles, Split, check_patients, divide, patients, read_lists
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
+MOST = 65535  # the largest value of a structure
 
 
 class FolderSettings(CommonSettings, Reading):
@@ -52,10 +54,8 @@ class FolderSettings(CommonSettings, Reading):
     @field_validator("labels")
     @classmethod
     def _values(cls, labels: dict[str, int] | None) -> dict[str, int] | None:
-        if labels is not None and (not labels or min(labels.values()) < 1 or max(labels.values()) > 65535):
-            raise ValueError("must name at least one structure, each with a value from 1 to 65535; 0 is background")
-        if labels is not None and len(set(labels.values())) < len(labels):
-            raise ValueError("gives two structures the same value")
+        if labels is not None and (wrong := _wrong_with(labels)):
+            raise ValueError(wrong)
         return labels
 
     @field_validator("patients")
@@ -83,8 +83,14 @@ class FolderSource:
         self.class_names = dict(sorted(named.items(), key=lambda item: item[1]))
         self.classes = len(self.class_names)
         self.problems: list[str] = []
-        self._labels = self._label_files("labelsTr") | self._label_files("labelsTs")
-        train, test = self._scans("imagesTr"), self._scans("imagesTs")
+        files = {name: self._files(name) for name in ("imagesTr", "imagesTs", "labelsTr", "labelsTs")}
+        self._labels = self._label_files(files)
+        # A name may end in four digits and mean no channel: then a label has the whole of it.
+        numbered = bool(files["imagesTr"]) and all(map(CHANNEL.fullmatch, files["imagesTr"]))
+        channels = numbered and not any(stem in self._labels for stem in files["imagesTr"])
+        train, test = (
+            self._of_channel(name, files[name]) if channels else files[name] for name in ("imagesTr", "imagesTs")
+        )
         if not train:
             raise DataError(f"{self._root / 'imagesTr'} holds no scan ({', '.join(SUFFIXES)})")
         if both := sorted(set(train) & set(test)):
@@ -97,15 +103,11 @@ class FolderSource:
     def content_key(self, case_id: str) -> str:
         """sha256 of the case's files and of how they are read."""
         how = json.dumps([self.reading.model_dump(mode="json"), self._values()], sort_keys=True)
-        digest = hashlib.sha256(how.encode())
         try:
-            for path in (self._images[case_id], self._labels.get(case_id)):
-                if path is not None:
-                    with path.open("rb") as file:
-                        digest.update(hashlib.file_digest(file, "sha256").digest())
+            files = [file_hash(path) for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
         except OSError as error:
             raise DataError(f"cannot read a case: {error}") from error
-        return digest.hexdigest()
+        return hashlib.sha256(" ".join([how, *files]).encode()).hexdigest()
 
     def read(self, case_id: str) -> Case:
         """The case in the orientation and normalised as the settings say; DataError with all that is wrong with it."""
@@ -125,36 +127,41 @@ class FolderSource:
     def _values(self) -> list[int]:
         return list(self.class_names.values())
 
-    def _scans(self, name: str) -> dict[str, Path]:
-        """The image of each case of a folder: of several channels the one that is asked for."""
-        files = _files(self._root / name)
-        stems = [stem_of(path) for path in files]
-        split = [CHANNEL.fullmatch(stem) for stem in stems]
-        # A name may end in four digits and mean no channel: then a label has the whole of it.
-        if not files or not all(split) or any(stem in self._labels for stem in stems):
-            return dict(zip(stems, files, strict=True))
-        channels = sorted({found[2] for found in split})
-        wanted = channels[0] if self.reading.channel is None else f"{self.reading.channel:04d}"
+    def _files(self, name: str) -> dict[str, Path]:
+        folder = self._root / name
+        found, problems = by_stem(folder.iterdir() if folder.is_dir() else ())
+        self.problems += problems
+        return found
+
+    def _of_channel(self, name: str, files: dict[str, Path]) -> dict[str, Path]:
+        """The image of each case that has the channel that is asked for."""
+        split = {stem: CHANNEL.fullmatch(stem) for stem in files}
+        if other := [stem for stem, found in split.items() if found is None]:
+            self.problems.append(f"{some(other)}: no channel in the name in {self._root / name}, as imagesTr has them")
+        found = {stem: (parts[1], parts[2]) for stem, parts in split.items() if parts is not None}
+        channels = sorted({channel for _, channel in found.values()})
         if self.reading.channel is None and len(channels) > 1:
             raise DataError(
-                f"{self._root / name} has the channels {', '.join(channels)}, and the networks take one: set "
-                f"data.channel to its number"
+                f"{self._root / name} has the channels {some(channels)}, and the networks take one: set data.channel "
+                "to its number"
             )
-        if wanted not in channels:
-            raise DataError(f"data.channel {self.reading.channel}: {self._root / name} has {', '.join(channels)}")
-        chosen = {found[1]: path for found, path in zip(split, files, strict=True) if found[2] == wanted}
-        if without := sorted({found[1] for found in split} - set(chosen)):
+        wanted = f"{self.reading.channel:04d}" if self.reading.channel is not None else "".join(channels)
+        if channels and wanted not in channels:
+            raise DataError(f"data.channel {self.reading.channel}: {self._root / name} has {some(channels)}")
+        chosen = {case: files[stem] for stem, (case, channel) in found.items() if channel == wanted}
+        if without := sorted({case for case, _ in found.values()} - set(chosen)):
             self.problems.append(f"{some(without)}: no channel {wanted} in {self._root / name}")
         return chosen
 
-    def _label_files(self, name: str) -> dict[str, Path]:
-        labels = {stem_of(path): path for path in _files(self._root / name)}
-        for path in _files(self._root / name.replace("labels", "images")):
+    def _label_files(self, files: dict[str, dict[str, Path]]) -> dict[str, Path]:
+        """The file with the label of each case that has one: its own, or an h5 file that has the image, too."""
+        labels = files["labelsTr"] | files["labelsTs"]
+        for stem, path in (files["imagesTr"] | files["imagesTs"]).items():
             if suffix_of(path) not in H5:
                 continue
             try:
-                if has_label(path):
-                    labels.setdefault(stem_of(path), path)
+                if has_label(path) and (other := labels.setdefault(stem, path)) != path:
+                    self.problems.append(f"{stem} has a label in {path} and in {other}: remove one")
             except DataError as error:
                 self.problems.append(str(error))
         return labels
@@ -178,12 +185,6 @@ class FolderSource:
         return chosen
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if suffix_of(path) and not path.name.startswith("."))
-
-
 def _description(root: Path) -> dict:
     path = root / "dataset.json"
     if not path.exists():
@@ -197,15 +198,35 @@ def _description(root: Path) -> dict:
 
 def _labels_of(described: dict, root: Path) -> dict[str, int]:
     """Structures and their values: nnU-Net has {"liver": 1}, the Decathlon {"1": "liver"}."""
-    labels = {}
-    for key, value in dict(described.get("labels") or {}).items():
-        name, number = (value, key) if str(key).isdigit() else (key, value)
-        if not str(number).isdigit():
-            raise DataError(f"{root / 'dataset.json'}: label {key!r} is {value!r}: regions are not supported")
-        if int(number):
-            labels[str(name)] = int(number)
-    if not labels:
+    path, written = root / "dataset.json", described.get("labels")
+    if not written:
+        raise DataError(f"{path} names no structure: set data.labels, for instance {{atrium: 1}}, or add the file")
+    if not isinstance(written, dict):
+        raise DataError(f'{path}: labels must be pairs such as {{"liver": 1}}: correct them, or set data.labels')
+    pairs = [(value, key) if _whole(key) is not None else (key, value) for key, value in written.items()]
+    if odd := [f"{key!r}: {value!r}" for key, value in written.items() if "ignore" in (key, value)]:
+        raise DataError(f"{path}: label {odd[0]}: parts to be ignored are not supported")
+    values = [(str(name), _whole(number)) for name, number in pairs]
+    if odd := [pair for pair, (_, value) in zip(pairs, values, strict=True) if value is None]:
         raise DataError(
-            f"{root / 'dataset.json'} names no structure: set data.labels, for instance {{atrium: 1}}, or add the file"
+            f"{path}: label {odd[0][0]!r} is {odd[0][1]!r}, which is no whole number (nnU-Net's regions are not "
+            "supported): correct it, or set data.labels"
         )
-    return labels
+    values = [(name, value) for name, value in values if value != 0]
+    wrong = "names a structure twice" if len(dict(values)) < len(values) else _wrong_with(dict(values))
+    if wrong:
+        raise DataError(f"{path}: labels {wrong}: correct it, or set data.labels")
+    return dict(values)
+
+
+def _whole(number: Any) -> int | None:
+    """The number if it is a whole one, written as such or as text."""
+    if isinstance(number, str):
+        return int(number) if re.fullmatch("[0-9]+", number) else None
+    return number if type(number) is int else None
+
+
+def _wrong_with(labels: dict[str, int]) -> str | None:
+    if not labels or min(labels.values()) < 1 or max(labels.values()) > MOST:
+        return f"must name at least one structure, each with a value from 1 to {MOST}; 0 is background"
+    return "gives two structures the same value" if len(set(labels.values())) < len(labels) else None

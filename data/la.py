@@ -22,6 +22,8 @@ from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
 IMAGES = "2018LA_Seg_Training Set"
 FILE = "mri_norm2.h5"
 PREPARATION = "preparation.json"  # beside cases that `data prepare la-raw` made
+WHOLE = "z-scored as whole scans"
+MM = 0.625  # of a voxel, along each axis
 # The published split, 80 and 20 cases: byte-identical in the releases of UA-MT, DTC, DTML, SASSNet, MC-Net and BCP.
 OFFICIAL = Path(__file__).parent / "lists"
 OFFICIAL_LISTS = ListFiles(train="la_train.list", test="la_test.list")
@@ -43,7 +45,7 @@ class LASource:
     name = "LA"
     classes = 1
     class_names = {"left atrium": 1}
-    reading = Reading(orientation="stored")
+    reading = Reading(orientation="stored", normalise="none", voxel=(MM, MM, MM))
     problems: list[str] = []
 
     def __init__(self, settings: LASettings):
@@ -90,7 +92,7 @@ class LASource:
             raise DataError(
                 f"{path}: the label must be 0 or 1, but it holds {_some_values(label)}; mend it or leave it out"
             )
-        return Case(case_id, image, label.astype(np.uint8), (0.625, 0.625, 0.625))
+        return Case(case_id, image, label.astype(np.uint8), (MM, MM, MM))
 
     def geometry(self, case_id: str) -> None:
         """The distribution has lost it."""
@@ -103,9 +105,11 @@ def _preparation(root: Path) -> str:
     """What was done to the images before they were stored."""
     try:
         made = json.loads((root / PREPARATION).read_text(encoding="utf-8"))
-        return f"{made['rule']} (from the raw scans, seed {made['seed']})"
+        return f"z-scored as whole scans, then {made['rule']} (from the raw scans, seed {made['seed']})"
     except FileNotFoundError:
-        return "cropped in x and y around the ground truth, test cases too, as distributed"
+        return (
+            "z-scored as whole scans, then cropped in x and y around the ground truth, test cases too, as distributed"
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{root / PREPARATION} cannot be read ({error}): prepare the cases again") from error
 

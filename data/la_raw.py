@@ -19,7 +19,7 @@ from scipy import ndimage
 from data.case import DataError, some
 from data.la import FILE, IMAGES, PREPARATION
 from data.randomness import generator
-from data.scans import Reading, read_image, read_label
+from data.scans import Reading, file_hash, read_image, read_label
 
 Crop = Literal["label", "centre"]
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -37,9 +37,11 @@ RULES = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """One case: the box of its crop in voxels of the scan (first, end), and the share of the label left outside."""
+    """One case: the sha256 of its image and its label's file, the box of its crop in voxels of the scan (first, end),
+    and the share of the label left outside."""
 
     case: str
+    raw: str
     x: tuple[int, int]
     y: tuple[int, int]
     label_lost: float
@@ -58,17 +60,20 @@ def raw_cases(folder: Path) -> list[str]:
 def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepared]:
     """Z-score each scan as a whole, crop it and write it below `to`, one by one.
 
-    What is there already from the same rule and seed is not made again. Raises DataError for a file that cannot be
-    read, and where `to` holds cases of another rule or seed.
+    What is there already from the same files, rule and seed is not made again. Raises DataError for a file that cannot
+    be read, and where `to` holds other cases: of another rule or seed, or distributed ones.
     """
     stated = to / PREPARATION
     description = {"rule": RULES[crop], "crop": crop, "seed": seed}
+    if not stated.exists() and any(to.glob(f"**/{FILE}")):
+        raise DataError(f"{to} holds left-atrium cases that were not prepared here: choose another folder with --to")
     done = _done(stated, description)
     try:
         for case in raw_cases(folder):
             target = to / IMAGES / case / FILE
-            if case not in done or not target.is_file():
-                image, label, done[case] = _prepared(folder / case, crop, seed)
+            raw = " ".join(file_hash(folder / case / name) for name in (IMAGE, LABEL))
+            if case not in done or done[case].raw != raw or not target.is_file():
+                image, label, done[case] = _prepared(folder / case, raw, crop, seed)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _write(target, image, label)
                 _replace(stated, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
@@ -93,7 +98,7 @@ def _done(stated: Path, description: dict) -> dict[str, Prepared]:
     return cases
 
 
-def _prepared(folder: Path, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, Prepared]:
+def _prepared(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, Prepared]:
     reading = Reading(orientation="stored")
     image, geometry = read_image(folder / IMAGE, reading)
     label, grid = read_label(folder / LABEL, reading, ATRIUM)
@@ -105,7 +110,7 @@ def _prepared(folder: Path, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarr
     boxes = _around_label(label, rng) if crop == "label" else _in_the_middle(image)
     inside = tuple(slice(*box) for box in boxes)
     lost = 1 - label[inside].sum() / label.sum()
-    return image[inside], label[inside], Prepared(folder.name, *boxes, round(float(lost), 6))
+    return image[inside], label[inside], Prepared(folder.name, raw, *boxes, round(float(lost), 6))
 
 
 def _around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -4,22 +4,30 @@ Arrays have the axes (x, y, z) of the file's own index, or of the orientation th
 SimpleITK's: origin, direction cosines and spacing in mm.
 """
 
+import gzip
+import hashlib
+import math
+import os
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import h5py
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.case import DataError
-from data.settings import Sizes
+from data.settings import Number, Sizes
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5")
 H5 = (".h5", ".hdf5")
+NIFTI = (".nii.gz", ".nii")
+DETACHED = (".nhdr", ".mhd")  # headers whose voxels lie in another file
 AXES = ("LR", "PA", "SI")  # an orientation has one letter of each
 
 
@@ -31,7 +39,7 @@ class Reading(BaseModel):
     orientation: str = Field(
         "RAS", description='what the three axes increase towards, such as RAS or LPS; or "stored", as in the file'
     )
-    normalise: Literal["zscore", "none"] | Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+    normalise: Literal["zscore", "none"] | Annotated[list[Number], Field(min_length=2, max_length=2)] = Field(
         "zscore", description="zscore: of the whole scan; [low, high]: clipped to it and scaled to 0..1 (CT); or none"
     )
     voxel: Sizes | None = Field(None, description="mm of a voxel of h5 files without an attribute `spacing`")
@@ -40,7 +48,8 @@ class Reading(BaseModel):
     @field_validator("orientation")
     @classmethod
     def _three_axes(cls, orientation: str) -> str:
-        if orientation != "stored" and not all(sum(o in axis for o in orientation) == 1 for axis in AXES):
+        letters = len(orientation) == 3 and all(sum(o in axis for o in orientation) == 1 for axis in AXES)
+        if orientation != "stored" and not letters:
             raise ValueError("must be stored, or three letters, one of each of L R, P A, S I, for instance RAS")
         return orientation
 
@@ -94,17 +103,41 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
+def by_stem(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
+    """The scans among these files by that name, and what is wrong: two files of one name."""
+    found: dict[str, Path] = {}
+    problems = []
+    for path in sorted(path for path in paths if suffix_of(path) and not path.name.startswith(".")):
+        if (other := found.setdefault(stem_of(path), path)) != path:
+            problems.append(f"{other} and {path.name} are both called {stem_of(path)}: remove one")
+    return found, problems
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, with the voxels of one that has them elsewhere; DataError where it cannot be read."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    if suffix_of(path) in DETACHED:
+        digest.update(sitk.GetArrayFromImage(_open(path, lambda: sitk.ReadImage(str(path)))).tobytes())
+    return digest.hexdigest()
+
+
 def read_image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
     """An image as a network is to see it, float32 (H, W, D), and its geometry; DataError names the file."""
     array, geometry = _read(path, "image", reading)
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: the image holds {array.dtype}, not numbers")
-    image = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        image = array.astype(np.float32)
     if not np.isfinite(image).all():
         raise DataError(f"{path}: the image holds NaN or infinite values")
     if image.min() == image.max():
         raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}")
-    return _normalised(image, reading.normalise), geometry
+    normalised = _normalised(image, reading.normalise)
+    if normalised.min() == normalised.max():
+        raise DataError(
+            f"{path}: the image is constant within data.normalise {reading.normalise}: it has {image.min():g} to "
+            f"{image.max():g}"
+        )
+    return normalised, geometry
 
 
 def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndarray, Geometry]:
@@ -128,12 +161,13 @@ def read_geometry(path: Path, reading: Reading) -> Geometry:
 
 
 def has_label(path: Path) -> bool:
-    """Whether an h5 file holds a label beside its image."""
-    try:
+    """Whether an h5 file holds a label beside its image; DataError where it cannot be read."""
+
+    def look() -> bool:
         with h5py.File(path) as file:
             return "label" in file
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+
+    return _open(path, look)
 
 
 def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, values: list[int]) -> None:
@@ -156,12 +190,27 @@ def write_image(path: Path, image: np.ndarray, geometry: Geometry) -> None:
 def _read(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
     if suffix_of(path) in H5:
         return _read_h5(path, name, reading)
+    if suffix_of(path) in NIFTI:
+        _open(path, lambda: _check_nifti(path))
     image = _open(path, lambda: sitk.ReadImage(str(path)))
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         channels = f" with {n} values each" if (n := image.GetNumberOfComponentsPerPixel()) > 1 else ""
         raise DataError(f"{path} has {_times(image.GetSize())} voxels{channels}: it must be one 3D volume")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise DataError(f"{path}: the {name} holds complex numbers")
     array = sitk.GetArrayFromImage(_oriented(image, reading.orientation)).transpose(2, 1, 0)
     return array, _geometry(image, reading)
+
+
+def _check_nifti(path: Path) -> None:
+    """Raises for a file that is cut off or damaged and for NaN, all of which ITK's reader silently takes as zeros."""
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as file:  # to its end, where its checksum is
+            while file.read(2**20):
+                pass
+    voxels = np.asanyarray(nibabel.load(path).dataobj)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise DataError(f"{path} holds NaN or infinite values")
 
 
 def _geometry(image: sitk.Image | sitk.ImageFileReader, reading: Reading) -> Geometry:
@@ -171,25 +220,38 @@ def _geometry(image: sitk.Image | sitk.ImageFileReader, reading: Reading) -> Geo
 def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
     """h5 files state no orientation: their axes are taken as stored."""
 
-    def read() -> tuple[np.ndarray, object]:
+    def load() -> tuple[np.ndarray, object]:
         with h5py.File(path) as file:
             if not isinstance(file.get(name), h5py.Dataset):
                 raise DataError(f"{path}: there is no dataset named {name} in the file")
             return file[name][()], file[name].attrs.get("spacing", file.attrs.get("spacing", reading.voxel))
 
-    array, spacing = _open(path, read)
-    if array.ndim != 3:
-        raise DataError(f"{path}: {name} has {array.ndim} axes, and must have three")
+    array, spacing = _open(path, load)
+    if array.ndim != 3 or not array.size:
+        raise DataError(f"{path}: {name} is of {_times(array.shape) or 'one'} voxels: it must be one 3D volume")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{path}: the {name} holds {array.dtype}, not numbers")
     if spacing is None:
         raise DataError(f"{path} says nothing of its voxels' size: give it an attribute `spacing`, or set data.voxel")
-    spacing = tuple(float(mm) for mm in np.broadcast_to(spacing, 3))
+    try:
+        spacing = tuple(float(mm) for mm in np.broadcast_to(spacing, 3))
+    except ValueError:
+        spacing = ()
+    if not spacing or not all(0 < mm < math.inf for mm in spacing):
+        raise DataError(f"{path}: its attribute `spacing` must be one number or three, in mm, each above 0")
     return array, Geometry(array.shape, spacing, (0.0,) * 3, tuple(np.eye(3).ravel()), "stored")
+
+
+# What ITK, h5py, nibabel and gzip raise for a damaged file, by where the damage is.
+_UNREADABLE = (OSError, RuntimeError, KeyError, EOFError, ValueError, zlib.error)
 
 
 def _open(path: Path, read: Callable):
     try:
         return read()
-    except (OSError, RuntimeError, KeyError) as error:  # of ITK and of h5py; the last line says what is wrong
+    except DataError:
+        raise
+    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:  # the last line says what is wrong
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise DataError(f"{path} cannot be read: {re.sub(r'^.*ERROR: ', '', reason[0]).strip()}") from error
 
@@ -211,10 +273,12 @@ def _write(path: Path, image: sitk.Image, geometry: Geometry) -> None:
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
+    partial = path.with_name(f".partial-{path.name}")
     try:
-        sitk.WriteImage(image, path, useCompression=True)
+        sitk.WriteImage(image, partial, useCompression=True)
     except RuntimeError as error:
         raise OSError(f"{path} cannot be written: {str(error).strip().splitlines()[-1]}") from error
+    os.replace(partial, path)
 
 
 def _oriented(image: sitk.Image, orientation: str) -> sitk.Image:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.case import DataError
 
-Size = Annotated[float, Field(gt=0)]  # mm
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Size = Annotated[Number, Field(gt=0)]  # mm
 Sizes = tuple[Size, Size, Size]
 
 

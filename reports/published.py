@@ -89,6 +89,18 @@ def native(data: dict) -> bool:
     return data["spacing"] is None or np.allclose(data["native_spacing"], data["spacing"])
 
 
+def spacing_of(data: dict, case: str) -> list[float]:
+    """mm of a voxel of a test case's own grid."""
+    return data.get("other_spacings", {}).get(case, data["native_spacing"])
+
+
+def own_grid(data: dict) -> str:
+    """The voxels of the test cases' own grids, "of 1 mm" or "of 1×1×2 to 1×1×5 mm"."""
+    spacings = [data["native_spacing"], *data.get("other_spacings", {}).values()]
+    ends = dict.fromkeys(millimetres([pick(sides) for sides in zip(*spacings, strict=True)]) for pick in (min, max))
+    return f"of {' to '.join(ends)} mm"
+
+
 def millimetres(spacing: float | Sequence[float]) -> str:
     """A voxel's size, which is one number where its sides are equal."""
     sides = [spacing] if isinstance(spacing, int | float) else list(spacing)

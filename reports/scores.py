@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from reports.results import CHECKPOINT, Results
@@ -27,10 +28,25 @@ DICE = Measure("dice", "", "dice_percent", "Dice [%]", 100.0, True)
 JACCARD = Measure("jaccard", "", "jaccard_percent", "Jaccard [%]", 100.0, True)
 ASD = Measure("asd", "voxel", "asd_voxel", "ASD [voxel]")
 HD95 = Measure("hd95", "voxel", "hd95_voxel", "95HD [voxel]")
-MEASURES = (DICE, JACCARD, ASD, HD95)  # what the papers print; tables/long.csv has the others
+ASD_MM = Measure("asd", "mm", "asd_mm", "ASD [mm]")
+HD95_MM = Measure("hd95", "mm", "hd95_mm", "95HD [mm]")
+ALL = (DICE, JACCARD, ASD, HD95, ASD_MM, HD95_MM)  # tables/long.csv has others
 
 # {(row, postprocessing, measure's name): values, one line a run (index: trial), one column a case}
 Scores = dict[tuple[int, str, str], pd.DataFrame]
+
+
+def measures(results: Results) -> tuple[Measure, Measure, Measure, Measure]:
+    """What the papers print: Dice, Jaccard, ASD, 95HD. Distances are in voxels as theirs are, but where voxels are no
+    cubes of one size, in mm: an average over voxels of several lengths would mean nothing."""
+    data = results.plan["data"]
+    cubes = not data.get("other_spacings") and np.allclose(data["native_spacing"], data["native_spacing"][0])
+    return (DICE, JACCARD, ASD, HD95) if cubes else (DICE, JACCARD, ASD_MM, HD95_MM)
+
+
+def hd95(results: Results) -> Measure:
+    """95HD in the unit that tables of these results have."""
+    return measures(results)[3]
 
 
 def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
@@ -40,12 +56,12 @@ def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def scores(results: Results) -> Scores:
-    """Every measure under every postprocessing, of the last checkpoint, averaged over classes."""
+    """Every one of `measures` under every postprocessing, of the last checkpoint, averaged over classes."""
     # runs in the plan's order: what resamples them must not depend on what trials are called
     cells = with_rows(results.cells)[["trial", "row"]].assign(run=range(len(results.cells)))
     cases = results.cases[results.cases["checkpoint"] == CHECKPOINT].merge(cells, on="trial")
     tables: Scores = {}
-    for measure in MEASURES:
+    for measure in measures(results):
         chosen = cases[(cases["metric"] == measure.metric) & (cases["unit"] == measure.unit)]
         by_run = chosen.groupby(["row", "postprocessing", "run", "trial", "case"])["value"].mean()
         values = by_run.unstack("case").astype(float) * measure.factor

@@ -5,9 +5,8 @@ import pandas as pd
 
 from reports import statistics
 from reports.results import Results
-from reports.scores import DICE, HD95, Measure, Scores, with_rows
+from reports.scores import DICE, Measure, Scores, hd95, with_rows
 
-TESTED = (DICE, HD95)
 LEVEL = 0.05
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "row", "measure", "reference"]
@@ -38,7 +37,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
     draws = dict(zip(results.cells["trial"], results.cells["draw"].astype(str), strict=True))
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
-        for measure in TESTED:
+        for measure in (DICE, hd95(results)):
             runs = {
                 row: _with_draws(scores[row, postprocessing, measure.name], draws)
                 for row in budget["row"]

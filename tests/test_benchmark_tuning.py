@@ -1,6 +1,7 @@
 """Equal tuning: the same number of draws for all, repeatable, on cases whose labels nothing else uses."""
 
 import csv
+import json
 import sys
 
 import pytest
@@ -117,6 +118,12 @@ def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, searc
     assert len(tables) == 2 and sum("up to 3 settings a method" in table for table in tables) == 1
     (beside,) = [path.read_text() for path in (folder / "report/tables").rglob("tuning.md")]
     assert ("as published" in beside) == (not best["settings"])
+    # Both are scored again together, and stay side by side.
+    assert command("evaluate", folder, "--set", "evaluation.empty=exclude")[0] == 0
+    plans = [json.loads((part / "plan.json").read_text()) for part in (folder, folder / "tuned")]
+    assert [planned["evaluation"]["empty"] for planned in plans] == ["exclude", "exclude"]
+    assert len([*(folder / "report/tables").rglob("tuning.md")]) == 1
+    assert command("evaluate", folder, "--set", "evaluation.empty=worst")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")}
     assert command("run", config, "--results", folder)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")} == before

@@ -64,6 +64,57 @@ def test_four_digits_may_be_a_name(tmp_path):
     assert sorted(source.train_ids + source.test_ids) == ["case_0001", "case_0002"]
 
 
+def test_imagests_has_what_imagestr_has(tmp_path):
+    """Test scans without labels, named with four digits that are no channel."""
+    for number in range(4):
+        side = "Tr" if number < 2 else "Ts"
+        write(tmp_path / f"images{side}/case_{number:04d}.nii.gz", scan(number))
+        if number < 2:
+            write(tmp_path / f"labelsTr/case_{number:04d}.nii.gz", blob())
+    source = open_source(settings(tmp_path, labels={"organ": 1}, split={"test": 0.5}))
+    assert sorted(source.train_ids + source.test_ids) == ["case_0000", "case_0001"]
+
+
+def test_two_files_of_one_case_are_named(tmp_path):
+    root = write_folder(tmp_path / "data")
+    write(root / "imagesTr/A.nrrd", scan(7))
+    write(root / "labelsTs/D.mha", blob())
+    problems = problems_of(root, tmp_path / "cache")
+    assert [f"are both called {name}" in problem for name, problem in zip("AD", problems, strict=True)] == [True] * 2
+
+
+def test_a_changed_file_of_voxels_is_another_case(tmp_path):
+    root = write_folder(tmp_path / "data", suffix=".mhd")
+    before = open_source(settings(root)).content_key("A")
+    write(root / "labelsTr/A.mhd", blob()[::-1])
+    assert open_source(settings(root)).content_key("A") != before
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "b"], "must be pairs"),
+        ("cavity", "must be pairs"),
+        ({"a": 1, "b": 1}, "two structures the same value"),
+        ({"1": "a", "2": "a"}, "names a structure twice"),
+        ({"a": 70000}, "from 1 to 65535"),
+        ({"a": -1}, "from 1 to 65535"),
+        ({"a": 1.5}, "no whole number"),
+        ({"a": None}, "no whole number"),
+        ({"a": [1, 2]}, "regions are not supported"),
+        ({"²": "a"}, "no whole number"),
+        ({"a": 1, "ignore": 2}, "to be ignored are not supported"),
+        ({"background": 0}, "at least one structure"),
+        ({}, "names no structure"),
+    ],
+)
+def test_structures_that_cannot_be(tmp_path, labels, said):
+    root = write_folder(tmp_path / "data")
+    (root / "dataset.json").write_text(json.dumps({"labels": labels}))
+    [problem] = problems_of(root, tmp_path / "cache")
+    assert said in problem and "dataset.json" in problem
+
+
 def test_h5_files_hold_both(tmp_path):
     for number in range(3):
         path = tmp_path / f"imagesTr/case{number}.h5"

@@ -103,3 +103,27 @@ def test_the_command(raw, tmp_path, command):  # noqa: F811
     (folder / "B/laendo.nrrd").unlink()
     assert "1 of 3 cases in" in one_line_error(command("data", "prepare", "la-raw", folder, "--to", tmp_path / "b"))
     assert "holds no" in one_line_error(command("data", "prepare", "la-raw", tmp_path / "b", "--to", tmp_path / "c"))
+
+
+def test_distributed_cases_are_not_written_over(raw, tmp_path, command):  # noqa: F811
+    folder, _ = raw
+    distributed = tmp_path / "la/2018LA_Seg_Training Set/A/mri_norm2.h5"
+    distributed.parent.mkdir(parents=True)
+    distributed.write_bytes(b"as distributed")
+    with pytest.raises(DataError, match="not prepared here"):
+        prepared(folder, tmp_path / "la")
+    assert distributed.read_bytes() == b"as distributed"
+    prepared(folder, tmp_path / "own")
+    refused = command("data", "fetch", "la", "--to", tmp_path / "own", "--from", folder)
+    assert "made from raw scans" in one_line_error(refused)
+
+
+def test_a_raw_file_that_changed_is_prepared_again(raw, tmp_path):
+    folder, _ = raw
+    before = prepared(folder, tmp_path / "la")
+    label = np.zeros(SIZE, np.uint8)
+    label[90:110, 80:95, 3:9] = 255
+    write(folder / "B/laendo.nrrd", label, spacing=(0.625,) * 3)
+    after = prepared(folder, tmp_path / "la")
+    assert after["A"].raw == before["A"].raw and after["B"].raw != before["B"].raw
+    assert tuple(after["A"].x) == before["A"].x and tuple(after["B"].x) != before["B"].x

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from scan_folder import SIZE, blob, scan, write
 
 from data.case import DataError
-from data.scans import Reading, read_geometry, read_image, read_label, stem_of, suffix_of, write_labels
+from data.scans import Reading, file_hash, read_geometry, read_image, read_label, stem_of, suffix_of, write_labels
 
 CODES = ["RAS", "LPS", "LAI", "PSR", "IPL", "SAR"]
 RAS_IN_LPS = np.array([-1, -1, 1])  # files give places in mm to the left, to the back and up
@@ -99,8 +99,9 @@ def test_h5_files_say_their_spacing_or_the_settings_do(tmp_path):
         (np.zeros((4, 4, 4, 2), np.float32), "it must be one 3D volume"),
     ],
 )
-def test_an_image_that_is_none_is_named(tmp_path, array, said):
-    path = write(tmp_path / "scan.nrrd", array)  # ITK makes zeros of a NIfTI file's NaN
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz"])  # ITK makes zeros of a NIfTI file's NaN
+def test_an_image_that_is_none_is_named(tmp_path, array, said, suffix):
+    path = write(tmp_path / f"scan{suffix}", array)
     with pytest.raises(DataError, match=said) as caught:
         read_image(path, Reading())
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -115,13 +116,80 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("share", [0.6, 0.99])
+def test_a_file_that_is_cut_off_is_named(tmp_path, suffix, share):
+    path = write(tmp_path / f"scan{suffix}", scan())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    for read in (lambda: read_image(path, Reading()), lambda: read_label(path, Reading(), [1])):
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            read()
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_changed_byte_is_found_by_the_files_checksum(tmp_path):
+    path = write(tmp_path / "scan.nii.gz", np.zeros(SIZE, np.float32))
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # of the checksum itself: the voxels decompress as they did
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_label(path, Reading(), [1])
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_the_voxels_of_a_detached_header_count(tmp_path, suffix):
+    path = write(tmp_path / f"scan{suffix}", blob())
+    before = file_hash(path)
+    write(tmp_path / f"scan{suffix}", blob(2))
+    assert file_hash(path) != before
+    next(other for other in tmp_path.iterdir() if other != path).unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        file_hash(path)
+
+
+@pytest.mark.parametrize("window", [[100000, 100001], [-9, -8]])
+def test_a_window_that_leaves_nothing_is_named(tmp_path, window):
+    path = write(tmp_path / "scan.nii.gz", scan())
+    with pytest.raises(DataError, match="constant within data.normalise"):
+        read_image(path, Reading(normalise=window))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image": np.zeros((3, 0, 3))}, "it must be one 3D volume"),
+        ({"image": np.full((3, 3, 3), b"x")}, "not numbers"),
+        ({"spacing": (1, 1)}, "one number or three"),
+        ({"spacing": "abc"}, "one number or three"),
+        ({"spacing": (1, 0, 1)}, "each above 0"),
+        ({"spacing": (1, np.nan, 1)}, "each above 0"),
+        ({"spacing": (1, -1, 1)}, "each above 0"),
+    ],
+)
+def test_what_an_h5_file_may_not_hold(tmp_path, changes, said):
+    content = {"image": scan(), "spacing": 1.0} | changes
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["image"] = content["image"]
+        file.attrs["spacing"] = content["spacing"]
+    with pytest.raises(DataError, match=said):
+        read_image(tmp_path / "scan.h5", Reading())
+
+
+def test_complex_numbers_are_none(tmp_path):
+    image = sitk.GetImageFromArray(scan().astype(np.complex64))
+    sitk.WriteImage(image, tmp_path / "label.nii.gz")
+    with pytest.raises(DataError, match="complex"):
+        read_label(tmp_path / "label.nii.gz", Reading(), [1])
+
+
 def test_other_label_values_are_named(tmp_path):
     path = write(tmp_path / "label.nii.gz", blob(7))
     with pytest.raises(DataError, match="holds 7, but may hold 0, 1, 2"):
         read_label(path, Reading(), [1, 2])
 
 
-@pytest.mark.parametrize("orientation", ["RAX", "RRS", "ras", "RA", ""])
+@pytest.mark.parametrize("orientation", ["RAX", "RRS", "ras", "RA", "RASI", ""])
 def test_an_orientation_has_three_axes(orientation):
     with pytest.raises(ValueError, match="for instance RAS"):
         Reading(orientation=orientation)

@@ -14,7 +14,7 @@ from command_line import one_line_error
 from scan_folder import write
 
 from benchmark.records import read_prediction
-from data.scans import Reading, read_geometry, read_label
+from data.scans import Reading, read_geometry, read_label, write_labels
 
 EXPERIMENT = {
     "name": "mine",
@@ -69,24 +69,41 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     write(tmp_path / "new/flat.nii.gz", np.ones((20, 20, 20), np.float32))
     assert "the image is constant" in one_line_error(command("predict", record, "new"))
 
+    # No scan is written over, and nnU-Net's names of a channel are none of the case.
+    before = scans[0].read_bytes()
+    in_place = command("predict", record, "scans/imagesTs", "--to", "scans/imagesTs")
+    assert "would take the place of the scan" in one_line_error(in_place) and scans[0].read_bytes() == before
+    assert "cannot be made a folder" in one_line_error(command("predict", record, scans[0], "--to", "mine.yaml"))
+    shutil.copy(scans[0], tmp_path / "new/flat_0000.nii.gz")
+    (tmp_path / "new/flat.nii.gz").unlink()
+    assert command("predict", record, "new", "--to", "named")[0] == 0
+    assert [path.name for path in (tmp_path / "named").iterdir()] == ["flat.nii.gz"]
+    write(tmp_path / "new/flat_0000.nrrd", np.ones((20, 20, 20), np.float32))
+    assert "are both called flat_0000" in one_line_error(command("predict", record, "new"))
+
     # Another tool's masks: those of our own trial score as the trial does.
     scored = ("--name", "Other tool", "--results", "results", "--labelled", 3, "--unlabelled", 7)
     status, said, _ = command("score", record / "predictions", *scored)
-    assert status == 0 and "foreign-other-tool-3-s0" in said
+    assert status == 0 and "foreign-other-tool-" in said
     row = next(line for line in (tmp_path / "results/report/tables/comparison.md").read_text().splitlines()
                if "Other tool‡" in line)  # fmt: skip
     assert "| 3 | 7 |" in row
     ours, theirs = (
         [r for r in csv.DictReader((folder / "cases.csv").open()) if r["postprocessing"] == "largest_component"]
-        for folder in (record, tmp_path / "results/records/foreign-other-tool-3-s0")
+        for folder in (record, next((tmp_path / "results/records").glob("foreign-other-tool-*")))
     )
     assert ours == theirs
+    assert command("score", record / "predictions", *scored[:1], "Other tool!", *scored[2:])[0] == 0
+    assert len([*(tmp_path / "results/records").glob("foreign-other-tool-*")]) == 2  # not the same name
+    for option, said in (("--labelled=8", "7 training cases of Example with a label"),
+                         ("--unlabelled=8", "more than the 10 training cases")):  # fmt: skip
+        assert said in one_line_error(command("score", record / "predictions", *scored, option))
 
     # They stay when the experiment runs again, and are scored again with the others.
     assert command("run", "mine.yaml", "--results", "results")[0] == 0
     assert command("evaluate", "results", "--set", "evaluation.empty=exclude")[0] == 0
     status, said, _ = command("status", "results")
-    assert "Other tool" in said and "4 of 4 cells done" in said
+    assert "Other tool" in said and "5 of 5 cells done" in said
 
     # What is wrong with masks is said of all at once.
     shutil.copytree(record / "predictions", "bad", ignore=shutil.ignore_patterns("*.npz"))
@@ -98,6 +115,17 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     refused = one_line_error(command("score", "bad", *scored))
     assert "3 problems" in refused and "has no mask of" in refused
     assert "not on the grid of its case" in refused and "holds 9, but may hold 0, 1, 2" in refused
+
+    # Where the data have changed, what was measured stays what it is.
+    plan = (tmp_path / "results/plan.json").read_text()
+    moved, geometry = read_label(tmp_path / "scans/labelsTs" / names[0], Reading(orientation="stored"), [1, 2])
+    write_labels(tmp_path / "scans/labelsTs" / names[0], np.roll(moved, 3, axis=0), geometry, [1, 2])
+    for arguments in (("evaluate", "results"), ("score", record / "predictions", *scored)):
+        assert "3 of the 3 trials of" in one_line_error(command(*arguments))
+    assert (tmp_path / "results/plan.json").read_text() == plan
+    status, said, _ = command("run", "mine.yaml", "--results", "results", "--set", "methods=[vnet]")
+    assert status == 0 and "its masks are of other test cases" in said
+    assert "other protocol" in (tmp_path / "results/report/tables/comparison.md").read_text()
 
 
 def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray):
@@ -114,7 +142,7 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
     scored = ("--results", "results", "--labelled", 2)
     assert command("score", "masks", "--name", "Theirs", *scored)[0] == 0
     ours, theirs = (list(csv.DictReader((folder / "cases.csv").open()))
-                    for folder in (record, tmp_path / "results/records/foreign-theirs-2-s0"))  # fmt: skip
+                    for folder in (record, next((tmp_path / "results/records").glob("foreign-*"))))  # fmt: skip
     assert ours == theirs
     # A folder that was lost gets the row back from the second store.
     assert "3 records fetched" in command("run", "small.yaml", "--results", "again")[1]

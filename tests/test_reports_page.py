@@ -191,6 +191,12 @@ def test_values_and_order_of_the_heat_map(folder, tmp_path):
     assert np.allclose(shown, expected, atol=0.01)
     assert data["values"]["none"]["volume"][0][0][0] == pytest.approx(900 * 0.625**3 / 1000, rel=1e-3)
     assert data["truth"][0][0] == pytest.approx(1000 * 0.625**3 / 1000, rel=1e-3)
+    planned["data"]["other_spacings"] = {data["cases"][1]: [1, 1, 3]}  # a case whose voxels are others
+    (folder / "plan.json").write_text(json.dumps(planned))
+    data, stored = Page(page_of(folder, out=tmp_path)).data()
+    assert data["truth"][0][:2] == pytest.approx([1000 * 0.625**3 / 1000, 3], rel=1e-3)
+    sizes = {tuple(stored[number]["spacing"]) for number in stored}
+    assert len(sizes) == 2 and (1, 1, 3) in sizes
 
 
 def test_an_undefined_distance_has_no_number(tmp_path):

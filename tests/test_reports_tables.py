@@ -2,6 +2,7 @@ import csv
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from results_folder import (
     CASES,
@@ -265,3 +266,26 @@ def test_latex_keeps_its_shape_whatever_the_names(awkward):
         spanned = sum(int(span) - 1 for span in re.findall(r"\\multicolumn{(\d+)}", row))
         assert row.count("&") + 1 + spanned == columns, row
         assert not re.match(r"\s*(\\midrule\s*)?[\[*]", row)
+
+
+@pytest.mark.parametrize(
+    "spacings",
+    [
+        {"native_spacing": [0.5, 0.5, 3]},
+        {"native_spacing": [1, 1, 1], "other_spacings": {CASES[1]: [1.5, 1.5, 1.5]}},
+    ],
+)
+def test_distances_are_in_mm_where_voxels_are_no_cubes_of_one_size(tmp_path, spacings):
+    planned = plan(cells_of("a", "b"), data=spacings)
+    tables = {cell["trial"]: scored(planned, hd95=4.0, asd=1.0) for cell in planned["cells"]}
+    for table in tables.values():
+        distance = table["metric"].isin(["hd95", "asd"]) & (table["unit"] == "mm")
+        table.loc[distance, "value"] = table.loc[distance, "value"] * 3 + 1
+    folder = write_tables_of(write_folder(tmp_path / "results", planned, tables))
+    text = (folder / "comparison.md").read_text(encoding="utf-8")
+    assert r"95HD \[mm\]" in text and "voxel]" not in text and "in mm, for voxels are no cubes" in text
+    row = next(line for line in text.splitlines() if line.startswith("| A |"))
+    assert "13.00 ± 0.00" in row and "4.00 ± 0.00" in row
+    measured = pd.read_csv(folder / "statistics.csv")["measure"].unique()
+    assert list(measured) == ["dice_percent", "hd95_mm"]
+    assert "hd95_mm" in pd.read_csv(folder / "sweep.csv").columns

@@ -1,5 +1,7 @@
 """Published settings beside tuned ones."""
 
+import json
+
 import pytest
 from results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
 from scipy import stats
@@ -49,3 +51,16 @@ def test_the_page_has_both_sides_and_the_settings(folders):
 def test_alone_the_tuned_experiment_has_no_such_table(folders):
     [tables] = make_tables(read_folders(folders[1:]))
     assert "tuning" not in [table.name for table in tables.tables]
+
+
+@pytest.mark.parametrize(
+    ("block", "change"), [("data", {"fingerprint": "f01"}), ("evaluation", {"stride": [8, 8, 8]}),
+                          ("training", {"iterations": 601})]
+)  # fmt: skip
+def test_other_protocols_are_not_set_side_by_side(folders, block, change):
+    path = folders[1] / "plan.json"
+    planned = json.loads(path.read_text())
+    path.write_text(json.dumps(planned | {block: planned[block] | change}))
+    tables = make_tables(read_folders(folders))[1].tables
+    assert "tuning" not in [table.name for table in tables]
+    assert f"Not set beside the published settings: the two differ in {block}." in tables[0].page["notes"]

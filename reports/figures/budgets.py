@@ -14,11 +14,11 @@ from reports.figures.panels import LINE, Panel, Panels, Scale, linear
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import CEILING, FLOOR, Look, wrapped
 from reports.labels_saved import labels_saved
-from reports.scores import DICE, HD95, Measure
+from reports.scores import DICE, Measure
 
 FIGURES = (
-    ("budgets_dice", "Dice with fewer and more labelled cases", DICE),
-    ("budgets_hd95", "95HD with fewer and more labelled cases", HD95),
+    ("budgets_dice", "Dice with fewer and more labelled cases"),
+    ("budgets_hd95", "95HD with fewer and more labelled cases"),
 )
 OTHERS = "#d4d4d4"
 
@@ -27,7 +27,7 @@ def draw(source: Measured) -> Iterator[Sheet | LeftOut]:
     """A figure of Dice and one of 95HD, where methods are done at two budgets or more."""
     methods = source.runs[source.runs["role"] == "method"]
     over_runs = bool(source.runs.groupby(["row", "labelled"])["trial"].nunique().gt(1).any())
-    for name, title, measure in FIGURES:
+    for (name, title), measure in zip(FIGURES, (DICE, source.distance), strict=True):
         if methods["labelled"].nunique() < 2:
             yield LeftOut(name, title, "Methods are done at fewer than two numbers of labelled cases.")
         else:

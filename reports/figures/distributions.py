@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import CEILING, FLOOR, new_figure, wrapped
-from reports.scores import DICE, HD95
+from reports.scores import DICE
 
 TITLE = "Dice and 95HD of every test case"
 
@@ -27,22 +27,22 @@ def draw(source: Measured) -> Iterator[Sheet | LeftOut]:
 
 
 def _sheet(source: Measured, labelled: int) -> Sheet:
-    """Rows are methods, the best mean Dice on top, above them the ceiling; left Dice in %, right 95HD in voxels."""
+    """Rows are methods, the best mean Dice on top, above them the ceiling; left Dice in %, right 95HD."""
     runs = source.at(labelled, ceiling=True)
     ceilings = source.rows("ceiling")
     rows = ceilings + by_mean_dice(source.at(labelled))
     floors = [row for row in source.rows("floor") if row in rows]
     figure = new_figure(0.75 + 0.23 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, measure in ((left, DICE), (right, HD95)):
+    for axes, measure in ((left, DICE), (right, source.distance)):
         table = per_case(runs, measure)[rows]
         _boxes(axes, table, source)
         for row in ceilings + floors:
             look = source.look[row]
             axes.axvline(table[row].mean(), color=look.colour, linestyle=look.dashes, linewidth=0.8, zorder=1)
         axes.set_xlabel(measure.label)
-    undefined = int(per_case(runs, HD95).isna().sum().sum())
-    _logarithmic(right, per_case(runs, HD95))
+    undefined = int(per_case(runs, source.distance).isna().sum().sum())
+    _logarithmic(right, per_case(runs, source.distance))
     left.set_yticks(range(len(rows)), [wrapped(row, 22) for row in rows])
     left.set_ylim(len(rows) - 0.4, -0.6)
     if ceilings:
@@ -52,7 +52,7 @@ def _sheet(source: Measured, labelled: int) -> Sheet:
     caption = (
         f"Dice (left) and 95HD (right) of each test case with {labelled} labelled cases. Dots: cases, each at the same "
         "height within every row; boxes: quartiles and median, whiskers to the furthest case within 1.5 times the "
-        f"quartiles' distance; rows sorted by mean Dice. The axis of 95HD is logarithmic above one voxel. "
+        f"quartiles' distance; rows sorted by mean Dice. The axis of 95HD is logarithmic above 1. "
         f"{setting(source, runs)}"
     )
     if undefined:
@@ -87,7 +87,7 @@ def _boxes(axes: Axes, table: pd.DataFrame, source: Measured) -> None:
 
 
 def _logarithmic(axes: Axes, table: pd.DataFrame) -> None:
-    """A logarithmic axis from the smallest distance up; below one voxel, where there may be a 0, a linear one."""
+    """A logarithmic axis from the smallest distance up; below 1, where there may be a 0, a linear one."""
     axes.set_xscale("symlog", linthresh=1)
     smallest, largest = table.min().min(), table.max().max()
     if np.isfinite(smallest):

@@ -11,7 +11,7 @@ from reports.figures.page import KEY, LINE, Page
 from reports.figures.segmentations import COLOURS_OF_ERROR, Segmentations, draw_slice, error_limit, surface_words
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import HEIGHT, WIDTH, wrapped
-from reports.scores import DICE, HD95
+from reports.scores import DICE
 
 TITLE = "Best, median and worst case of each method"
 PLACES = ("best", "median", "worst")
@@ -76,14 +76,16 @@ def _sheets(source: Measured, segmentations: Segmentations, shown: pd.DataFrame,
     pages = [list(runs)[n : n + most] for n in range(0, len(runs), most)]
     caption = (
         f"Best, median and worst test case by Dice of each method's first run with {labelled} labelled cases. Over "
-        "each: the beginning of the case's name, Dice in %, 95HD in voxels. Left of each pair: the axial slice with "
-        f"the largest true area. {surface_words(limit, segmentations.classes)} {setting(source, shown, averaged=False)}"
+        f"each: the beginning of the case's name, {DICE.label}, {source.distance.label}. Left of each pair: the axial "
+        f"slice with the largest true area. {surface_words(limit, segmentations.classes)} "
+        f"{setting(source, shown, averaged=False)}"
     )
     for number, page in enumerate(pages, start=1):
         name, title = f"examples_{labelled}", f"{TITLE}, {labelled} labelled"
         if len(pages) > 1:
             name, title = f"{name}_{number}", f"{title} ({number} of {len(pages)})"
-        figure = _figure(segmentations, {row: (runs[row], places[row]) for row in page}, limit)
+        chosen = {row: (runs[row], places[row]) for row in page}
+        figure = _figure(segmentations, chosen, limit, source.distance.name)
         yield Sheet(name, title, caption, figure)
 
 
@@ -93,7 +95,9 @@ def _sizes(segmentations: Segmentations) -> tuple[float, float, float]:
     return width, *(width * size[1] / size[0] for size in (segmentations.plane, segmentations.seen))
 
 
-def _figure(segmentations: Segmentations, rows: dict[str, tuple[pd.DataFrame, dict[str, str]]], limit: float) -> Figure:
+def _figure(
+    segmentations: Segmentations, rows: dict[str, tuple[pd.DataFrame, dict[str, str]]], limit: float, distance: str
+) -> Figure:
     """A line a method; from left to right slice and surface of its best, median and worst case."""
     width, slice_height, surface_height = _sizes(segmentations)
     height = max(slice_height, surface_height)
@@ -106,7 +110,7 @@ def _figure(segmentations: Segmentations, rows: dict[str, tuple[pd.DataFrame, di
         page.text(0.03, top + height / 2, wrapped(row, 15, 3), va="center")
         for place, case in places.items():
             left = NAME + 2 * PLACES.index(place) * (width + GAP)
-            scores = f"Dice {run.loc[case, DICE.name]:.1f}   95HD {run.loc[case, HD95.name]:.1f}"
+            scores = f"Dice {run.loc[case, DICE.name]:.1f}   95HD {run.loc[case, distance]:.1f}"
             page.text(left, top - 0.02, f"{segmentations.short_names[case]}   {scores.replace('nan', '–')}")
             trial = run["trial"].iloc[0]
             where = (left, top + (height - slice_height) / 2, width, slice_height)

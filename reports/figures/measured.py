@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.figures.style import CEILING, FLOOR, Look, looks
 from reports.results import FOREIGN, Results
-from reports.scores import DICE, HD95, Measure, scores
+from reports.scores import DICE, Measure, hd95, scores
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
 
@@ -16,7 +16,7 @@ POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest con
 class Measured:
     """runs: one line a done run and test case, of the last checkpoint under the plan's postprocessing, a case averaged
     over classes: row (the method as figures name it), role, labelled, trial, seed, draw, case, dice_percent,
-    hd95_voxel.
+    and 95HD in the unit of `distance`.
 
     look: {row: how it is drawn}, of every planned row, in the plan's order.
     """
@@ -24,6 +24,10 @@ class Measured:
     experiment: Results
     runs: pd.DataFrame
     look: dict[str, Look]
+
+    @property
+    def distance(self) -> Measure:
+        return hd95(self.experiment)
 
     @property
     def budgets(self) -> list[int]:
@@ -44,7 +48,7 @@ def measured_in(experiment: Results) -> Measured:
     """The scores of an experiment's done cells; no runs where nothing is done."""
     cells = experiment.cells.assign(row=row_names(experiment.cells))
     postprocessing = experiment.plan["evaluation"]["postprocessing"]
-    values = {DICE.name: [], HD95.name: []}
+    values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
         if scored == postprocessing and name in values:
             values[name].append(table)

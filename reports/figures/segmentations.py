@@ -13,6 +13,7 @@ from skimage.measure import find_contours
 from reports.figures.page import Page
 from reports.figures.style import PREDICTED, TRUE
 from reports.figures.surfaces import Mesh, Truth, picture, surface, viewed
+from reports.published import spacing_of
 from reports.results import Results
 from reports.volumes import largest_component, read_masks, read_picture
 
@@ -85,7 +86,7 @@ class Segmentations:
             image, label = read_picture(path) or (None, np.zeros(0))
             truths = label == np.arange(1, self.classes + 1).reshape(-1, 1, 1, 1)
             if truths.any():
-                self.cases[name] = Case(image, truths, np.array(plan["data"]["native_spacing"], float))
+                self.cases[name] = Case(image, truths, np.array(spacing_of(plan["data"], name), float))
         if self.cases:
             self.plane = np.max([case.plane[1] for case in self.cases.values()], axis=0) + 2 * SLICE_MARGIN
             self.seen = np.max([case.seen[1] for case in self.cases.values()], axis=0) + 2 * SURFACE_MARGIN

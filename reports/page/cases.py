@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.page.volumes import packed, read_volumes
+from reports.published import spacing_of
 from reports.results import CHECKPOINT, DONE, POSTPROCESSINGS, Results
 from reports.scores import with_rows
 
@@ -78,15 +79,19 @@ def describe_cases(results: Results, shown: Shown) -> dict:
     difficulty = dice.groupby("case")["value"].mean()
     cases = sorted(difficulty.index, key=lambda case: (difficulty[case], case))
     cases += sorted(set(results.pictures) - set(cases))
-    millilitres = math.prod(plan["data"]["native_spacing"]) / 1000  # a voxel
 
-    def table(chosen: pd.DataFrame, factor: float) -> list:
+    def table(chosen: pd.DataFrame, factor: float | pd.Series) -> list:
         """[structure][method][case]"""
-        grid = (chosen.set_index(["class", "trial", "case"])["value"].astype(float) * factor).to_dict()
+        values = chosen["value"].astype(float) * factor
+        grid = values.set_axis(pd.MultiIndex.from_frame(chosen[["class", "trial", "case"]])).to_dict()
         return [
             [[_number(grid.get((structure, trial, case))) for case in cases] for trial in shown.trials]
             for structure in range(1, classes + 1)
         ]
+
+    def volumes(voxels: pd.DataFrame) -> list:
+        """The same in ml."""
+        return table(voxels, voxels["case"].map(lambda case: math.prod(spacing_of(plan["data"], case)) / 1000))
 
     values = {}
     for name in POSTPROCESSINGS:
@@ -94,7 +99,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
         values[name] = {
             label: table(scored[(scored["metric"] == metric) & (scored["unit"] == unit)], factor)
             for label, (metric, unit, factor) in MEASURES.items()
-        } | {"volume": table(scored[scored["metric"] == "predicted"], millilitres)}
+        } | {"volume": volumes(scored[scored["metric"] == "predicted"])}
     truth = rows[(rows["metric"] == "reference") & (rows["postprocessing"] == postprocessing)]
     truth = truth.drop_duplicates(["class", "case"]).assign(trial=shown.trials[0] if shown.trials else "")
     return {
@@ -103,7 +108,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
         "classes": classes,
         "postprocessing": postprocessing,
         "values": values,
-        "truth": [structure[0] if structure else [] for structure in table(truth, millilitres)],
+        "truth": [structure[0] if structure else [] for structure in volumes(truth)],
     }
 
 
@@ -116,24 +121,24 @@ def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: 
 
     Second, how many that have a picture were left out for their size.
     """
-    native, classes = results.plan["data"]["native_spacing"], results.plan["data"]["classes"]
+    data = results.plan["data"]
     chosen, left_out = {}, 0
     for case in cases:
         if case not in results.pictures:
             continue
         predictions = [results.records[trial] / "predictions" / f"{case}.npz" for trial in shown.trials]
-        volumes = read_volumes(results.pictures[case], predictions, native, classes)
+        volumes = read_volumes(results.pictures[case], predictions, spacing_of(data, case), data["classes"])
         if volumes is None:
             continue
-        data = packed(volumes.stack.tobytes())
-        if len(data) + OVERHEAD > allowance:
+        text = packed(volumes.stack.tobytes())
+        if len(text) + OVERHEAD > allowance:
             left_out += 1
             continue
-        allowance -= len(data) + OVERHEAD
+        allowance -= len(text) + OVERHEAD
         chosen[case] = {
             "size": list(volumes.stack.shape[1:]),
             "spacing": list(volumes.spacing),
             "missing": volumes.missing,
-            "data": data,
+            "data": text,
         }
     return chosen, left_out

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.page.cases import Shown
-from reports.published import millimetres, native, times
+from reports.published import millimetres, native, own_grid, times
 from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
-from reports.scores import MEASURES, with_rows
+from reports.scores import ALL, with_rows
 from reports.tables.long import long_frame
 
 MISSING = "–"
@@ -52,7 +52,7 @@ def lead(results: Results) -> str:
         f", {'is' if count == 1 else 'are'} compared on the same {data['test']} test cases. "
         f"Each is trained for {training['iterations']} iterations with batches of {training['batch_size']} patches of "
         f"{times(training['patch'])} voxels{spacing} on one V-Net of {training['width']} filters, and its last "
-        f"checkpoint is scored on the cases' own grid of {millimetres(data['native_spacing'])} mm, "
+        f"checkpoint is scored on the cases' own grid {own_grid(data)}, "
         + ("predictions as they are" if evaluation["postprocessing"] == "none" else "largest component alone")
         + ", no checkpoint being selected on test cases."
     )
@@ -223,7 +223,7 @@ def measures_grid(results: Results, table_id: str) -> dict:
 def statistics_grid(frame: pd.DataFrame, table_id: str) -> dict:
     """The tests of every row against the reference, as `reports.significance` has them."""
     shown = [name for name in STATISTICS if name in frame]
-    frame = frame.assign(measure=frame["measure"].replace({measure.name: measure.label for measure in MEASURES}))
+    frame = frame.assign(measure=frame["measure"].replace({measure.name: measure.label for measure in ALL}))
     texts = ("display", "measure")
     rows = [
         [_text(line[name]) if name in texts else _value(line[name], STATISTICS[name][1]) for name in shown]

@@ -19,7 +19,7 @@ from reports.tables.ledger_page import ledger
 from reports.tables.long import cases_frame, long_frame
 from reports.tables.rows import table_rows
 from reports.tables.sweep import sweep, sweep_frame
-from reports.tables.tuning import tuning, tuning_frame
+from reports.tables.tuning import protocol_differences, tuning, tuning_frame
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,13 @@ def make_tables(experiments: Sequence[Results]) -> list[Tables]:
     named = {tables.results.plan["experiment"]: tables for tables in made}
     for tables in made:
         published = named.get((tables.results.plan.get("tuned") or {}).get("experiment"))
-        if published is not None:
+        if published is None:
+            continue
+        if differing := protocol_differences(published.results.plan, tables.results.plan):
+            tables.tables[0].page["notes"].append(
+                f"Not set beside the published settings: the two differ in {' and '.join(differing)}."
+            )
+        else:
             sides = [(each.tables[0].frame, scores(each.results)) for each in (published, tables)]
             frame = tuning_frame(*sides, tables.results)
             tables.tables.insert(1, Table("tuning", frame, tuning(tables.results, frame)))

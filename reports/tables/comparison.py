@@ -1,10 +1,12 @@
 """The comparison table as papers print it, and what tells its differences from chance."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from reports import statistics
 from reports.results import Results
-from reports.scores import DICE, MEASURES
+from reports.scores import DICE, Measure, measures
 from reports.significance import LEVEL
 from reports.tables.layout import (
     ALL_LABELLED,
@@ -25,7 +27,6 @@ from reports.tables.layout import (
     state_and_reason,
 )
 
-HEADER = ["Method", "Labelled", "Unlabelled", *(measure.label for measure in MEASURES), "Seeds", "Cases", "Empty"]
 BY_SEEDS, BY_CASES = "*", "(*)"
 ONE_SEED = "one seed"
 
@@ -34,12 +35,13 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dic
     """The page; `rows` as of `table_rows`, `tests` as of `significance`."""
     ceilings = rows[rows["role"] == "ceiling"]
     others = rows[rows["role"] != "ceiling"]
-    wanted = results.plan["reference"]
+    shown, wanted = measures(results), results.plan["reference"]
     blocks = [
-        _block(heading_of(labelled), group, ceilings, tests, wanted) for labelled, group in others.groupby("labelled")
+        _block(heading_of(labelled), group, ceilings, tests, shown, wanted)
+        for labelled, group in others.groupby("labelled")
     ]
     if not blocks and len(ceilings):
-        blocks = [_block(ALL_LABELLED, others, ceilings, tests)]
+        blocks = [_block(ALL_LABELLED, others, ceilings, tests, shown)]
     notes = [
         *protocol_notes(results),
         evaluation_note(results),
@@ -52,12 +54,17 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dic
 
 
 def _block(
-    heading: str, rows: pd.DataFrame, ceilings: pd.DataFrame, tests: pd.DataFrame, wanted: str | None = None
+    heading: str,
+    rows: pd.DataFrame,
+    ceilings: pd.DataFrame,
+    tests: pd.DataFrame,
+    shown: Sequence[Measure],
+    wanted: str | None = None,
 ) -> dict:
-    places = {m.name: ranks(rows[f"{m.name}_mean"], m.larger_is_better) for m in MEASURES}
+    places = {m.name: ranks(rows[f"{m.name}_mean"], m.larger_is_better) for m in shown}
     reference = next(iter(rows["reference"].dropna()), None)
     ranked = rows["rank"].notna().any()
-    header = list(HEADER)
+    header = ["Method", "Labelled", "Unlabelled", *(measure.label for measure in shown), "Seeds", "Cases", "Empty"]
     if reference is not None:
         header += [f"Dice of {reference} − row [95 % interval]", "p over cases (Holm)", "p over seeds (Holm)"]
     if ranked:
@@ -65,7 +72,7 @@ def _block(
     lines = []
     for group in (rows[rows["role"] == "floor"], rows[rows["role"] != "floor"], ceilings):
         for position, (number, line) in enumerate(group.iterrows()):
-            cells = _cells(line, {name: of.get(number, 0) for name, of in places.items()})
+            cells = _cells(line, shown, {name: of.get(number, 0) for name, of in places.items()})
             if reference is not None:
                 cells += _test_texts(line)
             if ranked:
@@ -77,16 +84,16 @@ def _block(
     return block(heading, header, lines, [note for note in notes if note])
 
 
-def _cells(line: pd.Series, places: dict[str, int]) -> list:
+def _cells(line: pd.Series, shown: Sequence[Measure], places: dict[str, int]) -> list:
     first = [name_of(line), line["labelled"], line["unlabelled"]]
     if line["runs_done"] == 0:
-        return [*first, cell(state_and_reason(line), span=len(MEASURES)), runs_of(line), MISSING, MISSING]
+        return [*first, cell(state_and_reason(line), span=len(shown)), runs_of(line), MISSING, MISSING]
     means = [
         cell(
             mean_and_sd(line[f"{m.name}_mean"], line[f"{m.name}_sd"]) + (_mark(line) if m is DICE else ""),
             places[m.name],
         )
-        for m in MEASURES
+        for m in shown
     ]
     empty = f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
     return [*first, *means, runs_of(line), line["cases"], empty]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports import published
 from reports.results import DONE, NOT_RUN, Results
-from reports.scores import with_rows
+from reports.scores import HD95, hd95, with_rows
 
 MISSING = "–"
 ALL_LABELLED = "All cases labelled"
@@ -67,7 +67,10 @@ def protocol_notes(results: Results) -> list[str]:
     data, training = results.plan["data"], results.plan["training"]
     spacing = published.millimetres(data["native_spacing"]) + " mm"
     if not published.native(data):
-        spacing = f"trained at {published.millimetres(data['spacing'])} mm, scored on the cases' own grid of {spacing}"
+        spacing = (
+            f"trained at {published.millimetres(data['spacing'])} mm, scored on the cases' own grid "
+            f"{published.own_grid(data)}"
+        )
     names = f" ({', '.join(data['class_names'])})" if data.get("class_names") else ""
     structures = "1 structure" if data["classes"] == 1 else f"mean over {data['classes']} structures{names}"
     return [
@@ -83,11 +86,13 @@ def protocol_notes(results: Results) -> list[str]:
 def _images(data: dict) -> str:
     """What was done to the images, as far as the record knows."""
     reading = data.get("reading") or {}
-    normalised = {"zscore": "z-scored, each as a whole", "none": "as stored"}
     parts = []
-    if "normalise" in reading:
-        how = reading["normalise"]
-        parts.append(normalised[how] if isinstance(how, str) else f"clipped to {how[0]:g}..{how[1]:g} and scaled")
+    if (how := reading.get("normalise")) == "zscore":
+        parts.append("z-scored, each as a whole")
+    elif how == "none":
+        parts += [] if data.get("preparation") else ["as stored"]
+    elif how is not None:
+        parts.append(f"clipped to {how[0]:g}..{how[1]:g} and scaled")
     if reading.get("orientation", "stored") != "stored":
         parts.append(f"axes {reading['orientation']}")
     if data.get("preparation"):
@@ -100,7 +105,8 @@ def evaluation_note(results: Results) -> str:
     return (
         f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation['stride'])}, "
         f"{POSTPROCESSING[evaluation['postprocessing']]}; {EMPTY_POLICY[evaluation['empty']]}. "
-        "ASD is directed, from prediction to truth; ASD and 95HD are in voxels of the cases' own grid."
+        "ASD is directed, from prediction to truth; ASD and 95HD are in "
+        + ("voxels of the cases' own grid." if hd95(results) is HD95 else "mm, for voxels are no cubes of one size.")
     )
 
 

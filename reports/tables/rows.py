@@ -3,16 +3,14 @@
 import pandas as pd
 
 from reports.results import DONE, Results
-from reports.scores import DICE, MEASURES, ROW_KEYS, Scores, empty_predictions, with_rows
+from reports.scores import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
 RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
-SCORES = [f"{measure.name}_{what}" for measure in MEASURES for what in ("mean", "sd", "seed_sd")]
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
         "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
-COLUMNS = ["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *SCORES, *COUNTS, *TEST]
 
 
 def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.DataFrame:
@@ -31,14 +29,15 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
     tested = tests[tests["measure"] == DICE.name].set_index("row")
     lines = []
     for row, group in cells.groupby("row", sort=False):
-        measured = {m: scores.get((row, postprocessing, m.name)) for m in MEASURES}
+        measured = {m: scores.get((row, postprocessing, m.name)) for m in measures(results)}
         line = {"row": row} | group.iloc[0][ROW_KEYS + DESCRIPTION].to_dict() | _runs(group)
         line |= empty[empty.index.isin(group["trial"])].sum().to_dict()
         for measure, runs in measured.items():
             line |= {} if runs is None else _summary(measure.name, runs)
         line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
-    frame = pd.DataFrame(lines, columns=COLUMNS)
+    figures = [f"{measure.name}_{what}" for measure in measures(results) for what in ("mean", "sd", "seed_sd")]
+    frame = pd.DataFrame(lines, columns=["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *figures, *COUNTS, *TEST])
     ceiling, floor = frame["role"].eq("ceiling"), frame["role"].eq("floor")
     order = pd.DataFrame({"ceiling": ceiling, "labelled": frame["labelled"], "method": ~floor})
     return frame.loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.labels_saved import labels_saved
 from reports.results import Results
-from reports.scores import DICE, HD95
+from reports.scores import DICE, hd95
 from reports.tables.layout import (
     ALL_LABELLED,
     MISSING,
@@ -26,7 +26,7 @@ from reports.tables.layout import (
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
         "runs_done", "runs_planned", "states"]  # fmt: skip
-FIGURES = [DICE.name, HD95.name, "floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
+FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
 
 
 def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     labels_saved: as the function has it; where the floor does not come to the method's Dice even with all cases
     labelled, NaN, and labels_saved_beyond says how many more cases that are.
     """
-    means = {measure.name: rows[f"{measure.name}_mean"].astype(float) for measure in (DICE, HD95)}
+    means = {m.name: rows[f"{m.name}_mean"].astype(float) for m in (DICE, hd95(results))}
     frame = rows[KEYS].assign(**means, ceiling=float("nan"))
     # merged parts may have several baselines: the first counts
     supervised = frame.drop_duplicates(["role", "labelled"]).set_index("labelled")
@@ -56,7 +56,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
     more = results.plan["data"]["train"] - frame["labelled"].astype(float)
     frame["labels_saved_beyond"] = more.where(beyond)
-    return frame[KEYS + FIGURES]
+    return frame[KEYS + list(means) + FIGURES]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class _Quantity:
 
 def sweep(results: Results, frame: pd.DataFrame) -> dict:
     """The page: a block a quantity with a column a budget; or with one budget, a block with a column a quantity."""
+    distance = hd95(results)
     quantities = [
         _Quantity(DICE.label, lambda line: number(line[DICE.name]) + _part(line), DICE.name, larger_is_better=True),
-        _Quantity(HD95.label, lambda line: number(line[HD95.name]) + _part(line), HD95.name),
+        _Quantity(distance.label, lambda line: number(line[distance.name]) + _part(line), distance.name),
     ]
     if {"floor", "method"} <= set(frame["role"]):
         quantities += [

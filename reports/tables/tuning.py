@@ -28,8 +28,17 @@ COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", 
 AS_PUBLISHED = "as published"
 NOTE = (
     "Difference, interval and p over cases: two-sided paired t-test over cases, a case averaged over seeds. p over "
-    "seeds: seed-aware test. Neither is corrected for the number of rows."
+    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: the experiment's own settings, "
+    "trained here; figures that were published are in the ledger."
 )
+
+
+def protocol_differences(published: dict, tuned: dict) -> list[str]:
+    """In which parts of their plans two experiments differ, so that they cannot be set side by side."""
+    data = ("fingerprint", "split_hash", "spacing")
+    sides = [{key: plan["data"].get(key) for key in data} for plan in (published, tuned)]
+    differing = ["data"] if sides[0] != sides[1] else []
+    return differing + [part for part in ("training", "evaluation") if published[part] != tuned[part]]
 
 
 def tuning_frame(
