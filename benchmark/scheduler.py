@@ -305,6 +305,12 @@ def _unseen(trial: Trial, folder: Path) -> Progress:
     return Progress(trial=trial.id, stage="failed", step=0, iterations=trial.training.iterations, reason=reason)
 
 
+def last_words(error: Exception) -> str:
+    """What an error says, without the traceback that Ray puts before it and what Python puts after one it has lost."""
+    lines = [line for line in str(error).splitlines() if line.strip() not in ("", "NoneType: None")]
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+
+
 class _Listener(tune.Callback, tune.Stopper):
     """Takes what Tune reports. finished: trials that ended, however; lost: why the others' processes died; stopped: why
     none can go on, because the disk is full, say."""
@@ -343,5 +349,5 @@ class _Listener(tune.Callback, tune.Stopper):
             advice = less_memory("execution.memory_gib", self._trials[name])
             reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
         else:
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+            reason = last_words(error)
         self.lost[name] = reason

@@ -42,6 +42,18 @@ def test_without_a_gpu_none_is_asked_for(scheduler):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Traceback:\n  File x\nValueError: odd\n", "RuntimeError: ValueError: odd"),
+        ("ray::Actor died\nNoneType: None\n", "RuntimeError: ray::Actor died"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_reason_of_a_lost_trial_is_what_its_error_says(scheduler, text, said):
+    assert scheduler.last_words(RuntimeError(text)) == said
+
+
+@pytest.mark.parametrize(
     ("needed", "there", "share"),
     [(1, 80, 0.125), (10, 80, 0.25), (9, 80, 0.125), (33, 80, 0.5), (79, 80, 1), (90, 80, 1), (0, 0, 1)],
 )
