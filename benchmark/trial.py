@@ -67,7 +67,7 @@ class Trial(BaseModel):
     def cost(self) -> float:
         """Patch passes with gradient of the whole training, or what costs as much."""
         passes = registry.get(self.method).info.passes  # at the protocol's batch of 4
-        return self.training.iterations * passes.total(self.training.width) * self.training.batch_size / 4
+        return self.training.iterations * passes.total() * self.training.batch_size / 4
 
 
 class Progress(BaseModel):

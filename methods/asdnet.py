@@ -42,7 +42,7 @@ class ASDNet(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.network = backbone()
-        self.discriminator = ConfidenceNetwork(backbone.classes, backbone.amp_dtype)
+        self.discriminator = ConfidenceNetwork(backbone.classes, 2 * backbone.width, backbone.amp_dtype)
         self.register_buffer("running_dice", torch.zeros(()))
 
     def configure_optimizers(self, sgd):

@@ -21,16 +21,16 @@ class Passes:
     """Cost of one training step in patch passes of the V-Net at the protocol's batch of 4.
 
     train: with gradient; a fraction where a decoder more or another upsampling changes a pass. extra: forward only.
-    other: networks besides the V-Net, in passes with gradient of a V-Net of 16 filters.
+    other: networks besides the V-Net, in passes with gradient of the V-Net.
     """
 
     train: float
     extra: int = 0
     other: float = 0
 
-    def total(self, width: int = 16) -> float:
-        """In passes with gradient of a V-Net of `width` filters, of which a forward pass costs a third."""
-        return self.train + self.extra / 3 + self.other * (16 / width) ** 2  # other networks keep their width
+    def total(self) -> float:
+        """In passes with gradient, of which a forward pass costs a third."""
+        return self.train + self.extra / 3 + self.other
 
     def __str__(self) -> str:
         parts = [f"{self.train:g}", f"{self.extra} forward", f"{self.other:g} in other networks"]

@@ -34,7 +34,7 @@ class SASSNet(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.network = backbone(signed_distance=True)
-        self.discriminator = DistanceMapDiscriminator(backbone.classes, backbone.amp_dtype)
+        self.discriminator = DistanceMapDiscriminator(backbone.classes, 4 * backbone.width, backbone.amp_dtype)
 
     def views(self):
         return {"signed_distance": SignedDistanceView(self.backbone.classes)}

@@ -2,7 +2,7 @@
 
 import pytest
 from command_line import command  # noqa: F401
-from tiny import no_ray, own_registry, small_discriminators  # noqa: F401
+from tiny import no_ray, own_registry  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -55,7 +55,7 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("name", ["vnet", "ua_mt", "sass", "mc_net"])
-def test_compiled_networks_train_as_others_do(name, small_discriminators, monkeypatch):
+def test_compiled_networks_train_as_others_do(name, monkeypatch):
     # Captured as for any backend, then run as it is: a machine that only tests may have no C++ compiler.
     original, modes = torch.compile, []
 
@@ -76,7 +76,7 @@ def test_compiled_networks_train_as_others_do(name, small_discriminators, monkey
 
 
 @pytest.mark.parametrize("name", ["vnet", "sass"])
-def test_the_learning_rate_that_the_optimiser_uses(name, small_discriminators):
+def test_the_learning_rate_that_the_optimiser_uses(name):
     # As published: a tenth after 2500 and after 5000 of 6000 iterations, here after 5 and 10 of 12.
     state, stream, training = begin(name, iterations=12)
     used = {phase: [] for phase in state.optimizers}
@@ -187,7 +187,7 @@ def disturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["dtml", "sass"])  # the contract holds every method to it, on cases in memory
-def test_labels_of_unlabelled_cases_change_nothing(name, disturbed, small_discriminators):
+def test_labels_of_unlabelled_cases_change_nothing(name, disturbed):
     whole, noise_where_unlabelled, noise_where_labelled = disturbed
     expected, history = weights_after(name, dataset=whole, patch=tiny.LARGE)
     found, found_history = weights_after(name, dataset=noise_where_unlabelled, patch=tiny.LARGE)
@@ -365,7 +365,7 @@ def test_checkpoints_of_other_code_never_crowd_out_new_ones(tmp_path):
 # Half precision.
 
 
-def test_fp16_scales_gradients_and_a_resumed_trial_goes_on_with_the_scale(tmp_path, small_discriminators):
+def test_fp16_scales_gradients_and_a_resumed_trial_goes_on_with_the_scale(tmp_path):
     fp16 = {"precision": "fp16", "iterations": 4, "patch": [32, 16, 16]}
     whole, stream, training = begin("sass", **fp16)
     whole.scaler = torch.amp.GradScaler(

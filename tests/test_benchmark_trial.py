@@ -67,7 +67,7 @@ def advance(signs, stage, step):
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path, small_discriminators):
+def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path):
     trial, planned = tiny.one_trial(name, training={"patch": tiny.LARGE})
     unbroken = tiny.new_results(tmp_path / "unbroken")
     assert tiny.run(trial, unbroken, planned)[-1].stage == "done"

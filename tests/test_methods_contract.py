@@ -10,12 +10,6 @@ from benchmark.rehearsal import Subject
 from methods import registry
 from methods.method import Batch
 
-
-@pytest.fixture(autouse=True)
-def _small(small_discriminators):
-    """What is tested here does not depend on the discriminators' width."""
-
-
 subject = cache(Subject)  # its longer training serves several checks
 
 

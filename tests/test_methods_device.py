@@ -34,7 +34,7 @@ def step_on_meta(name: str, step: int) -> None:
 
 @pytest.mark.parametrize("step", [0, STEPS // 2])
 @pytest.mark.parametrize("name", registry.names())
-def test_a_step_does_not_look_at_values(name, step, small_discriminators):
+def test_a_step_does_not_look_at_values(name, step):
     if name in ON_THE_HOST and step:
         with pytest.raises(NotImplementedError, match="meta"):
             step_on_meta(name, step)
@@ -42,7 +42,7 @@ def test_a_step_does_not_look_at_values(name, step, small_discriminators):
         step_on_meta(name, step)
 
 
-def test_prediction_does_not_look_at_values(small_discriminators):
+def test_prediction_does_not_look_at_values():
     for name in registry.names():
         method = (
             registry.get(name)(registry.settings_of(name, {}), Backbone(width=2), Schedule(STEPS)).to("meta").eval()

@@ -132,7 +132,7 @@ def test_asdnet_attention_weights_hard_patches_more():
 
 
 def test_confidence_network_keeps_the_size_and_takes_any():
-    network = ConfidenceNetwork(2, None, width=2)
+    network = ConfidenceNetwork(2, width=2)
     assert network(torch.rand(2, 2, 17, 24, 9)).shape == (2, 2, 17, 24, 9)
 
 

@@ -1,5 +1,6 @@
 """The V-Net against the released architecture written out anew, its openings, mixed precision, the discriminator."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from methods.networks import autocast
+from methods.networks.autocast import Conv3d, ConvTranspose3d
 from methods.networks.discriminators import DistanceMapDiscriminator
 from methods.networks.vnet import Backbone, VNet
 
@@ -371,12 +374,36 @@ def test_bf16_gradients_are_those_of_fp32(size):
     assert_close_to_fp32(network, lambda: (network(x).logits * weight).mean())
 
 
+@pytest.mark.parametrize("layer", [Conv3d(3, 4, 3, padding=1), ConvTranspose3d(3, 4, 2, stride=2)])
+def test_without_bf16_instructions_the_numbers_are_theirs(layer, monkeypatch):
+    """Products of bf16 numbers, summed exactly (here in double precision), then rounded once."""
+    monkeypatch.setattr(autocast, "CPU_HAS_BF16", False)
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 6, 5, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(x)
+    output.float().square().sum().backward()
+
+    exact = copy.deepcopy(layer).double()
+    with torch.no_grad():
+        for parameter in exact.parameters():
+            parameter.copy_(parameter.bfloat16())
+    rounded = x.detach().bfloat16().double().requires_grad_()
+    sums = exact(rounded)
+    sums.backward(2 * output.detach().double())
+    assert output.dtype == torch.bfloat16 and not torch.equal(output.float(), layer(x))
+    assert (output == sums.bfloat16()).float().mean() > 0.99  # fp32's own sums turn a few of them
+    exact_gradients = [rounded.grad, *(p.grad for p in exact.parameters())]
+    for ours, theirs in zip([x.grad, *(p.grad for p in layer.parameters())], exact_gradients, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=2**-8, atol=1e-4)
+
+
 # SASSNet's discriminator
 
 
 def test_the_discriminator_has_the_published_size_and_shapes():
     with torch.device("meta"):
-        network = DistanceMapDiscriminator(1, None)
+        network = DistanceMapDiscriminator(1, width=64)
         assert parameters(network) == 11_020_290
         shapes = []
         network.trunk.register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape)))
@@ -390,7 +417,7 @@ def test_the_discriminator_has_the_published_size_and_shapes():
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_discriminator_is_the_released_one(classes):
     torch.manual_seed(0)
-    network = DistanceMapDiscriminator(classes, None, width=4).eval()
+    network = DistanceMapDiscriminator(classes, width=4).eval()
     maps, x = torch.rand(3, classes, 32, 48, 16) * 2 - 1, images(3, 32, 48, 16)
     convolutions = [m for m in network.trunk if isinstance(m, nn.Conv3d)]
 
@@ -407,7 +434,7 @@ def test_the_discriminator_is_the_released_one(classes):
 
 
 def test_the_discriminators_dropout_acts_in_train_mode_alone():
-    network = DistanceMapDiscriminator(1, None, width=4)
+    network = DistanceMapDiscriminator(1, width=4)
     assert [m.p for m in network.modules() if isinstance(m, nn.Dropout3d)] == [0.5] * 3
     maps, x = images(2, 16, 16, 16, seed=1), images(2, 16, 16, 16)
     assert not torch.equal(network.train()(maps, x), network(maps, x))
@@ -425,13 +452,13 @@ def test_the_discriminators_dropout_acts_in_train_mode_alone():
     ],
 )  # fmt: skip
 def test_the_discriminators_bf16_gradients_are_those_of_fp32(size):
-    network = positive(DistanceMapDiscriminator(1, None, width=16))
+    network = positive(DistanceMapDiscriminator(1, width=16))
     maps, x = images(2, *size, seed=1).abs().tanh(), images(2, *size).abs()
     assert_close_to_fp32(network, lambda: network(maps, x)[:, 1].sum())
 
 
 def test_the_discriminators_logits_are_fp32():
-    network = DistanceMapDiscriminator(1, torch.bfloat16, width=4)
+    network = DistanceMapDiscriminator(1, 4, torch.bfloat16)
     inside = []
     network.trunk.register_forward_hook(lambda m, i, o: inside.append(o.dtype))
     assert network(images(2, 32, 32, 32, seed=1), images(2, 32, 32, 32)).dtype == torch.float32

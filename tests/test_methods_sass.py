@@ -9,16 +9,12 @@ from tiny_methods import build, make_batch, naive_dice_of_classes, no_dropout
 
 from benchmark.experiment import Training
 from benchmark.training import _run_phase, initial_state
-from methods.networks.discriminators import DistanceMapDiscriminator
+from methods import registry
+from methods.networks.vnet import Backbone
+from methods.schedules import Schedule
 
 STEP = 3000
 RAMP = 0.2865047968601901  # exp(-5 / 4)
-
-
-def sass(**options):
-    method = build("sass", **options)
-    method.discriminator = DistanceMapDiscriminator(method.backbone.classes, None, width=4)  # instead of 11 million
-    return method
 
 
 def state_of(method):
@@ -44,13 +40,14 @@ def log_probability(logits, of):
 
 
 def test_the_discriminator_has_the_published_size():
-    method = build("sass")
+    with torch.device("meta"):
+        method = registry.get("sass")(registry.settings_of("sass", {}), Backbone(), Schedule(6000))
     assert sum(p.numel() for p in method.discriminator.parameters()) == 11_020_290
 
 
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_segmenters_loss(classes):
-    method = no_dropout(sass(classes=classes, adversarial_weight=2.0)).train()
+    method = no_dropout(build("sass", classes=classes, adversarial_weight=2.0)).train()
     batch = make_batch(method)
     losses = method.training_step(batch, STEP, "segment")
     images = torch.cat([batch.labeled_images, batch.unlabeled_images])
@@ -67,7 +64,7 @@ def test_the_segmenters_loss(classes):
 
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_discriminators_loss_has_class_1_for_labelled(classes):
-    method = no_dropout(sass(classes=classes)).train()
+    method = no_dropout(build("sass", classes=classes)).train()
     batch = make_batch(method)
     # Images and a discriminator so unlike that exchanged classes would show.
     batch = dataclasses.replace(batch, unlabeled_images=5 * batch.unlabeled_images + 5)
@@ -82,7 +79,7 @@ def test_the_discriminators_loss_has_class_1_for_labelled(classes):
 
 
 def test_the_phases_leave_each_others_gradients_and_weights_alone():
-    method = sass(adversarial_weight=1.0)
+    method = build("sass", adversarial_weight=1.0)
     state = state_of(method)
     batch = make_batch(method)
 
@@ -105,7 +102,7 @@ def test_the_phases_leave_each_others_gradients_and_weights_alone():
 
 
 def test_the_adversarial_loss_reaches_the_distance_head_through_unlabelled_patches_alone():
-    method = sass().eval()
+    method = build("sass").eval()
     batch = make_batch(method)
     labelled, unlabelled = batch.labeled_images.requires_grad_(), batch.unlabeled_images.requires_grad_()
     losses = method.training_step(batch, STEP, "segment")
@@ -118,7 +115,7 @@ def test_the_adversarial_loss_reaches_the_distance_head_through_unlabelled_patch
 
 
 def test_the_discriminator_sees_eval_mode_predictions_of_the_weights_just_updated():
-    method = sass()
+    method = build("sass")
     state = state_of(method)
     batch = make_batch(method)
     before = copy.deepcopy(method.network).eval()
@@ -141,7 +138,7 @@ def test_the_discriminator_sees_eval_mode_predictions_of_the_weights_just_update
 
 
 def test_optimisers_are_the_published_ones():
-    state = state_of(sass())
+    state = state_of(build("sass"))
     assert list(state.optimizers) == ["segment", "discriminate"]
     segment, discriminate = state.optimizers.values()
     assert isinstance(segment, torch.optim.SGD) and isinstance(discriminate, torch.optim.Adam)
@@ -154,6 +151,6 @@ def test_optimisers_are_the_published_ones():
 
 @torch.no_grad()
 def test_the_segmentation_head_predicts():
-    method = sass().eval()
+    method = build("sass").eval()
     x = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(method.predict(x), torch.sigmoid(method.network(x).logits))

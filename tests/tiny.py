@@ -14,7 +14,6 @@ from benchmark.records import Results
 from benchmark.trial import Trial, run_trial
 from data.cache import prepare
 from methods import registry
-from methods.networks.discriminators import ConfidenceNetwork, DistanceMapDiscriminator
 
 VALUES = {
     "name": "tiny",
@@ -124,13 +123,6 @@ def own_registry(monkeypatch):
     """What a test registers is forgotten after it."""
     registry.names()
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
-
-
-@pytest.fixture
-def small_discriminators(monkeypatch):
-    """SASSNet's published discriminator has 11 million weights, seconds a checkpoint; ASDNet's is slow."""
-    for discriminator in (DistanceMapDiscriminator, ConfidenceNetwork):
-        monkeypatch.setattr(discriminator.__init__, "__defaults__", (4,))
 
 
 @pytest.fixture

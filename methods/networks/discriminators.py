@@ -1,9 +1,10 @@
-"""Discriminators of the adversarial methods."""
+"""Discriminators of the adversarial methods. Their width follows the V-Net's: with half the filters in one and all in
+the other a discriminator would cost three V-Nets and win before the V-Net has learnt anything."""
 
 import torch
 from torch import Tensor, nn
 
-from methods.networks.autocast import AutocastNetwork, Conv3d
+from methods.networks.autocast import AutocastNetwork, Conv3d, ConvTranspose3d
 
 
 def _halve(channels_in: int, channels: int) -> Conv3d:
@@ -15,11 +16,11 @@ class DistanceMapDiscriminator(AutocastNetwork):
 
     Map (B,C,H,W,D) and image (B,1,H,W,D) pass a strided convolution each and are added; three more halvings follow,
     with LeakyReLU 0.2 and channel dropout, no normalisation; then two logits (B,2), class 1 "labelled".
-    The release pools with a 7x7x5 kernel, which is all of a 112x112x80 patch: pooling globally is the same there and
-    works for every other patch.
+    Published with a width of 64. The release pools with a 7x7x5 kernel, which is all of a 112x112x80 patch: pooling
+    globally is the same there and works for every other patch.
     """
 
-    def __init__(self, classes: int, amp_dtype: torch.dtype | None, width: int = 64):
+    def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
         super().__init__(amp_dtype)
         self.map_entry = _halve(classes, width)
         self.image_entry = _halve(1, width)
@@ -42,16 +43,17 @@ class ConfidenceNetwork(AutocastNetwork):
 
     Takes class probabilities (B,C,H,W,D) of any size, one channel a class, and returns logits of the same shape. Three
     halvings, three up-units whose skip connections are additions, batch norm on the way up only.
+    Its release has a width of 32.
     """
 
-    def __init__(self, classes: int, amp_dtype: torch.dtype | None, width: int = 32):
+    def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
         super().__init__(amp_dtype)
         widths = [width * 2**level for level in range(4)]
         self.entry = Conv3d(classes, width, 3, padding=1)
         self.downs = nn.ModuleList([_halve(a, b) for a, b in zip(widths, widths[1:], strict=False)])
         widths.reverse()
         self.ups = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose3d(a, b, 4, stride=2, padding=1), nn.BatchNorm3d(b), nn.ReLU())
+            nn.Sequential(ConvTranspose3d(a, b, 4, stride=2, padding=1), nn.BatchNorm3d(b), nn.ReLU())
             for a, b in zip(widths, widths[1:], strict=False)
         )
         self.head = nn.Conv3d(width, classes, 1)

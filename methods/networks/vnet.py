@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.networks.autocast import AutocastNetwork, Conv3d
+from methods.networks.autocast import AutocastNetwork, Conv3d, ConvTranspose3d
 from methods.networks.heads import Head
 
 MULTIPLE = 16  # four halvings
@@ -44,7 +44,7 @@ def _block(convolutions: int, channels_in: int, channels: int) -> nn.Sequential:
 
 def _up(kind: str, channels_in: int, channels: int) -> nn.Sequential:
     if kind == "transposed":
-        return _unit(nn.ConvTranspose3d(channels_in, channels, 2, stride=2), channels)
+        return _unit(ConvTranspose3d(channels_in, channels, 2, stride=2), channels)
     if kind == "trilinear":
         resize = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
     elif kind == "nearest":
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
             [_block(n, 1 if level == 0 else widths[level], widths[level]) for level, n in enumerate((1, 2, 3, 3, 3))]
         )
         self.downs = nn.ModuleList(
-            [_unit(nn.Conv3d(a, b, 2, stride=2), b) for a, b in zip(widths, widths[1:], strict=False)]
+            [_unit(Conv3d(a, b, 2, stride=2), b) for a, b in zip(widths, widths[1:], strict=False)]
         )
         self.dropout = nn.Dropout3d(DROPOUT)
 
