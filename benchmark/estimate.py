@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.experiment import Experiment
 from benchmark.training import AMP_DTYPES
 from benchmark.trial import Trial, choose_device
+from methods.networks.autocast import CPU_HAS_BF16
 from methods.networks.vnet import VNet
 
 EFFICIENCY = 0.45  # of the matmul rate that a V-Net step reaches; between 0.3 (8 filters) and 0.65 (16, large patches)
@@ -28,10 +29,14 @@ def _forward_operations(experiment: Experiment) -> int:
 
 
 def _matmul_rate(device: torch.device, experiment: Experiment) -> float:
-    """Operations a second of a matrix multiplication in the experiment's precision and threads."""
-    size = 1024 if device.type == "cpu" else 8192
+    """Operations a second of a matrix multiplication in the precision that the experiment's convolutions are computed
+    in here, and in its threads."""
+    on_cpu = device.type == "cpu"
+    size = 1024 if on_cpu else 8192
     torch.set_num_threads(experiment.training.threads)
     dtype = AMP_DTYPES[experiment.training.precision] or torch.float32
+    if on_cpu and not CPU_HAS_BF16:
+        dtype = torch.float32
     a = torch.randn(size, size, device=device, dtype=dtype)
     rates = []
     for _ in range(5):

@@ -292,6 +292,12 @@ def compiled(cases: Cases, paper: bool) -> Iterator[Figure]:
     yield faster("vnet step, compiled, over plain", raw, None, None)
 
 
+def half_precision(cases: Cases, paper: bool) -> Iterator[Figure]:
+    """What bf16 gains over fp32; on a CPU without it, where it is done in fp32, nothing."""
+    raw = in_turn({"ours": cases.our_step("vnet"), "reference": cases.our_step("vnet", precision="fp32")})
+    yield faster("vnet step, bf16 over fp32", raw, None, None)
+
+
 def memory(cases: Cases, paper: bool) -> Iterator[Figure]:
     """Peak resident memory of training, predicting a case and scoring it, each side in a process of its own."""
     folder = cases.files[0].parent
@@ -418,6 +424,7 @@ FIGURES = {
     "batches": batches,
     "floor": floor,
     "compiled": compiled,
+    "half_precision": half_precision,
     "memory": memory,
     "harness": harness,
 }
