@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmark import allocator
+from methods.networks.autocast import CPU_HAS_BF16
 
 PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
 
@@ -72,6 +73,8 @@ def _git(*arguments: str) -> str | None:
 
 
 def _processor() -> str:
+    """Its name and what torch uses of it, which can differ by a factor of four under one name."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}{', bf16' * CPU_HAS_BF16})"
