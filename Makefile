@@ -14,8 +14,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-docs: .venv/installed  ## renews facts and line numbers in docs/methods
+docs: .venv/installed  ## renews facts and line numbers in docs/methods, tables in docs/results
 	$(BIN)/python docs/update_pages.py
+	$(BIN)/python docs/update_results.py
 
 site: .venv/installed  ## the documentation as a site: results/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

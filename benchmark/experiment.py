@@ -194,6 +194,14 @@ class Experiment(_Block):
             raise ValueError(f"seeds must be a list, or give one for each budget of labelled, {self.labelled}")
         return self
 
+    @model_validator(mode="after")
+    def _one_validation(self) -> "Experiment":
+        if self.tuning is not None and self.data.validation:
+            raise ValueError(
+                "tuning chooses validation cases by itself (tuning.validation says how many): leave out data.validation"
+            )
+        return self
+
     def seeds_of(self, labelled: int) -> list[int]:
         """The seeds of a budget; of one that is not the experiment's own, as the ceiling's, the longest list."""
         if isinstance(self.seeds, list):

@@ -140,7 +140,7 @@ def _make_trial(
 ) -> Trial:
     method = registry.get(entry.name)
     settings = registry.settings_of(entry.name, entry.settings)
-    labelled = labelled_ids(dataset.labelled_pool, count, draw, dataset.held_out)
+    labelled = labelled_ids(dataset.labelled_pool, count, draw, dataset.left_out)
     supervised = _is_supervised(entry, experiment)
     unlabelled = [] if supervised else unlabelled_ids(dataset.train_ids, labelled)
     used = [*labelled, *unlabelled, *dataset.test_ids]

@@ -7,6 +7,7 @@ in `tuned/`.
 """
 
 import csv
+import json
 import math
 import os
 import shutil
@@ -53,9 +54,9 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
         run(search, folder)
         if not has_ended(search, folder):
             return False
-        cells = {cell.trial.cell["display"]: cell for cell in make_plan(search, folder)}
+        cells = {_resolved(cell.trial.method, cell.trial.settings): cell for cell in make_plan(search, folder)}
         tried = [
-            [Tried(each, _dice(cells[_display(entry, n)], folder, experiment)) for n, each in enumerate(settings)]
+            [Tried(each, _dice(cells[_resolved(entry.name, each)], folder, experiment)) for each in settings]
             for entry, settings in zip(experiment.methods, planned, strict=True)
         ]
     chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
@@ -71,20 +72,22 @@ def has_ended(experiment: Experiment, results: Results) -> bool:
 
 
 def validation_cases(experiment: Experiment) -> list[str]:
-    """Training cases with a label that no trial of the experiment but the ceiling uses. Raises ExperimentError."""
+    """Training cases whose label no trial of the experiment but the ceiling uses, nor that of another scan of their
+    patients. The first free ones of one order, so that a further budget or draw changes few. Raises ExperimentError."""
     dataset, wanted = prepare(experiment.data), experiment.tuning.validation
+    patient_of, everything = dataset.source.patient_of, len(dataset.train_ids)
     used = {
-        case for count in experiment.labelled for draw in experiment.draws
+        patient_of(case) for count in experiment.labelled if count < everything for draw in experiment.draws
         for case in labelled_ids(dataset.with_label, count, draw)
     }  # fmt: skip
-    free = [case for case in dataset.with_label if case not in used]
+    order = generator(experiment.tuning.seed, "validation cases").permutation(len(dataset.with_label))
+    free = [case for i in order if patient_of(case := dataset.with_label[i]) not in used]
     if wanted >= len(free):
         raise ExperimentError(
             f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that none but "
             "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
         )
-    order = generator(experiment.tuning.seed, "validation cases").permutation(len(free))
-    return sorted(free[i] for i in order[:wanted])
+    return sorted(free[:wanted])
 
 
 def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[dict]:
@@ -94,7 +97,7 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
     A method without ranges, or with fewer choices than draws, tries fewer.
     """
     ranges = _ranges(entry)
-    known = [each.settings for each in tried] or [entry.settings]
+    known = {_resolved(entry.name, each.settings) for each in tried} or {_resolved(entry.name, entry.settings)}
     new = [] if tried else [entry.settings]
     most = tuning.draws if tuning.search == "random" else min(tuning.draws, len(tried) + ROUND)
     draw = _random if tuning.search == "random" else _optuna
@@ -102,8 +105,8 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
         if len(tried) + len(new) >= most:
             break
         candidate = entry.settings | draw(entry, ranges, tried, tuning, len(tried) * 1000 + attempt)
-        if candidate not in known:
-            known.append(candidate)
+        if (meaning := _resolved(entry.name, candidate)) not in known:
+            known.add(meaning)
             new.append(candidate)
     return new
 
@@ -114,36 +117,40 @@ def most_trials(experiment: Experiment) -> int:
 
 
 def search_experiment(experiment: Experiment, held_out: list[str], settings: list[list[dict]]) -> Experiment:
-    """The experiment whose methods are all these settings, at the first budget and draw, scored on `held_out`."""
-    entries = [
-        MethodEntry(name=entry.name, display=_display(entry, number), settings=each)
-        for entry, mine in zip(experiment.methods, settings, strict=True)
-        for number, each in enumerate(mine)
-    ]
+    """The experiment whose methods are all these settings, at the first budget and draw, scored on `held_out`. What two
+    entries of one method both try is one row."""
+    entries: dict[str, MethodEntry] = {}
+    for entry, mine in zip(experiment.methods, settings, strict=True):
+        for number, each in enumerate(mine):
+            name = f"{entry.display or registry.get(entry.name).info.title} #{number}"
+            row = MethodEntry(name=entry.name, display=name, settings=each)
+            entries.setdefault(_resolved(entry.name, each), row)
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
-        "data": experiment.data.model_copy(update={"validation": held_out}), "methods": entries, "baseline": None,
-        "reference": None, "labelled": experiment.labelled[:1], "draws": experiment.draws[:1],
+        "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
+        "baseline": None, "reference": None, "labelled": experiment.labelled[:1], "draws": experiment.draws[:1],
         "seeds": [experiment.tuning.seed], "tuning": None, "execution": _copied_to(experiment, "tuning"),
     })  # fmt: skip
 
 
 def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
-    """The experiment with the settings that were chosen, which knows how."""
+    """The experiment with the settings that were chosen, which knows how. Entries of one method that chose the same are
+    one row."""
     tuning = experiment.tuning
     how = (
         f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
         f"{tuning.validation} training cases whose labels none but the ceiling uses, with {experiment.labelled[0]} "
         "labelled; a method that declares no range, as the supervised V-Net, has nothing to tune"
     )
-    entries = [
-        entry.model_copy(update={"settings": settings})
-        for entry, settings in zip(experiment.methods, chosen, strict=True)
-    ]
+    entries: dict[str, MethodEntry] = {}
+    for entry, settings in zip(experiment.methods, chosen, strict=True):
+        meaning = _resolved(entry.name, settings)
+        if meaning not in entries or entry.display == experiment.reference:
+            entries[meaning] = entry.model_copy(update={"settings": settings})
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, equally tuned",
         "tuned": Tuned(experiment=experiment.name, how=how),
-        "methods": entries, "tuning": None, "execution": _copied_to(experiment, TUNED),
+        "methods": list(entries.values()), "tuning": None, "execution": _copied_to(experiment, TUNED),
     })  # fmt: skip
 
 
@@ -157,8 +164,9 @@ def _copied_to(experiment: Experiment, part: str) -> Execution:
     )
 
 
-def _display(entry: MethodEntry, number: int) -> str:
-    return f"{entry.display or registry.get(entry.name).info.title} #{number}"
+def _resolved(method: str, settings: dict) -> str:
+    """What settings mean, defaults included: the same text for what would be the same trial."""
+    return json.dumps([method, registry.settings_of(method, settings).model_dump(mode="json")], sort_keys=True)
 
 
 def _ranges(entry: MethodEntry) -> dict[str, list]:
@@ -218,12 +226,14 @@ def _rounded(values: dict) -> dict:
 
 
 def _dice(cell: Cell, folder: Results, experiment: Experiment) -> float:
-    """Mean Dice over validation cases and structures of a trial that is done; 0 of one that failed."""
+    """Mean Dice over validation cases and structures of a trial that is done, where there is one (a structure that is
+    neither there nor found has none); 0 of a trial that failed."""
     if cell.state in ("failed", "diverged"):
         return 0.0
     with (folder.record(cell.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
         wanted = {"metric": "dice", "postprocessing": experiment.evaluation.postprocessing}
-        return fmean(float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items())
+        values = [float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items() and r["value"]]
+    return fmean(values) if values else 0.0
 
 
 def _write_choice(experiment: Experiment, held_out: list[str], tried: list, chosen: list[dict], folder: Results):

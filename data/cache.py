@@ -31,7 +31,7 @@ class Dataset:
 
     `classes` is the number C of foreground classes, `spacing` the voxel size in mm of the training grid (one number, or
     one an axis), or None where that is each case's own grid; `with_label` are the training cases that have a label,
-    `labelled_pool` these and the cases of data.validation, `held_out`.
+    `labelled_pool` these and those that data.validation has taken out of training, `left_out`.
     Holds paths and no arrays: it is small to pickle.
     """
 
@@ -43,9 +43,9 @@ class Dataset:
         self.train_ids, self.test_ids = _sides(source, settings)
         self._native = native
         self._training = training
-        self.held_out = settings.validation
         self.labelled_pool = [i for i in source.train_ids if _has_label(native[i])]
-        self.with_label = [i for i in self.labelled_pool if i not in self.held_out]
+        self.with_label = [i for i in self.labelled_pool if i in self.train_ids]
+        self.left_out = [i for i in self.labelled_pool if i not in self.train_ids]
 
     def image(self, case_id: str) -> np.ndarray:
         """The image on the training grid: a read-only float32 memory map (H, W, D)."""
@@ -119,13 +119,15 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
 
 
 def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Training and test cases; with data.validation these training cases instead of the test cases."""
+    """Training and test cases; with data.validation these training cases instead of the test cases, and no other scan
+    of their patients for training."""
     held_out = settings.validation
     if not held_out:
         return list(source.train_ids), list(source.test_ids)
     if unknown := [case_id for case_id in held_out if case_id not in source.train_ids]:
         raise DataError(f"data.validation names {some(unknown)}, which are no training cases of {source.name}")
-    return [case_id for case_id in source.train_ids if case_id not in held_out], list(held_out)
+    theirs = {source.patient_of(case_id) for case_id in held_out}
+    return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
 
 
 def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]], settings: DataSettings) -> list:

@@ -82,6 +82,7 @@ class FolderSource:
         named = settings.labels or _labels_of(described, self._root)
         self.class_names = dict(sorted(named.items(), key=lambda item: item[1]))
         self.classes = len(self.class_names)
+        self.patient_of = patients(settings.patients)
         self.problems: list[str] = []
         files = {name: self._files(name) for name in ("imagesTr", "imagesTs", "labelsTr", "labelsTs")}
         self._labels = self._label_files(files)
@@ -167,7 +168,7 @@ class FolderSource:
         return labels
 
     def _split(self, settings: FolderSettings, train: list[str], test: list[str]) -> tuple[list[str], list[str]]:
-        patient_of = patients(settings.patients)
+        patient_of = self.patient_of
         if isinstance(settings.split, ListFiles):
             chosen = read_lists(self._root, settings.split)
             if missing := [case for case in (*chosen[0], *chosen[1]) if case not in self._images]:

@@ -46,6 +46,7 @@ class LASource:
     classes = 1
     class_names = {"left atrium": 1}
     reading = Reading(orientation="stored", normalise="none", voxel=(MM, MM, MM))
+    patient_of = staticmethod(str)
     problems: list[str] = []
 
     def __init__(self, settings: LASettings):

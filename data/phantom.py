@@ -45,6 +45,7 @@ class PhantomSource:
     class_names = {"atrium": 1}
     reading = Reading(orientation="stored")
     preparation = None
+    patient_of = staticmethod(str)
     problems: list[str] = []
 
     def __init__(self, settings: PhantomSettings):

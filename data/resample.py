@@ -18,10 +18,24 @@ def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: tuple
 def resample(volume: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
     """A float volume on a grid of `shape` voxels and the same extent, float32; `order` as in `scipy.ndimage.zoom`.
 
-    Beyond the centres of the outermost voxels the volume is taken as constant.
+    Beyond the centres of the outermost voxels the volume is taken as constant. Along axes on which more than two voxels
+    become one, these are averaged: interpolation would look at two and miss the others.
     """
+    for axis, (new, old) in enumerate(zip(shape, volume.shape, strict=True)):
+        if old > 2 * new:
+            volume = _averaged(volume, new, axis)
     factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
     return ndimage.zoom(volume, factors, output=np.float32, order=order, mode="nearest", grid_mode=True)
+
+
+def _averaged(volume: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """The mean of the volume over each of `count` equal parts of an axis; voxels on a border count by their share."""
+    integral = np.insert(np.cumsum(volume, axis, dtype=np.float64), 0, 0, axis)
+    borders = np.linspace(0, volume.shape[axis], count + 1)
+    before = np.floor(borders).astype(int).clip(max=volume.shape[axis] - 1)
+    along = np.reshape(borders - before, [-1 if a == axis else 1 for a in range(volume.ndim)])
+    at_borders = integral.take(before, axis) + along * volume.take(before, axis)
+    return np.diff(at_borders, axis=axis) * (count / volume.shape[axis])
 
 
 def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray:

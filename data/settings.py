@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.case import DataError
 
@@ -25,6 +25,13 @@ class CommonSettings(BaseModel):
     validation: list[str] = Field(
         [], description="training cases that are scored instead of the test cases, which are then not opened"
     )
+
+    @field_validator("validation")
+    @classmethod
+    def _nothing_twice(cls, validation: list[str]) -> list[str]:
+        if twice := sorted({case for case in validation if validation.count(case) > 1}):
+            raise ValueError(f"names {twice[0]} twice: remove one")
+        return validation
 
 
 def existing_folder(root: str, holds: str) -> Path:

@@ -1,5 +1,6 @@
 """The sources that cases can come from: one file each, and one line below."""
 
+from collections.abc import Callable
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -27,6 +28,7 @@ class Source(Protocol):
     test_ids: list[str]
     reading: Reading  # how a new scan has to be read to look like the cases
     preparation: str | None  # what else was done to the images before they came here, for tables
+    patient_of: Callable[[str], str]  # whose scan a case is
     problems: list[str]  # what is wrong with single cases, as far as file names tell
 
     def content_key(self, case_id: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,17 +85,16 @@ def divide(ids: list[str], split: Share | Fold, patient_of: Callable[[str], str]
 def patients(pattern: str | None) -> Callable[[str], str]:
     """The patient of a case: what the regular expression finds in the case's name, or its first group; by default every
     case is a patient of its own. The returned function raises DataError for a name in which it finds nothing."""
-    if pattern is None:
-        return str
-    expression = re.compile(pattern)
+    return str if pattern is None else partial(_patient_of, re.compile(pattern))
 
-    def patient_of(case_id: str) -> str:
-        found = expression.search(case_id)
-        if found is None:
-            raise DataError(f"data.patients {pattern!r} finds no patient in the name of case {case_id!r}: correct it")
-        return found[1] if expression.groups and found[1] is not None else found[0]
 
-    return patient_of
+def _patient_of(pattern: re.Pattern, case_id: str) -> str:
+    found = pattern.search(case_id)
+    if found is None:
+        raise DataError(
+            f"data.patients {pattern.pattern!r} finds no patient in the name of case {case_id!r}: correct it"
+        )
+    return found[1] if pattern.groups and found[1] is not None else found[0]
 
 
 def check_patients(train: list[str], test: list[str], patient_of: Callable[[str], str]) -> None:

@@ -35,6 +35,22 @@ def test_halving_averages_and_does_not_shift():
     np.testing.assert_allclose(resample(volume, (4, 3, 2)), means, atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [3, 4, 5, 8])
+def test_a_much_coarser_grid_misses_nothing(factor):
+    volume = np.zeros((factor * 12, 4, 4), np.float32)
+    volume[::factor] = 1  # planes that interpolation alone would see or miss as a whole, by where they lie
+    result = resample(volume, (12, 4, 4))
+    np.testing.assert_allclose(result, 1 / factor, rtol=1e-5)
+    steps = np.random.default_rng(0).random((4, 12, 3), dtype=np.float32)
+    np.testing.assert_allclose(resample(steps.repeat(factor, axis=1), steps.shape), steps, rtol=1e-5)
+
+
+def test_voxels_on_a_border_count_by_their_share():
+    volume = np.arange(7, dtype=np.float32).reshape(1, 7, 1)  # 0 1 2|3 4 5|6 halves of 3.5
+    half = resample(volume, (1, 2, 1)).ravel()
+    np.testing.assert_allclose(half, [(0 + 1 + 2 + 3 / 2) / 3.5, (3 / 2 + 4 + 5 + 6) / 3.5], rtol=1e-6)
+
+
 def test_a_label_survives_there_and_back():
     grid = np.indices((48, 40, 32)) - np.reshape((25, 19, 15), (3, 1, 1, 1))
     label = ((grid**2).sum(0) < 14**2).astype(np.uint8)
