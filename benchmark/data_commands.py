@@ -53,6 +53,8 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
     for case in cases:
         if case.label_lost:
             console.print(f"{case.case}: {case.label_lost:.2%} of its label is outside of the crop", soft_wrap=True)
+        for difference in case.grid:
+            console.print(f"{case.case}: {difference}", soft_wrap=True)
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from benchmark.records import FORMAT, Results
 from benchmark.scoring import score
 from benchmark.status import standing
 from data.cache import Dataset, prepare
-from data.case import Case, DataError, refuse
+from data.case import Case, DataError, gathered, refuse
 from data.scans import by_stem, read_label
 
 FOREIGN = "foreign"  # the method of such a cell, which is none of ours
@@ -43,7 +43,7 @@ def score_masks(folder: Path, name: str, labelled: int, unlabelled: int, seed: i
         )
     masks = _masks(folder, dataset)
     plan = results.read_plan()
-    slug, own = re.sub(r"\W+", "-", name.lower()).strip("-"), hashlib.sha256(name.encode()).hexdigest()[:6]
+    slug, own = re.sub(r"\W+", "-", name.lower()).strip("-")[:40], hashlib.sha256(name.encode()).hexdigest()[:6]
     trial = f"{FOREIGN}-{slug}-{own}-{labelled}-s{seed}"  # two names may have one slug
     cell = {
         "trial": trial, "method": FOREIGN, "variant": "", "display": name, "year": datetime.now(UTC).year,
@@ -134,10 +134,8 @@ def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     masks = {}
     for case_id in dataset.test_ids:
         if case_id in files:
-            try:
+            with gathered(problems):
                 masks[case_id] = _mask(files[case_id], dataset, dataset.native(case_id))
-            except DataError as error:
-                problems.append(str(error))
     refuse(problems)
     return masks
 

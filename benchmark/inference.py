@@ -76,7 +76,9 @@ def label_map(probabilities: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
 
     Probabilities (C,h,w,d) on another grid are resampled first, so that a case is graded on its own grid.
     """
-    if probabilities.shape[1:] != tuple(shape):
-        probabilities = np.stack([resample(channel, shape) for channel in probabilities])
-    best = probabilities.argmax(0)
-    return np.where(probabilities.max(0) > 0.5, best + 1, 0).astype(np.uint8)
+    labels, highest = np.zeros(shape, np.uint8), np.full(shape, 0.5, np.float32)
+    for number, channel in enumerate(probabilities, start=1):  # one at a time: they may be many, on a large grid
+        own = channel if channel.shape == tuple(shape) else resample(channel, shape)
+        labels[own > highest] = number
+        np.maximum(highest, own, out=highest)
+    return labels

@@ -14,7 +14,8 @@ from benchmark.records import Results, ResultsError
 from benchmark.scoring import postprocessed
 from benchmark.training import build_method, configure_torch
 from benchmark.trial import choose_device, load_weights
-from data.case import DataError, refuse
+from data.case import gathered, refuse
+from data.folder import CHANNEL
 from data.resample import grid_shape, resample
 from data.scans import Reading, by_stem, read_image, stem_of, suffix_of, write_labels
 from methods import registry
@@ -47,17 +48,15 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
         )
     problems = []
     for file in scans.values():
-        try:
+        with gathered(problems):
             read_image(file, reading)
-        except DataError as error:
-            problems.append(str(error))
     refuse(problems)
 
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExperimentError(f"--to {to} cannot be made a folder: {error}") from error
-    experiment = Results(record.parent.parent).experiment_file
+    experiment = Results(record.resolve().parent.parent).experiment_file  # record may be "."
     if experiment.exists():  # for its plug-ins
         load_experiment(experiment)
     place = choose_device("auto")
@@ -102,8 +101,10 @@ def _scans(images: Path, reading: Reading) -> dict[str, Path]:
     else:
         raise ExperimentError(f"{images}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
     channel = f"_{reading.channel or 0:04d}"
-    if reading.channel is not None or all(name.endswith(channel) for name in found):
-        found = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
+    of_channel = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
+    numbered = reading.channel is not None and (of_channel or all(map(CHANNEL.fullmatch, found)))
+    if numbered or len(of_channel) == len(found):
+        found = of_channel
     if not found:
         raise ExperimentError(f"{images} holds no scan" + (f" of channel {channel[1:]}" if reading.channel else ""))
     return found

@@ -31,7 +31,8 @@ def standing(trial: str, method_file: str, evaluation: dict, results: Results) -
     if changed := changed_files(record["code"], method_file):
         state = "rescore" if set(changed) <= set(SCORING) else "stale"
         return state, f"{CHANGED} {', '.join(changed)}"
-    if _scoring(record["evaluation"]) != _scoring(evaluation):
+    for_others = any((results.record(trial) / "predictions").glob("*.nii.gz"))  # these are as the headline is scored
+    if _scoring(record["evaluation"], for_others) != _scoring(evaluation, for_others):
         return "rescore", "scored under another evaluation block; its weights are kept"
     if not results.has_scores(trial):
         return "rescore", "cases.csv of its record cannot be read; its weights are kept"
@@ -63,9 +64,9 @@ def _stale(cell: dict, record: dict) -> str:
     return f"{CHANGED} {', '.join(changed)}" if changed else ""
 
 
-def _scoring(evaluation: dict) -> dict:
-    """What decides the stored figures: both postprocessings are always stored, so choosing one is no part of it."""
-    return {key: value for key, value in evaluation.items() if key != "postprocessing"}
+def _scoring(evaluation: dict, for_others: bool) -> dict:
+    """What decides what a record holds: figures of both postprocessings always, labels for other tools of one alone."""
+    return {key: value for key, value in evaluation.items() if for_others or key != "postprocessing"}
 
 
 def cell_states(results: Results) -> list[tuple[dict, str, str]]:

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from data import resample, scans
-from data.case import Case, DataError, refuse, some
+from data.case import Case, DataError, gathered, refuse, some
 from data.sources import DataSettings, Source, open_source
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
@@ -97,12 +97,10 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     problems = list(source.problems)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for case_id in [*sides[0], *sides[1]]:
-            try:
+        for case_id in dict.fromkeys([*source.train_ids, *sides[1]]):
+            with gathered(problems):
                 content = source.content_key(case_id)
                 native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
-            except DataError as error:
-                problems.append(str(error))
         refuse([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
         for case_id, entry in native.items():
             training[case_id] = entry

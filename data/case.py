@@ -1,5 +1,7 @@
 """One case: an image, its label where there is one, and the size of a voxel."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,17 @@ def refuse(problems: list[str], listed_by: str = "") -> None:
     """Raises DataError if something is wrong; DataProblems if several things are."""
     if problems:
         raise DataProblems(problems, listed_by) if len(problems) > 1 else DataError(problems[0])
+
+
+@contextmanager
+def gathered(problems: list[str]) -> Iterator[None]:
+    """Adds what is wrong to `problems` instead of raising it, so that one look finds all."""
+    try:
+        yield
+    except DataProblems as error:
+        problems += error.problems
+    except DataError as error:
+        problems.append(str(error))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pooch
 import requests
@@ -41,8 +42,10 @@ def fetch_la(
     nothing can be written, or the origin is no folder.
     """
     remote = "://" in origin
-    if not remote and not Path(origin).is_dir():
-        raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
+    if not remote:
+        if not Path(origin).is_dir():
+            raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
+        origin = str(images_folder(Path(origin)))
     known = la_checksums()
     folder = root / IMAGES
     if (root / PREPARATION).exists():
@@ -55,7 +58,12 @@ def fetch_la(
     registry = {f"{case}/{FILE}": f"sha256:{digest}" for case, digest in known.items()}
     attempts = ATTEMPTS if remote else 1
     files = pooch.create(folder, f"{origin.rstrip('/')}/", registry=registry, retry_if_failed=attempts - 1)
-    download = _download if remote else _copy
+    stopped = Event()
+
+    def download(url: str, file: str, of: pooch.Pooch) -> None:
+        if stopped.is_set():
+            raise InterruptedError("interrupted")  # which is not tried again
+        (_download if remote else _copy)(url, file, of)
 
     def one(case: str) -> tuple[str, str | None]:
         try:
@@ -67,7 +75,12 @@ def fetch_la(
         return case, reason
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        ended = list(pool.map(one, known))
+        try:
+            ended = list(pool.map(one, known))
+        except KeyboardInterrupt:
+            stopped.set()  # else the rest would be fetched first
+            pool.shutdown(cancel_futures=True)
+            raise
     return {case: reason for case, reason in ended if reason is not None}
 
 

@@ -11,12 +11,13 @@ NIfTI, NRRD and MetaImage are read with their geometry; an h5 file holds `image`
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.case import Case, DataError, some
+from data.case import Case, DataError, gathered, refuse, some
 from data.scans import (
     H5,
     SUFFIXES,
@@ -35,6 +36,7 @@ from data.splits import ListFiles, Split, check_patients, divide, patients, read
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 MOST = 65535  # the largest value of a structure
+MOST_STRUCTURES = 255  # labels are bytes here
 
 
 class FolderSettings(CommonSettings, Reading):
@@ -88,10 +90,11 @@ class FolderSource:
         self._labels = self._label_files(files)
         # A name may end in four digits and mean no channel: then a label has the whole of it.
         numbered = bool(files["imagesTr"]) and all(map(CHANNEL.fullmatch, files["imagesTr"]))
-        channels = numbered and not any(stem in self._labels for stem in files["imagesTr"])
-        train, test = (
-            self._of_channel(name, files[name]) if channels else files[name] for name in ("imagesTr", "imagesTs")
-        )
+        if numbered and not any(stem in self._labels for stem in files["imagesTr"]):
+            wanted = self._channel(files)
+            train, test = (self._of_channel(name, files[name], wanted) for name in ("imagesTr", "imagesTs"))
+        else:
+            train, test = files["imagesTr"], files["imagesTs"]
         if not train:
             raise DataError(f"{self._root / 'imagesTr'} holds no scan ({', '.join(SUFFIXES)})")
         if both := sorted(set(train) & set(test)):
@@ -111,14 +114,26 @@ class FolderSource:
         return hashlib.sha256(" ".join([how, *files]).encode()).hexdigest()
 
     def read(self, case_id: str) -> Case:
-        """The case in the orientation and normalised as the settings say; DataError with all that is wrong with it."""
-        image, geometry = read_image(self._images[case_id], self.reading)
+        """The case in the orientation and normalised as the settings say; DataProblems with all that is wrong."""
+        problems: list[str] = []
         label = None
+        with gathered(problems):
+            image, geometry = read_image(self._images[case_id], self.reading)
         if case_id in self._labels:
-            label, grid = read_label(self._labels[case_id], self.reading, self._values())
-            if differences := grid.differences(geometry):
-                raise DataError(f"{self._labels[case_id]}: not on its image's grid: {', '.join(differences)}")
+            with gathered(problems):
+                label, _ = read_label(self._labels[case_id], self.reading, self._values())
+            if differences := self._off_grid(case_id):
+                problems.append(f"{self._labels[case_id]}: not on its image's grid: {', '.join(differences)}")
+        refuse(problems)
         return Case(case_id, image, label, geometry.array_spacing)
+
+    def _off_grid(self, case_id: str) -> list[str]:
+        """How a label's grid is not its image's, by what their files say; none that cannot be opened, which is told
+        already."""
+        with suppress(DataError):
+            own = read_geometry(self._labels[case_id], self.reading, "label")
+            return own.differences(read_geometry(self._images[case_id], self.reading))
+        return []
 
     def geometry(self, case_id: str) -> Geometry | None:
         """Of the case's image; None of an h5 file, which has none."""
@@ -134,21 +149,29 @@ class FolderSource:
         self.problems += problems
         return found
 
-    def _of_channel(self, name: str, files: dict[str, Path]) -> dict[str, Path]:
-        """The image of each case that has the channel that is asked for."""
+    def _channel(self, files: dict[str, dict[str, Path]]) -> str:
+        """The channel that is asked for, or the only one that training and test scans have; from here on it is told how
+        they are read."""
+        stems = [*files["imagesTr"], *files["imagesTs"]]
+        channels = sorted({found[2] for stem in stems if (found := CHANNEL.fullmatch(stem))})
+        if self.reading.channel is None:
+            if len(channels) > 1:
+                raise DataError(
+                    f"{self._root} has the channels {some(channels)}, and the networks take one: set data.channel to "
+                    "its number"
+                )
+            self.reading = self.reading.model_copy(update={"channel": int(channels[0])})
+        wanted = f"{self.reading.channel:04d}"
+        if wanted not in channels:
+            raise DataError(f"data.channel {self.reading.channel}: {self._root} has {some(channels)}")
+        return wanted
+
+    def _of_channel(self, name: str, files: dict[str, Path], wanted: str) -> dict[str, Path]:
+        """The image of each case that has this channel."""
         split = {stem: CHANNEL.fullmatch(stem) for stem in files}
         if other := [stem for stem, found in split.items() if found is None]:
             self.problems.append(f"{some(other)}: no channel in the name in {self._root / name}, as imagesTr has them")
         found = {stem: (parts[1], parts[2]) for stem, parts in split.items() if parts is not None}
-        channels = sorted({channel for _, channel in found.values()})
-        if self.reading.channel is None and len(channels) > 1:
-            raise DataError(
-                f"{self._root / name} has the channels {some(channels)}, and the networks take one: set data.channel "
-                "to its number"
-            )
-        wanted = f"{self.reading.channel:04d}" if self.reading.channel is not None else "".join(channels)
-        if channels and wanted not in channels:
-            raise DataError(f"data.channel {self.reading.channel}: {self._root / name} has {some(channels)}")
         chosen = {case: files[stem] for stem, (case, channel) in found.items() if channel == wanted}
         if without := sorted({case for case, _ in found.values()} - set(chosen)):
             self.problems.append(f"{some(without)}: no channel {wanted} in {self._root / name}")
@@ -157,6 +180,8 @@ class FolderSource:
     def _label_files(self, files: dict[str, dict[str, Path]]) -> dict[str, Path]:
         """The file with the label of each case that has one: its own, or an h5 file that has the image, too."""
         labels = files["labelsTr"] | files["labelsTs"]
+        if both := sorted(set(files["labelsTr"]) & set(files["labelsTs"])):
+            self.problems.append(f"{some(both)}: a label in labelsTr and one in labelsTs: remove one")
         for stem, path in (files["imagesTr"] | files["imagesTs"]).items():
             if suffix_of(path) not in H5:
                 continue
@@ -230,4 +255,6 @@ def _whole(number: Any) -> int | None:
 def _wrong_with(labels: dict[str, int]) -> str | None:
     if not labels or min(labels.values()) < 1 or max(labels.values()) > MOST:
         return f"must name at least one structure, each with a value from 1 to {MOST}; 0 is background"
+    if len(labels) > MOST_STRUCTURES:
+        return f"names {len(labels)} structures, where at most {MOST_STRUCTURES} can be"
     return "gives two structures the same value" if len(set(labels.values())) < len(labels) else None

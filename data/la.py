@@ -58,7 +58,7 @@ class LASource:
         else:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
             self.train_ids, self.test_ids = read_lists(OFFICIAL if lists is OFFICIAL_LISTS else root, lists, f"/{FILE}")
-        self.preparation = _preparation(root)
+        self.preparation = _preparation(self._images)
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
             raise DataError(
@@ -89,6 +89,8 @@ class LASource:
             image = image.astype(np.float32)
         if not np.isfinite(image).all():
             raise DataError(f"{path}: the image holds NaN or infinite values; download the file again")
+        if image.min() == image.max():
+            raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}; download the file again")
         if not np.isin(label, (0, 1)).all():
             raise DataError(
                 f"{path}: the label must be 0 or 1, but it holds {_some_values(label)}; mend it or leave it out"
@@ -102,17 +104,16 @@ class LASource:
         return self._images / case_id / FILE
 
 
-def _preparation(root: Path) -> str:
-    """What was done to the images before they were stored."""
+def _preparation(images: Path) -> str:
+    """What was done to the images before they were stored. `images`: their folder; it is told beside it."""
+    stated = images.parent / PREPARATION
     try:
-        made = json.loads((root / PREPARATION).read_text(encoding="utf-8"))
-        return f"z-scored as whole scans, then {made['rule']} (from the raw scans, seed {made['seed']})"
+        made = json.loads(stated.read_text(encoding="utf-8"))
+        return f"{WHOLE}, then {made['rule']} (from the raw scans, seed {made['seed']})"
     except FileNotFoundError:
-        return (
-            "z-scored as whole scans, then cropped in x and y around the ground truth, test cases too, as distributed"
-        )
+        return f"{WHOLE}, then cropped in x and y around the ground truth, test cases too, as distributed"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{root / PREPARATION} cannot be read ({error}): prepare the cases again") from error
+        raise DataError(f"{stated} cannot be read ({error}): prepare the cases again") from error
 
 
 def images_folder(root: Path) -> Path:

@@ -8,7 +8,7 @@ Theirs cannot be made again bit for bit: the margins of their crop were drawn un
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.case import DataError, some
-from data.la import FILE, IMAGES, PREPARATION
+from data.la import FILE, IMAGES, MM, PREPARATION
 from data.randomness import generator
 from data.scans import Reading, file_hash, read_image, read_label
 
@@ -38,13 +38,14 @@ RULES = {
 @dataclass(frozen=True)
 class Prepared:
     """One case: the sha256 of its image and its label's file, the box of its crop in voxels of the scan (first, end),
-    and the share of the label left outside."""
+    the share of the label left outside, and what the files say of their grid that is not as it is taken to be."""
 
     case: str
     raw: str
     x: tuple[int, int]
     y: tuple[int, int]
     label_lost: float
+    grid: list[str] = field(default_factory=list)
 
 
 def raw_cases(folder: Path) -> list[str]:
@@ -68,7 +69,13 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
     if not stated.exists() and any(to.glob(f"**/{FILE}")):
         raise DataError(f"{to} holds left-atrium cases that were not prepared here: choose another folder with --to")
     done = _done(stated, description)
+
+    def state() -> None:
+        to.mkdir(parents=True, exist_ok=True)
+        _replace(stated, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
+
     try:
+        state()  # before the first case: then one that was interrupted in it is known as ours
         for case in raw_cases(folder):
             target = to / IMAGES / case / FILE
             raw = " ".join(file_hash(folder / case / name) for name in (IMAGE, LABEL))
@@ -76,7 +83,7 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
                 image, label, done[case] = _prepared(folder / case, raw, crop, seed)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _write(target, image, label)
-                _replace(stated, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
+                state()
             yield done[case]
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
@@ -102,15 +109,20 @@ def _prepared(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray
     reading = Reading(orientation="stored")
     image, geometry = read_image(folder / IMAGE, reading)
     label, grid = read_label(folder / LABEL, reading, ATRIUM)
+    differences = grid.differences(geometry)
     if grid.size != geometry.size:
-        raise DataError(f"{folder / LABEL}: {', '.join(grid.differences(geometry))}")
+        raise DataError(f"{folder / LABEL}: {', '.join(differences)}")
+    said = [f"{LABEL} is said to have {difference}" for difference in differences]
+    if not np.allclose(geometry.spacing, MM, rtol=0.01):
+        mm = " x ".join(f"{each:g}" for each in geometry.spacing)
+        said.append(f"{IMAGE} is said to have voxels of {mm} mm, and is taken to have {MM:g} x {MM:g} x {MM:g}")
     if not label.any():
         raise DataError(f"{folder / LABEL} is empty")
     rng = generator(seed, f"margins {folder.name}")
     boxes = _around_label(label, rng) if crop == "label" else _in_the_middle(image)
     inside = tuple(slice(*box) for box in boxes)
     lost = 1 - label[inside].sum() / label.sum()
-    return image[inside], label[inside], Prepared(folder.name, raw, *boxes, round(float(lost), 6))
+    return image[inside], label[inside], Prepared(folder.name, raw, *boxes, round(float(lost), 6), said)
 
 
 def _around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -152,8 +152,10 @@ def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndar
     return label, geometry
 
 
-def read_geometry(path: Path, reading: Reading) -> Geometry:
-    """The geometry alone, from the header of a file that is no h5; DataError names the file."""
+def read_geometry(path: Path, reading: Reading, name: str = "image") -> Geometry:
+    """The geometry alone, of an h5 file that of `name`; DataError names the file."""
+    if suffix_of(path) in H5:
+        return _read_h5(path, name, reading)[1]
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     _open(path, header.ReadImageInformation)
@@ -172,7 +174,7 @@ def has_label(path: Path) -> bool:
 
 def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, values: list[int]) -> None:
     """Write labels (H, W, D) of 0 and 1..C, with their `values`, onto the grid of the file that they belong to."""
-    stored = np.array([0, *values], np.uint8 if max(values) < 256 else np.int16)[labels]
+    stored = np.array([0, *values], np.uint8 if max(values) < 256 else np.uint16)[labels]
     grid = _empty(geometry, geometry.size)
     oriented = _oriented(grid, geometry.orientation)
     image = _image_of(stored)
@@ -224,7 +226,8 @@ def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geome
         with h5py.File(path) as file:
             if not isinstance(file.get(name), h5py.Dataset):
                 raise DataError(f"{path}: there is no dataset named {name} in the file")
-            return file[name][()], file[name].attrs.get("spacing", file.attrs.get("spacing", reading.voxel))
+            stated = [place.attrs["spacing"] for place in (file[name], file, file.get("image")) if _has_spacing(place)]
+            return file[name][()], (stated or [reading.voxel])[0]
 
     array, spacing = _open(path, load)
     if array.ndim != 3 or not array.size:
@@ -240,6 +243,10 @@ def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geome
     if not spacing or not all(0 < mm < math.inf for mm in spacing):
         raise DataError(f"{path}: its attribute `spacing` must be one number or three, in mm, each above 0")
     return array, Geometry(array.shape, spacing, (0.0,) * 3, tuple(np.eye(3).ravel()), "stored")
+
+
+def _has_spacing(place: h5py.Group | h5py.Dataset | None) -> bool:
+    return place is not None and "spacing" in place.attrs
 
 
 # What ITK, h5py, nibabel and gzip raise for a damaged file, by where the damage is.

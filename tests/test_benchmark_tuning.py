@@ -1,16 +1,18 @@
 """Equal tuning: the same number of draws for all, repeatable, on cases whose labels nothing else uses."""
 
 import csv
+import dataclasses
 import json
 import sys
 
 import pytest
 import tiny
 import yaml
+from scan_folder import write_folder
 
-from benchmark.experiment import MethodEntry, Tuning
-from benchmark.plan import make_trials
-from benchmark.tuning import Tried, proposals, search_experiment, tuned_experiment, validation_cases
+from benchmark.experiment import Experiment, MethodEntry, Tuning
+from benchmark.plan import make_plan, make_trials
+from benchmark.tuning import Tried, _dice, proposals, search_experiment, tuned_experiment, validation_cases
 from data.cache import prepare
 from methods import registry
 
@@ -165,3 +167,70 @@ def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, n
     assert chosen[0] == chosen[1]
     records = [{path.name for path in each.rglob("records/*")} for each in (whole, folder)]
     assert records[0] == records[1]
+
+
+CHOICES = """
+    class Settings(MethodSettings):
+        kind: str = setting("a", "x", search=("a", "b", "c"))
+
+    def __init__"""
+
+
+def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path, own_registry):
+    plugin = tiny.write_plugin(tmp_path, "choicy")
+    text = plugin.read_text().replace("    def __init__", CHOICES.lstrip("\n"))
+    plugin.write_text(text.replace("Method, Passes", "Method, MethodSettings, Passes, setting"))
+    registry.load_plugin(plugin)
+    entry, fixed = MethodEntry(name="choicy"), MethodEntry(name="choicy", display="B", settings={"kind": "b"})
+    for tuning in (RANDOM, OPTUNA):
+        tried = searched((entry, tuning))
+        assert tried[0] == {} and {each["kind"] for each in tried[1:]} == {"b", "c"} and len(tried) == 3
+    # What one entry draws and another fixes is one trial of the search, and one row of what was tuned.
+    planned = tiny.experiment(data={"train": 5}, methods=[entry, fixed], tuning={"draws": 3, "validation": 1})
+    search = search_experiment(planned, validation_cases(planned), [tried, [{"kind": "b"}]])
+    assert len(make_trials(search, prepare(search.data))) == 3
+    for reference, kept in ((None, "Plugin"), ("B", "B")):
+        planned = planned.model_copy(update={"reference": reference})
+        (row,) = tuned_experiment(planned, [{"kind": "b"}] * 2).methods
+        assert (row.display or "Plugin") == kept and row.settings == {"kind": "b"}
+
+
+@pytest.mark.parametrize(("values", "mean"), [(["0.5", "", "0.7"], 0.6), (["", ""], 0.0)])
+def test_structures_that_are_nowhere_count_for_nothing(tmp_path, values, mean):
+    (cell,) = make_plan(tiny.experiment(baseline=None), tiny.new_results(tmp_path))
+    folder = tiny.new_results(tmp_path).record(cell.trial.id)
+    folder.mkdir(parents=True)
+    rows = [f"dice,largest_component,{value}" for value in values] + ["dice,none,0.1", "asd,largest_component,9"]
+    (folder / "cases.csv").write_text("\n".join(["metric,postprocessing,value", *rows]))
+    done = dataclasses.replace(cell, state="done")
+    assert _dice(done, tiny.new_results(tmp_path), tiny.experiment()) == pytest.approx(mean)
+
+
+def test_no_patient_is_on_both_sides_of_the_search(tmp_path):
+    root = write_folder(tmp_path / "data", train=8)
+    for folder in ("imagesTr", "labelsTr"):
+        for number, name in enumerate("ABCDEFGH"):
+            (root / folder / f"{name}.nii.gz").rename(root / folder / f"p{number // 2}_{name}.nii.gz")
+    data = {"source": "folder", "root": str(root), "patients": r"p\d|^I", "spacing": 0.5}
+    planned = Experiment(**tiny.VALUES | {"data": data, "tuning": {"draws": 2, "validation": 1}})
+    search = search_experiment(planned, validation_cases(planned), [[{}]])
+    (trial,) = make_trials(search, prepare(search.data))
+    sides = [{case[:2] for case in side} for side in (trial.labelled, trial.unlabelled, trial.test)]
+    assert not sides[2] & (sides[0] | sides[1])
+    assert trial.labelled == next(t for t in make_trials(planned, prepare(planned.data)) if t.method == "dtml").labelled
+
+
+def test_another_budget_leaves_the_validation_cases_unless_it_needs_them():
+    tuning = {"draws": 2, "validation": 3}
+    few, more = (tiny.experiment(data={"train": 12}, labelled=budgets, tuning=tuning) for budgets in ([2], [2, 3]))
+    taken = set(tiny.trials(more)[-2].labelled)
+    kept = [case for case in validation_cases(few) if case not in taken]
+    assert set(kept) <= set(validation_cases(more)) and len(kept) >= 2
+    # A budget of all cases has only the ceiling, which may see their labels.
+    every = tiny.experiment(data={"train": 12}, labelled=[2, 12], tuning=tuning)
+    assert validation_cases(every) == validation_cases(few)
+
+
+def test_validation_cases_are_chosen_once():
+    with pytest.raises(ValueError, match="leave out data.validation"):
+        tiny.experiment(data={"validation": ["train-000"]}, tuning={"draws": 2, "validation": 1})

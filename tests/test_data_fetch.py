@@ -137,3 +137,23 @@ def test_the_shipped_checksums_are_of_the_published_split():
     ]
     assert sorted(cases) == sorted(listed) and len(cases) == 100
     assert all(len(digest) == 64 for digest in cases.values())
+
+
+def test_an_interrupted_fetch_tries_nothing_more(origin, tmp_path, monkeypatch):
+    Server.trouble = {case: ["error"] * 99 for case in CONTENT}
+    monkeypatch.setattr(fetch, "AT_A_TIME", 2)
+
+    def interrupt(case, reason):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch_la(tmp_path / "la", origin, on_file=interrupt)
+    assert sum(Server.requests.values()) < fetch.ATTEMPTS * len(CONTENT)
+    assert len(Server.requests) < len(CONTENT)  # those that had not begun were not
+
+
+def test_another_folder_may_be_the_distributions_or_that_of_its_cases(origin, tmp_path):
+    fetch.fetch_la(tmp_path / "la", origin)
+    for number, place in enumerate((tmp_path / "la", tmp_path / "la" / IMAGES)):
+        assert fetch.fetch_la(tmp_path / f"copy{number}", str(place)) == {}
+        assert present(tmp_path / f"copy{number}") == CONTENT

@@ -257,3 +257,56 @@ def test_a_folder_that_cannot_be_used(tmp_path, spoil, more, said):
 def test_settings_that_cannot_be(tmp_path, more):
     with pytest.raises(ValidationError):
         settings(tmp_path, **more)
+
+
+def test_all_that_is_wrong_with_one_case_is_said(tmp_path):
+    root = write_folder(tmp_path / "data")
+    write(root / "imagesTr/A.nii.gz", np.ones(SIZE, np.float32))
+    write(root / "labelsTr/A.nii.gz", blob(7)[:, :, :-1])
+    problems = problems_of(root, tmp_path / "cache")
+    assert len(problems) == 3 and all("A.nii.gz" in problem for problem in problems)
+    assert "is constant" in problems[0] and "holds 7" in problems[1] and "9 x 8 x 6 voxels" in problems[2]
+
+
+def test_training_and_test_scans_of_two_channels_do_not_mix(tmp_path):
+    for name in ("imagesTr/A_0000", "imagesTr/B_0000", "imagesTs/C_0001"):
+        write(tmp_path / f"{name}.nii.gz", scan(ord(name[9])))
+    for name in ("labelsTr/A", "labelsTr/B", "labelsTs/C"):
+        write(tmp_path / f"{name}.nii.gz", blob())
+    assert "has the channels 0000, 0001" in problems_of(tmp_path, tmp_path / "cache", labels={"organ": 1})[0]
+    (tmp_path / "imagesTs/C_0001.nii.gz").rename(tmp_path / "imagesTs/C_0000.nii.gz")
+    source = open_source(settings(tmp_path, labels={"organ": 1}))
+    assert source.reading.channel == 0 and source.test_ids == ["C"]  # new scans may have more channels
+
+
+def test_a_label_in_both_folders_is_named(tmp_path):
+    root = write_folder(tmp_path / "data")
+    write(root / "labelsTs/A.nii.gz", blob())
+    assert "A: a label in labelsTr and one in labelsTs" in problems_of(root, tmp_path / "cache")[0]
+
+
+def test_an_h5_files_voxel_size_may_stand_with_its_image(tmp_path):
+    for side, name in (("Tr", "A"), ("Tr", "B"), ("Ts", "C")):
+        (tmp_path / f"images{side}").mkdir(exist_ok=True)
+        with h5py.File(tmp_path / f"images{side}/{name}.h5", "w") as file:
+            file.create_dataset("image", data=scan(ord(name))).attrs["spacing"] = (1.0, 2.0, 3.0)
+            file.create_dataset("label", data=blob())
+    dataset = prepare(settings(tmp_path, labels={"organ": 1}), tmp_path / "cache")
+    assert dataset.native("A").spacing == (1.0, 2.0, 3.0) and dataset.native("A").label.any()
+
+
+def test_more_structures_than_a_byte_holds_are_refused(tmp_path):
+    with pytest.raises(ValidationError, match="256 structures, where at most 255"):
+        settings(tmp_path, labels={f"part {number}": number for number in range(1, 257)})
+
+
+def test_held_out_cases_take_their_patients_with_them(tmp_path):
+    root = write_folder(tmp_path / "data", train=4)
+    for folder in ("imagesTr", "labelsTr"):
+        for old, new in zip("ABCD", ("p1_a", "p1_b", "p2_a", "p3_a"), strict=True):
+            (root / folder / f"{old}.nii.gz").rename(root / folder / f"{new}.nii.gz")
+    dataset = prepare(settings(root, patients=r"p\d|^E", validation=["p1_b"]), tmp_path / "cache")
+    assert (dataset.train_ids, dataset.test_ids) == (["p2_a", "p3_a"], ["p1_b"])
+    assert (dataset.with_label, dataset.left_out) == (["p2_a", "p3_a"], ["p1_a", "p1_b"])
+    with pytest.raises(ValidationError, match="names p1_b twice"):
+        settings(root, validation=["p1_b", "p1_b"])

@@ -10,7 +10,7 @@ from scan_folder import write
 from data.cache import prepare
 from data.case import DataError
 from data.la_raw import prepare_la
-from data.sources import LASettings
+from data.sources import LASettings, open_source
 
 SIZE = (200, 180, 12)
 
@@ -127,3 +127,33 @@ def test_a_raw_file_that_changed_is_prepared_again(raw, tmp_path):
     after = prepared(folder, tmp_path / "la")
     assert after["A"].raw == before["A"].raw and after["B"].raw != before["B"].raw
     assert tuple(after["A"].x) == before["A"].x and tuple(after["B"].x) != before["B"].x
+
+
+def test_it_goes_on_where_it_stopped_in_the_first_case(raw, tmp_path, monkeypatch):
+    folder, _ = raw
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("data.la_raw._write", lambda target, *arrays: (target.write_bytes(b""), _interrupt()))
+        prepared(folder, tmp_path / "la")
+    assert len(prepared(folder, tmp_path / "la")) == 3
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_what_files_say_of_their_grid_is_told(raw, tmp_path, command):  # noqa: F811
+    folder, _ = raw
+    write(folder / "B/lgemri.nrrd", np.random.default_rng(1).normal(size=SIZE).astype(np.float32), spacing=(1, 1, 2.5))
+    said = command("data", "prepare", "la-raw", folder, "--to", tmp_path / "la")[1]
+    assert "B: lgemri.nrrd is said to have voxels of 1 x 1 x 2.5 mm, and is taken to have 0.625 x 0.625 x 0.625" in said
+    assert "B: laendo.nrrd is said to have voxels of 0.625 x 0.625 x 0.625 mm, not 1 x 1 x 2.5" in said
+    assert "A: " not in said and "C: " not in said
+
+
+def test_how_they_were_prepared_is_told_from_the_folder_of_cases_too(raw, tmp_path):
+    folder, _ = raw
+    prepared(folder, tmp_path / "la", crop="centre")
+    share = {"test": 0.34}
+    for root in (tmp_path / "la", tmp_path / "la/2018LA_Seg_Training Set"):
+        told = open_source(LASettings(source="la", root=str(root), split=share)).preparation
+        assert "without a look at labels" in told and "seed 0" in told

@@ -200,3 +200,11 @@ def test_names_of_files():
 
     assert (suffix_of(Path("a.b.nii.gz")), stem_of(Path("a.b.nii.gz"))) == (".nii.gz", "a.b")
     assert suffix_of(Path("a.txt")) == ""
+
+
+@pytest.mark.parametrize("value", [255, 40000])
+def test_labels_have_values_as_large_as_may_be(tmp_path, value):
+    _, geometry = read_label(write(tmp_path / "a.nii.gz", blob()), Reading(), [1])
+    write_labels(tmp_path / "b.nii.gz", blob(), geometry, [value])
+    labels, _ = read_label(tmp_path / "b.nii.gz", Reading(), [value])
+    np.testing.assert_array_equal(labels, blob())

@@ -14,7 +14,7 @@ from command_line import one_line_error
 from scan_folder import write
 
 from benchmark.records import read_prediction
-from data.scans import Reading, read_geometry, read_label, write_labels
+from data.scans import Reading, read_geometry, read_label, stem_of, write_labels
 
 EXPERIMENT = {
     "name": "mine",
@@ -115,6 +115,17 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     refused = one_line_error(command("score", "bad", *scored))
     assert "3 problems" in refused and "has no mask of" in refused
     assert "not on the grid of its case" in refused and "holds 9, but may hold 0, 1, 2" in refused
+
+    # Labels for other tools follow the headline, and so does `predict`, from wherever it is called.
+    assert command("evaluate", "results", "--set", "evaluation.postprocessing=none")[0] == 0
+    for scan in scans:
+        of_each = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
+        labels, _ = read_label(record / "predictions" / scan.name, Reading(), [1, 2])
+        np.testing.assert_array_equal(labels, of_each[0] + 2 * of_each[1])
+    with monkeypatch.context() as patch:
+        patch.chdir(record)
+        assert command("predict", ".", tmp_path / "scans/imagesTs", "--to", tmp_path / "as_predicted")[0] == 0
+    np.testing.assert_array_equal(voxels(f"as_predicted/{names[0]}"), voxels(record / "predictions" / names[0]))
 
     # Where the data have changed, what was measured stays what it is.
     plan = (tmp_path / "results/plan.json").read_text()
