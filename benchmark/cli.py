@@ -133,11 +133,18 @@ def status(folder: Folder) -> None:
 
 
 @app.command()
-def methods(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
-    """List the methods, or the settings of one."""
+def methods(
+    method: Annotated[
+        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="A method, or a file that registers some.")
+    ] = None,
+) -> None:
+    """List the methods, or the settings of one and what they may be."""
     from benchmark import commands
 
-    commands.show_methods(name, console)
+    if method is None:
+        commands.show_methods(console)
+    else:
+        commands.show_method(method, console)
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """What the commands do, once the command line is read."""
 
+import inspect
+import os
 from collections import Counter
 from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmark import foreign
 from benchmark.experiment import Experiment, ExperimentError, load_experiment
@@ -16,6 +18,7 @@ from benchmark.records import Results
 from benchmark.status import write_report
 from methods import registry
 
+CHECKOUT = Path(__file__).parents[1]
 KEPT = {"stale": "--rerun stale", "failed": "--retry-failed", "diverged": "--retry-failed"}
 
 
@@ -24,6 +27,8 @@ def run(experiment: Experiment, results: Results, again: set[str], address: str,
     asks for that; write the report. False if something failed or it was interrupted."""
 
     def run_one(part: Experiment, folder: Results) -> bool:
+        if experiment.tuning is not None:  # which of its three parts this is
+            console.print(part.title or part.name, style="bold", soft_wrap=True)
         return _run_one(part, folder, again, address, console)
 
     if experiment.tuning is not None:
@@ -149,7 +154,7 @@ def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, addre
         line = f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}"
         console.print(line, soft_wrap=True)
     if failures:
-        console.print("failed trials keep their checkpoints; `--retry-failed` tries them again")
+        console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
     for reason in foreign.bring_up_to_date(experiment, results):
@@ -162,11 +167,11 @@ def dry_run(experiment: Experiment, results: Results, again: set[str], console: 
     from benchmark.estimate import seconds_of_training
 
     cells = make_plan(experiment, results)
-    table = Table("trial", "method", "labelled", "unlabelled", "draw", "seed", "role", "state", "")
+    # A trial's name begins with its method, budget and seed; it is what other commands ask for.
+    table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
     for cell in cells:
         c = cell.trial.cell
-        columns = (c["trial"], c["display"], c["labelled"], c["unlabelled"], c["draw"], c["seed"], c["role"])
-        table.add_row(*map(str, columns), cell.state, cell.reason)
+        table.add_row(c["trial"], c["display"], str(c["draw"]), c["role"], cell.state, cell.reason)
     console.print(table)
     todo = [cell for cell in cells if _to_run(cell, again)]
     _say_what(cells, todo, console)
@@ -207,33 +212,41 @@ def smoke(experiment: Experiment, console: Console) -> None:
     console.print(f"all {len(seen)} kinds of cell run")
 
 
-def show_methods(name: str | None, console: Console) -> None:
-    """All methods, or one with its settings."""
-    if name is None:
-        table = Table("name", "title", "year", "source", "networks", "passes a step", "fidelity")
-        for known in registry.names():
-            info = registry.get(known).info
-            cells = (info.title, info.year, info.source, info.networks, info.passes, info.fidelity)
-            table.add_row(known, *map(str, cells))
-        console.print(table)
-        return
-    method = registry.get(name)
-    console.print(f"{method.info.title} ({method.info.source}), {method.info.fidelity}\n")
-    console.print(f"{(method.__doc__ or '').strip()}\n")
-    table = Table("setting", "default", "meaning")
-    for key, field in method.Settings.model_fields.items():
-        table.add_row(key, str(field.default), field.description or "")
+def show_methods(console: Console) -> None:
+    """All methods, a line each."""
+    table = Table(Column("name", no_wrap=True), "title", "year", "passes a step", "fidelity")
+    for known in registry.names():
+        info = registry.get(known).info
+        table.add_row(known, info.title, str(info.year), str(info.passes), info.fidelity)
     console.print(table)
+
+
+def show_method(method: str, console: Console) -> None:
+    """What a method is, or all that a file registers, and its settings with what they may be."""
+    for name in _names(method):
+        shown = registry.get(name)
+        console.print(f"{shown.info.title} ({shown.info.source}), {shown.info.fidelity}\n")
+        console.print(f"{inspect.getdoc(shown) or ''}\n")
+        table = Table(Column("setting", no_wrap=True), "default", "choices, or range to search", "meaning")
+        for key, field in shown.Settings.model_fields.items():
+            search = registry.search_of(field)
+            may_be = registry.choices_of(field) or ([f"{search[0]} to {search[1]}"] if search else [])
+            table.add_row(key, str(field.default), ", ".join(may_be), field.description or "")
+        console.print(table)
+
+
+def _names(method: str) -> list[str]:
+    """The methods that a file registers, or the one of that name."""
+    is_file = method.endswith(".py") or Path(method).is_file()
+    return registry.load_plugin(method) if is_file else [method]
 
 
 def check(method: str, console: Console) -> bool:
     """Hold a method, or all that a file registers, to the contract of methods. False if one breaks it."""
     from benchmark import contract
 
-    is_file = method.endswith(".py") or Path(method).is_file()
-    names = registry.load_plugin(method) if is_file else [method]
     outcomes = []
-    for name in names:
+    for name in _names(method):
         registry.get(name)  # refuses an unknown one before anything is said of it
         console.print(name)
         for outcome in contract.check(name):
@@ -250,10 +263,11 @@ def check(method: str, console: Console) -> bool:
 def new_method(name: str, console: Console) -> None:
     """Write a starting file into the working directory and say how to check and run it."""
     path = registry.write_starting_file(name, Path.cwd(), date.today().year)
+    script, demo = (os.path.relpath(CHECKOUT / file) for file in ("run_benchmark.py", "configs/demo.yaml"))
     console.print(f"wrote {path}; try it:", soft_wrap=True)
-    console.print(f"  python run_benchmark.py check {path.name}", soft_wrap=True)
+    console.print(f"  python {script} check {path.name}", soft_wrap=True)
     console.print(
-        f"  python run_benchmark.py run configs/demo.yaml --plugin {path.name} "
+        f"  python {script} run {demo} --plugin {path.name} "
         f"--set 'methods=[{registry.BASELINE}, {name}]' --set reference=null",
         soft_wrap=True,
     )

@@ -6,11 +6,13 @@ import textwrap
 import traceback
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from benchmark import contract_prediction as prediction
 from benchmark import contract_training as training
 from benchmark.rehearsal import ContractError, Rehearsal, Subject, require
 from benchmark.training import DivergedError
+from benchmark.trial import last_line_in
 from methods import registry
 from methods.method import Batch, Info, Method, MethodSettings
 
@@ -40,11 +42,10 @@ def describe(error: Exception, method: type[Method]) -> str:
     """The error in one line; where nobody foresaw it, with the line of the method's file that it came through last."""
     if isinstance(error, ContractError | registry.MethodError | DivergedError):
         return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(method)]
-    place = (own or frames)[-1]
-    message = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-    return f"{message} ({place.filename}:{place.lineno})"
+    file, last = Path(inspect.getsourcefile(method)), traceback.extract_tb(error.__traceback__)[-1]
+    line = last_line_in(file, error)
+    place = f"{file}:{line}" if line else f"{last.filename}:{last.lineno}"
+    return f"{textwrap.shorten(f'{type(error).__name__}: {error}', 300)} ({place})"
 
 
 def describes_itself(subject: Subject) -> None:
@@ -82,7 +83,7 @@ def _describes_its_settings(name: str, settings: type[MethodSettings]) -> Method
         described = bool(field.description) and "\n" not in field.description
         require(described, f"setting {key} is not described in one line: use setting(default, meaning)")
         default = getattr(defaults, key)
-        search = (field.json_schema_extra or {}).get("search") or [default]
+        search = registry.search_of(field) or [default]
         for value in [default, *search]:
             registry.settings_of(name, {key: value})
         is_range = len(search) == 2 and all(type(value) in (int, float) for value in search)

@@ -31,7 +31,7 @@ def fetch_la(root: Path, origin: str | None, console: Console) -> bool:
     if failed:
         _say_wrong(failed, console)
         console.print(
-            f"{len(failed)} of {count} cases could not be fetched; the same command fetches them alone", soft_wrap=True
+            f"{len(failed)} of {count} cases could not be had; the same command tries them alone", soft_wrap=True
         )
         return False
     console.print(f"all cases are in {root} as distributed; export SEMISEG_LA={root.absolute()}", soft_wrap=True)
@@ -85,7 +85,7 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
     console.print(
         f"{dataset.name}: {len(dataset.train_ids)} training cases, {len(dataset.with_label)} of them with a label, and "
         f"{len(dataset.test_ids)} test cases, "
-        f"{' x '.join(f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
+        f"{' x '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
     if not dataset.with_label:
         console.print("no training case has a label: nothing can be trained", soft_wrap=True)

@@ -231,7 +231,7 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"experiment file {path} cannot be read: {error}") from error
     except NOT_YAML as error:
-        raise ExperimentError(f"experiment file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
     if not isinstance(values, dict):
         raise ExperimentError(f"experiment file {path} must be a mapping of keys, see configs/demo.yaml")
     for override in overrides:
@@ -239,12 +239,17 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     try:
         experiment = Experiment.model_validate(values)
     except ValidationError as error:
-        raise ExperimentError(f"{path}: {describe(error, Experiment)}") from error
+        changed = "".join(f" --set {override}" for override in overrides)
+        raise ExperimentError(f"{path}{changed}: {describe(error, Experiment)}") from error
     files = [str((path.parent / Path(p).expanduser()).resolve()) for p in experiment.plugins]
     files += [str(Path(p).expanduser().resolve()) for p in plugins]
     for file in files:
         registry.load_plugin(file)
     return experiment.model_copy(update={"plugins": files})
+
+
+def _where(error: Exception) -> str:
+    return " ".join(str(error).split()).replace('in "<unicode string>", ', "")
 
 
 # What yaml raises: ValueError for 2024-13-45, a date to it, and RecursionError for brackets nested a thousand deep.

@@ -17,7 +17,7 @@ from benchmark.records import FORMAT, Results
 from benchmark.scoring import score
 from benchmark.status import standing
 from data.cache import Dataset, prepare
-from data.case import Case, DataError, gathered, refuse
+from data.case import Case, DataError, gathered, refuse, some
 from data.scans import by_stem, read_label
 
 FOREIGN = "foreign"  # the method of such a cell, which is none of ours
@@ -130,7 +130,8 @@ def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; give one with a mask for every test case, <case>.nii.gz")
     files, problems = by_stem(folder.iterdir())
-    problems += [f"{folder} has no mask of {case_id}" for case_id in dataset.test_ids if case_id not in files]
+    there = f", which holds {some(sorted(files), 3)}" if files else ""
+    problems += [f"no {case_id}.nii.gz in {folder}{there}" for case_id in dataset.test_ids if case_id not in files]
     masks = {}
     for case_id in dataset.test_ids:
         if case_id in files:

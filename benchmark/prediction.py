@@ -85,7 +85,8 @@ def _trial(record: Path) -> dict:
     try:
         trial = yaml.safe_load((record / "trial.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ResultsError(f"{record} is no record: give a folder RESULTS/records/TRIAL ({error})") from error
+        why = "" if isinstance(error, FileNotFoundError) else f" ({' '.join(str(error).split())})"
+        raise ResultsError(f"{record} is no record: give a folder RESULTS/records/TRIAL{why}") from error
     if not isinstance(trial, dict) or trial.get("state") != "done" or not (record / "weights.pt").exists():
         raise ResultsError(f"{record} is no finished trial with weights: choose one that `status` shows as done")
     return trial
@@ -99,7 +100,8 @@ def _scans(images: Path, reading: Reading) -> dict[str, Path]:
     elif images.is_file() and suffix_of(images):
         found = {stem_of(images): images}
     else:
-        raise ExperimentError(f"{images}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
+        what = "is no scan" if images.exists() else "does not exist"
+        raise ExperimentError(f"{images} {what}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
     channel = f"_{reading.channel or 0:04d}"
     of_channel = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
     numbered = reading.channel is not None and (of_channel or all(map(CHANNEL.fullmatch, found)))

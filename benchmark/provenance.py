@@ -19,8 +19,8 @@ PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
 
 @cache
 def revision() -> dict:
-    """The checkout's git revision and whether files differ from it; None where there is no git or no checkout."""
-    changes = _git("status", "--porcelain")
+    """The checkout's git revision and whether its files differ from it; None where there is no git or no checkout."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")  # a user's own files beside it change no code
     return {
         "git_revision": _git("rev-parse", "HEAD"),
         "git_dirty": None if changes is None else bool(changes),

@@ -3,6 +3,7 @@
 import json
 import textwrap
 import time
+import traceback
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from benchmark import copies, provenance, records, shipping
 from benchmark.experiment import Evaluation, Execution, ExperimentError, Training
-from benchmark.fingerprint import code_fingerprint, training_fingerprint
+from benchmark.fingerprint import code_fingerprint, path_of, training_fingerprint
 from benchmark.inference import fold_batch_norm
 from benchmark.locks import trial_lock
 from benchmark.profiling import traced
@@ -135,7 +136,14 @@ def _reason(error: Exception, trial: Trial) -> str:
         return f"the GPU's memory is too small: {less_memory('execution.gpus_per_trial', trial)}"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
-    return _one_line(error)
+    line = last_line_in(path_of(trial.method_file), error)
+    return _one_line(error) + (f" ({trial.method_file}:{line})" if line else "")
+
+
+def last_line_in(file: Path, error: Exception) -> int | None:
+    """The line of a file that an error came through last; None if it did not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if Path(f.filename).resolve() == file.resolve()), None)
 
 
 def less_memory(share: str, trial: Trial) -> str:

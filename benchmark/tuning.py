@@ -172,7 +172,7 @@ def _resolved(method: str, settings: dict) -> str:
 def _ranges(entry: MethodEntry) -> dict[str, list]:
     """What the method's settings may be, (low, high) or choices, but for those that the experiment fixes."""
     fields = registry.get(entry.name).Settings.model_fields
-    searched = {name: (field.json_schema_extra or {}).get("search") for name, field in fields.items()}
+    searched = {name: registry.search_of(field) for name, field in fields.items()}
     return {name: search for name, search in searched.items() if search and name not in entry.settings}
 
 

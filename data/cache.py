@@ -138,7 +138,7 @@ def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str
             across = "a training and a test case" if (case_id in sides[1]) != (other in sides[1]) else "two cases"
             problems.append(f"{other} and {case_id} have the same image, and are {across}: remove one")
     problems += [
-        f"{case_id}: a test case without a label, which cannot be scored"
+        f"{case_id}: a test case without a label, which cannot be scored: add it, or take the case out of the test"
         for case_id in sides[1]
         if case_id in described and "label.npy" not in described[case_id]["files"]
     ]

@@ -85,7 +85,10 @@ def fetch_la(
 
 
 def verify_la(root: Path) -> dict[str, str]:
-    """What is wrong with the cases of a folder, by case id: missing, or another content than was distributed."""
+    """What is wrong with the cases of a folder, by case id: missing, or another content than was distributed. Raises
+    DataError where there is no such folder."""
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}: give the left-atrium folder")
     folder = images_folder(root)
     wrong = {}
     for case, digest in la_checksums().items():

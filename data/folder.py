@@ -101,7 +101,9 @@ class FolderSource:
             self.problems.append(f"{some(both)}: in imagesTr and in imagesTs, where each may be in one")
         self._images = train | test
         if without := sorted(set(self._labels) - set(self._images)):
-            self.problems.append(f"{some(without)}: a label without an image")
+            self.problems.append(
+                f"{some(without)}: a label without an image in {self._root}: add it, or remove the label"
+            )
         self.train_ids, self.test_ids = self._split(settings, list(train), list(test))
 
     def content_key(self, case_id: str) -> str:

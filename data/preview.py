@@ -38,8 +38,8 @@ def _draw(axis, case: Case) -> None:
     low, high = np.percentile(case.image[..., depth], (1, 99))
     aspect = case.spacing[1] / case.spacing[0]
     axis.imshow(case.image[..., depth].T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
-    for value in range(1, int(label[..., depth].max()) + 1):
-        # outlines of neighbours fall together, their tints do not
+    for value in range(int(label[..., depth].max()), 0, -1):
+        # Outlines of neighbours fall together, their tints do not. On top is the first structure, mostly the inner one.
         mask = (label[..., depth] == value).T
         axis.contour(mask, [0.5], colors=[f"C{value}"], linewidths=1)
         axis.contourf(mask, [0.5, 1], colors=[f"C{value}"], alpha=0.25)

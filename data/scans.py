@@ -145,7 +145,10 @@ def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndar
     array, geometry = _read(path, "label", reading)
     if odd := sorted(set(np.unique(array).tolist()) - {0, *values}):
         shown = ", ".join(f"{value:g}" for value in odd[:6]) + (", …" if len(odd) > 6 else "")
-        raise DataError(f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))}")
+        raise DataError(
+            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))}: correct it, or name the "
+            "structure among the labels of the data"
+        )
     label = np.zeros(array.shape, np.uint8)
     for number, value in enumerate(values, start=1):
         label[array == value] = number

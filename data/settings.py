@@ -44,5 +44,7 @@ def existing_folder(root: str, holds: str) -> Path:
     if not expanded:
         raise DataError(f"data.root is {root!r}, which is empty; set it to the folder that holds {holds}")
     if not Path(expanded).is_dir():
-        raise DataError(f"data.root: there is no folder {expanded}; set it to the folder that holds {holds}")
+        raise DataError(
+            f"data.root: there is no folder {os.path.abspath(expanded)}; set it to the folder that holds {holds}"
+        )
     return Path(expanded).absolute()

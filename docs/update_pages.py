@@ -7,7 +7,6 @@ of the form [`code`](../../file.py#L1): the code must occur on exactly one line 
 import inspect
 import re
 import sys
-import typing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for running it as a script
@@ -141,11 +140,9 @@ def _settings(settings) -> str:
 
 
 def _choices(field) -> str:
-    search = (field.json_schema_extra or {}).get("search")
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return ", ".join(f"`{choice}`" for choice in typing.get_args(field.annotation))
-    if field.annotation is bool:
-        return "`True`, `False`"
+    if choices := registry.choices_of(field):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    search = registry.search_of(field)
     return f"{_number(search[0])} to {_number(search[1])}" if search else "–"
 
 

@@ -7,11 +7,13 @@ import inspect
 import pkgutil
 import re
 import sys
+import typing
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 import methods
 from methods._validation import describe, nearest
@@ -153,3 +155,15 @@ def settings_of(name: str, values: dict) -> MethodSettings:
         return settings(**values)
     except ValidationError as error:
         raise MethodError(f"settings of method {name!r}: {describe(error, settings)}") from error
+
+
+def search_of(field: FieldInfo) -> list | None:
+    """What a setting may be when it is searched: (low, high) or choices; None if its method declares no such range."""
+    return (field.json_schema_extra or {}).get("search")
+
+
+def choices_of(field: FieldInfo) -> list[str]:
+    """The values that a setting may have, where these are few; else none."""
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(field.annotation)]
+    return ["True", "False"] if field.annotation is bool else []

@@ -64,7 +64,7 @@ def _slices(segmentations: Segmentations, spread: pd.Series, rows: list[str], ru
 
     layout = _Layout(rows, runs, segmentations.plane[1] / segmentations.plane[0])
     page = layout.draw(segmentations, spread, draw)
-    page.contour_key()
+    page.contour_key(segmentations.structures)
     return page.figure
 
 

@@ -119,6 +119,6 @@ def _figure(
                 page.scale_bar(20 / segmentations.plane[0] * width, *where, mm=20)
             picture = segmentations.surface_image(case, segmentations.surfaces(trial, case), limit)
             page.image(picture, left + width + GAP, top + (height - surface_height) / 2, width, surface_height)
-    page.contour_key()
+    page.contour_key(segmentations.structures)
     page.error_key(COLOURS_OF_ERROR, limit)
     return page.figure

@@ -1,5 +1,7 @@
 """A figure of pictures, laid out in inches from its upper left corner."""
 
+import itertools
+
 import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -8,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from reports.figures.style import PREDICTED, SMALL, TRUE, WIDTH, new_figure
+from reports.figures.style import DASHES, PREDICTED, SMALL, TRUE, WIDTH, new_figure
 
 LINE = 0.13  # inches: a line of type
 KEY = 0.5  # inches at the foot
@@ -33,12 +35,12 @@ class Page:
         self._axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
 
     def lines(
-        self, points: list[np.ndarray], colour: str, left: float, top: float, width: float, height: float
+        self, points: list[np.ndarray], colour: str, dash, left: float, top: float, width: float, height: float
     ) -> None:
         """Lines (N,2) within a picture, as fractions of its width and height; what is beyond is cut off."""
         for line in points:
             (drawn,) = self._axes.plot(
-                left + line[:, 0] * width, top + line[:, 1] * height, color=colour, linewidth=0.8
+                left + line[:, 0] * width, top + line[:, 1] * height, color=colour, linewidth=0.8, linestyle=dash
             )
             drawn.set_clip_path(Rectangle((left, top), width, height, transform=self._axes.transData))
 
@@ -52,11 +54,14 @@ class Page:
         outline = [withStroke(linewidth=1.2, foreground="black")]
         self.text(right, foot - 0.04, f"{mm:g} mm", ha="right", color="white", path_effects=outline)
 
-    def contour_key(self) -> None:
-        """Which contour is which, on the grey of an image."""
+    def contour_key(self, structures: list[str]) -> None:
+        """Which contour is which, on the grey of an image; where there are several structures, each has its dashes."""
         lines = [Line2D([], [], color=colour, label=f"{what} contour")
                  for what, colour in (("true", TRUE), ("predicted", PREDICTED))]  # fmt: skip
-        self.figure.legend(handles=lines, loc="lower left", ncols=2, facecolor="#404040", framealpha=1,
+        if len(structures) > 1:
+            dashed = zip(structures, itertools.cycle(DASHES), strict=False)
+            lines += [Line2D([], [], color="white", linestyle=dash, label=name) for name, dash in dashed]
+        self.figure.legend(handles=lines, loc="lower left", ncols=len(lines), facecolor="#404040", framealpha=1,
                            labelcolor="white", frameon=True, edgecolor="none")  # fmt: skip
 
     def error_key(self, colours: str, limit: float) -> None:

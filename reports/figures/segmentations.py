@@ -1,5 +1,6 @@
 """The test cases of an experiment and what its records predict, as axial slices and surfaces to be looked at."""
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from reports.figures.page import Page
-from reports.figures.style import PREDICTED, TRUE
+from reports.figures.style import DASHES, PREDICTED, TRUE
 from reports.figures.surfaces import Mesh, Truth, picture, surface, viewed
 from reports.published import spacing_of
 from reports.results import Results
@@ -81,6 +82,7 @@ class Segmentations:
         self._records = experiment.records
         self._largest = plan["evaluation"]["postprocessing"] == "largest_component"
         self.classes = plan["data"]["classes"]
+        self.structures = list(plan["data"].get("class_names") or map(str, range(1, self.classes + 1)))
         self.cases: dict[str, Case] = {}
         for name, path in experiment.pictures.items():
             image, label = read_picture(path) or (None, np.zeros(0))
@@ -133,11 +135,11 @@ class Segmentations:
         grid = np.meshgrid(x / shown.spacing[0], y / shown.spacing[1])
         return np.rint(ndimage.map_coordinates(image, grid, order=1)).astype(np.uint8) & GREYS
 
-    def contours(self, case: str, masks: np.ndarray) -> list[np.ndarray]:
-        """Contours (N,2) of masks in that slice: fractions of its width from the left and its height from the top."""
+    def contours(self, case: str, mask: np.ndarray) -> list[np.ndarray]:
+        """Contours (N,2) of a mask in that slice: fractions of its width from the left and its height from the top."""
         shown = self.cases[case]
         corner = shown.plane[0] - self.plane / 2
-        lines = [line - 1 for mask in masks for line in find_contours(np.pad(mask[:, :, shown.level], 1), 0.5)]
+        lines = [line - 1 for line in find_contours(np.pad(mask[:, :, shown.level], 1), 0.5)]
         return [(line * shown.spacing[:2] - corner) / self.plane for line in lines]
 
     def surface_image(self, case: str, surfaces: list[Surface], limit: float) -> np.ndarray:
@@ -170,8 +172,9 @@ def error_limit(surfaces: list[list[Surface]]) -> float:
 def draw_slice(page: Page, segmentations: Segmentations, trial: str, case: str, place: tuple) -> None:
     """An axial slice with the true contour and over it the predicted one; place: left, top, width, height in inches."""
     page.image(segmentations.slice_image(case), *place)
-    page.lines(segmentations.contours(case, segmentations.cases[case].truths), TRUE, *place)
-    page.lines(segmentations.contours(case, segmentations.masks(trial, case)), PREDICTED, *place)
+    for masks, colour in ((segmentations.cases[case].truths, TRUE), (segmentations.masks(trial, case), PREDICTED)):
+        for mask, dash in zip(masks, itertools.cycle(DASHES), strict=False):  # one a structure
+            page.lines(segmentations.contours(case, mask), colour, dash, *place)
 
 
 def surface_words(limit: float, classes: int) -> str:

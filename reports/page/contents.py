@@ -183,6 +183,8 @@ def protocol_of(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
 def _plain(value) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: MISSING}[value]
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_plain(each)}" for key, each in value.items()) or MISSING
     return "×".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 

@@ -157,7 +157,7 @@ def _notes(results: Results, frame: pd.DataFrame) -> list[str]:
     if (packed & ~timed).any():
         notes.append(
             f"Times of runs that shared their machine with others, up to {most:.0f} at a time, are left out, for they "
-            "say little of a trial alone: `report --packed-timings` shows them."
+            "say little of a trial alone: report --packed-timings shows them."
         )
     unknown = ~packed & ~timed
     if unknown.any():

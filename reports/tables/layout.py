@@ -117,7 +117,7 @@ def _mark_notes(results: Results) -> list[str]:
     if results.cells["fidelity"].eq("foreign").any():
         notes.append("‡ Foreign: masks made elsewhere, scored here. How they were trained is their makers' word.")
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    notes += [f"§ Stale: {reason}; `run --rerun stale` makes these records again." for reason in stale]
+    notes += [f"§ Stale: {reason}; run --rerun stale makes these records again." for reason in stale]
     return notes
 
 
