@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,15 +97,21 @@ class Results:
 def read_folders(folders: Sequence[Path | str], stale: Stale = never, packed_timings: bool = False) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one.
 
-    Others stay apart, in the order given: no table mixes protocols or data sets. `packed_timings`: keep the times of
+    Others stay apart, in the order given: no table mixes protocols or data sets. Those of one title get their folders'
+    names into it. `packed_timings`: keep the times of
     trials that shared their machine with others, too; they say little of a trial alone.
     """
-    experiments: dict[str, list[Results]] = {}
+    experiments: dict[str, dict[Path, Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
         results = read_results(folder, stale, packed_timings)
         meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
-        experiments.setdefault(json.dumps(meaning, sort_keys=True), []).append(results)
-    return [_merge(parts) for parts in experiments.values()]
+        experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
+    titles = Counter(next(iter(parts.values())).plan["title"] for parts in experiments.values())
+    for parts in experiments.values():
+        first = next(iter(parts.values()))
+        if titles[first.plan["title"]] > 1:
+            first.plan["title"] += f" ({', '.join(map(str, parts))})"
+    return [_merge(list(parts.values())) for parts in experiments.values()]
 
 
 def _merge(parts: list[Results]) -> Results:

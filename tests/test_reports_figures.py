@@ -446,7 +446,7 @@ def test_slices_are_those_with_the_largest_true_area_and_contours_lie_on_them(fu
     assert segmentations.cases[CASES[0]].level == CENTRE[2]
     image = segmentations.slice_image(CASES[3])
     assert image.shape[1] == 190 and image[image.shape[0] // 2, 95] == 120
-    (line,) = segmentations.contours(CASES[0], segmentations.cases[CASES[0]].truths)
+    (line,) = segmentations.contours(CASES[0], segmentations.cases[CASES[0]].truths[0])
     assert line.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
     radius = np.linalg.norm((line - 0.5) * segmentations.plane, axis=1)
     assert radius.mean() == pytest.approx(6.2 * 0.625, rel=0.05)

@@ -119,6 +119,8 @@ def test_other_experiments_data_and_protocols_stay_apart(tmp_path, change):
     apart = read_folders([one, two, three])
     assert [len(results.cells) for results in apart] == [6, 3]
     assert apart[0].plan["experiment"] == "made_up"
+    titles = [results.plan["title"] for results in apart]
+    assert titles == [f"Made up ({one}, {three})", f"Made up ({two})"]  # else nobody could tell which is which
 
 
 def test_title_and_reference_are_those_of_the_first(tmp_path):
