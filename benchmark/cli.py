@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmark.records import Results, ResultsError
 
@@ -124,10 +124,10 @@ def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
     from benchmark.status import cell_states
 
-    table = Table("method", "labelled", "draw", "seed", "state", "")
+    table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
     states = cell_states(Results(folder))
     for cell, state, reason in states:
-        table.add_row(cell["display"], str(cell["labelled"]), str(cell["draw"]), str(cell["seed"]), state, reason)
+        table.add_row(cell["trial"], cell["display"], str(cell["draw"]), state, reason)
     console.print(table)
     console.print(f"{sum(state == 'done' for _, state, _ in states)} of {len(states)} cells done")
 
