@@ -113,7 +113,9 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     labels, geometry = read_label(tmp_path / "bad" / names[2], Reading(), [1, 2])
     write(tmp_path / "bad" / names[2], np.full(geometry.size, 9, np.uint8), geometry.spacing, geometry.origin)
     refused = one_line_error(command("score", "bad", *scored))
-    assert "3 problems" in refused and "has no mask of" in refused
+    assert (
+        "3 problems" in refused and f"no {names[0]} in bad, which holds {names[1].removesuffix('.nii.gz')}, " in refused
+    )
     assert "not on the grid of its case" in refused and "holds 9, but may hold 0, 1, 2" in refused
 
     # Labels for other tools follow the headline, and so does `predict`, from wherever it is called.
