@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,11 +292,17 @@ NO_MEMORY = (
 RAISES = "if step == 1: raise ValueError('two\\nlines')"
 
 
+def line_of(trial, words):
+    """FILE:LINE of these words in the method's file."""
+    lines = Path(trial.method_file).read_text().splitlines()
+    return f"{trial.method_file}:{next(n for n, line in enumerate(lines, start=1) if words in line)}"
+
+
 @pytest.mark.parametrize(
     ("in_step", "state", "reason"),
     [
         (DIVERGES, "diverged", "loss total is nan at step 1"),
-        (RAISES, "failed", "ValueError: two lines"),
+        (RAISES, "failed", "ValueError: two lines (PLACE)"),
         ("raise KeyboardInterrupt if step > 99 else MemoryError", "failed", NO_MEMORY),
     ],
 )
@@ -303,6 +310,7 @@ def test_a_trial_that_fails_leaves_a_record_that_says_why(plugged_in, tmp_path, 
     trial, planned = plugged_in(in_step)
     results = tiny.new_results(tmp_path / "results")
     last = tiny.run(trial, results, planned)[-1]
+    reason = reason.replace("PLACE", line_of(trial, in_step))
     assert (last.stage, last.reason) == (state, reason)
     record = results.read_record(trial.id)
     assert (record["state"], record["reason"], record["cell"]) == (state, reason, trial.cell)
@@ -343,7 +351,7 @@ def test_a_failure_that_is_mended_outside_goes_on_from_the_checkpoint(plugged_in
 def test_a_method_that_cannot_predict_fails_in_the_test_and_keeps_its_training(plugged_in, tmp_path):
     trial, planned = plugged_in(in_predict="raise ValueError('cannot')")
     results = tiny.new_results(tmp_path / "results")
-    assert tiny.run(trial, results, planned)[-1].reason == "ValueError: cannot"
+    assert tiny.run(trial, results, planned)[-1].reason == f"ValueError: cannot ({line_of(trial, 'raise')})"
     plugged_in(in_predict="raise ValueError('still')")
     assert list(results.running(trial.id).glob("checkpoint-*")), "training took hours: a retry should not repeat it"
 
