@@ -89,6 +89,19 @@ def test_methods_lists_them_and_their_settings(command):
     assert status == 0 and all(name in out for name in ("vnet", "dtml", "ua_mt", "sass"))
     status, out, _ = command("methods", "dtml")
     assert status == 0 and "consistency_weight" in out and "1.0" in out
+    assert "0.1 to 3.0" in out and "mask, dis," in out  # what may be set
+
+
+def test_a_files_methods_are_shown_too(command, tmp_path, own_registry):
+    status, out, _ = command("methods", tiny.write_plugin(tmp_path, "mine"))
+    assert status == 0 and out.startswith("Plugin (tests), adapted") and "A method of the tests." in out
+
+
+def test_what_is_printed_to_go_on_with_can_be_typed_anywhere(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = command("new-method", "my_idea")[1]
+    script, config = out.split("python ")[2].split(" run ")[0], out.split(" run ")[1].split()[0]
+    assert (tmp_path / script).is_file() and (tmp_path / config).is_file()
 
 
 def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, monkeypatch):
