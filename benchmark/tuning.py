@@ -177,8 +177,7 @@ def _ranges(entry: MethodEntry) -> dict[str, list]:
 
 
 def _distribution(search: list) -> optuna.distributions.BaseDistribution:
-    numbers = len(search) == 2 and all(type(end) in (int, float) for end in search)
-    if not numbers:
+    if not registry.is_range(search):
         return optuna.distributions.CategoricalDistribution(search)
     low, high = search
     if all(type(end) is int for end in search):

@@ -158,7 +158,7 @@ def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndar
 def read_geometry(path: Path, reading: Reading, name: str = "image") -> Geometry:
     """The geometry alone, of an h5 file that of `name`; DataError names the file."""
     if suffix_of(path) in H5:
-        return _read_h5(path, name, reading)[1]
+        return _h5_geometry(path, name, reading)
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     _open(path, header.ReadImageInformation)
@@ -225,18 +225,30 @@ def _geometry(image: sitk.Image | sitk.ImageFileReader, reading: Reading) -> Geo
 def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
     """h5 files state no orientation: their axes are taken as stored."""
 
-    def load() -> tuple[np.ndarray, object]:
+    geometry = _h5_geometry(path, name, reading)
+
+    def load() -> np.ndarray:
+        with h5py.File(path) as file:
+            return file[name][()]
+
+    return _open(path, load), geometry
+
+
+def _h5_geometry(path: Path, name: str, reading: Reading) -> Geometry:
+    """Without a look at the voxels, which have to be decompressed."""
+
+    def look() -> tuple[tuple[int, ...], np.dtype, object]:
         with h5py.File(path) as file:
             if not isinstance(file.get(name), h5py.Dataset):
                 raise DataError(f"{path}: there is no dataset named {name} in the file")
             stated = [place.attrs["spacing"] for place in (file[name], file, file.get("image")) if _has_spacing(place)]
-            return file[name][()], (stated or [reading.voxel])[0]
+            return file[name].shape or (), file[name].dtype, (stated or [reading.voxel])[0]
 
-    array, spacing = _open(path, load)
-    if array.ndim != 3 or not array.size:
-        raise DataError(f"{path}: {name} is of {_times(array.shape) or 'one'} voxels: it must be one 3D volume")
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{path}: the {name} holds {array.dtype}, not numbers")
+    shape, dtype, spacing = _open(path, look)
+    if len(shape) != 3 or not math.prod(shape):
+        raise DataError(f"{path}: {name} is of {_times(shape) or 'one'} voxels: it must be one 3D volume")
+    if dtype.kind not in "fiub":
+        raise DataError(f"{path}: the {name} holds {dtype}, not numbers")
     if spacing is None:
         raise DataError(f"{path} says nothing of its voxels' size: give it an attribute `spacing`, or set data.voxel")
     try:
@@ -245,7 +257,7 @@ def _read_h5(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geome
         spacing = ()
     if not spacing or not all(0 < mm < math.inf for mm in spacing):
         raise DataError(f"{path}: its attribute `spacing` must be one number or three, in mm, each above 0")
-    return array, Geometry(array.shape, spacing, (0.0,) * 3, tuple(np.eye(3).ravel()), "stored")
+    return Geometry(shape, spacing, (0.0,) * 3, tuple(np.eye(3).ravel()), "stored")
 
 
 def _has_spacing(place: h5py.Group | h5py.Dataset | None) -> bool:

@@ -162,8 +162,16 @@ def search_of(field: FieldInfo) -> list | None:
     return (field.json_schema_extra or {}).get("search")
 
 
+def is_range(search: list) -> bool:
+    """Whether what is searched is (low, high) rather than choices."""
+    return len(search) == 2 and all(type(end) in (int, float) for end in search)
+
+
 def choices_of(field: FieldInfo) -> list[str]:
-    """The values that a setting may have, where these are few; else none."""
+    """The values that a setting may have, or that are searched, where these are few; else none."""
     if typing.get_origin(field.annotation) is typing.Literal:
         return [str(choice) for choice in typing.get_args(field.annotation)]
-    return ["True", "False"] if field.annotation is bool else []
+    if field.annotation is bool:
+        return ["True", "False"]
+    search = search_of(field)
+    return [] if search is None or is_range(search) else list(map(str, search))

@@ -181,6 +181,7 @@ def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path,
     text = plugin.read_text().replace("    def __init__", CHOICES.lstrip("\n"))
     plugin.write_text(text.replace("Method, Passes", "Method, MethodSettings, Passes, setting"))
     registry.load_plugin(plugin)
+    assert registry.choices_of(registry.get("choicy").Settings.model_fields["kind"]) == ["a", "b", "c"]
     entry, fixed = MethodEntry(name="choicy"), MethodEntry(name="choicy", display="B", settings={"kind": "b"})
     for tuning in (RANDOM, OPTUNA):
         tried = searched((entry, tuning))
