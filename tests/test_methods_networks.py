@@ -398,6 +398,26 @@ def test_without_bf16_instructions_the_numbers_are_theirs(layer, monkeypatch):
         torch.testing.assert_close(ours.double(), theirs, rtol=2**-8, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 1), (4, 2, 1), (2, 2, 0)])
+def test_padding_by_hand_gives_the_same_convolution(shape, monkeypatch):
+    monkeypatch.setattr(autocast, "CPU_HAS_BF16", False)
+    kernel, stride, padding = shape
+    ours = Conv3d(3, 4, kernel, stride, padding).double()
+    plain = torch.nn.Conv3d(3, 4, kernel, stride, padding).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 6, 4, 8, dtype=torch.float64, requires_grad=True)
+    outputs = [layer(x) for layer in (ours, plain)]
+    torch.testing.assert_close(*outputs)
+    weight = torch.randn_like(outputs[0])
+    gradients = [
+        torch.autograd.grad((output * weight).sum(), [x, *layer.parameters()])
+        for output, layer in zip(outputs, (ours, plain), strict=True)
+    ]
+    torch.testing.assert_close(*gradients)
+    with torch.no_grad():  # where no gradient follows, nothing is padded
+        torch.testing.assert_close(ours(x), plain(x))
+
+
 # SASSNet's discriminator
 
 
