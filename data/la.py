@@ -10,12 +10,10 @@ import json
 from pathlib import Path
 from typing import Literal
 
-import h5py
-import numpy as np
 from pydantic import Field
 
 from data.case import Case, DataError, some
-from data.scans import Reading
+from data.scans import Reading, read_image, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
 
@@ -77,25 +75,16 @@ class LASource:
     def read(self, case_id: str) -> Case:
         """The case as stored; DataError naming the file where it cannot be read or holds what it should not."""
         path = self._file(case_id)
-        image, label = _read_h5(path)
-        if image.ndim != 3 or image.shape != label.shape or not image.size:
+        try:
+            image, _ = read_image(path, self.reading)
+            label, _ = read_label(path, self.reading, [1])
+        except DataError as error:
+            raise DataError(f"{error}; download the file again") from error
+        if image.shape != label.shape:
             raise DataError(
-                f"{path}: image {image.shape} and label {label.shape} must be 3D and of one shape, with voxels in it; "
-                "download the file again"
+                f"{path}: image {image.shape} and label {label.shape} must be of one shape; download it again"
             )
-        if image.dtype.kind not in "fiu":
-            raise DataError(f"{path}: the image holds {image.dtype}, not numbers; download the file again")
-        with np.errstate(over="ignore"):
-            image = image.astype(np.float32)
-        if not np.isfinite(image).all():
-            raise DataError(f"{path}: the image holds NaN or infinite values; download the file again")
-        if image.min() == image.max():
-            raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}; download the file again")
-        if not np.isin(label, (0, 1)).all():
-            raise DataError(
-                f"{path}: the label must be 0 or 1, but it holds {_some_values(label)}; mend it or leave it out"
-            )
-        return Case(case_id, image, label.astype(np.uint8), (MM, MM, MM))
+        return Case(case_id, image, label, (MM, MM, MM))
 
     def geometry(self, case_id: str) -> None:
         """The distribution has lost it."""
@@ -119,20 +108,3 @@ def _preparation(images: Path) -> str:
 def images_folder(root: Path) -> Path:
     """The folder of the cases: the distribution's, or `root` itself where it holds them directly."""
     return root / IMAGES if (root / IMAGES).is_dir() else root
-
-
-def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with h5py.File(path) as file:
-            if missing := [name for name in ("image", "label") if not isinstance(file.get(name), h5py.Dataset)]:
-                raise DataError(
-                    f"{path}: there is no dataset named {' or '.join(missing)} in the file; download it again"
-                )
-            return file["image"][()], file["label"][()]
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises for a damaged file, by where the damage is
-        raise DataError(f"{path} cannot be read, it is damaged or incomplete; download it again ({error})") from error
-
-
-def _some_values(label: np.ndarray) -> str:
-    values = np.unique(label)
-    return ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")

@@ -146,8 +146,8 @@ def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndar
     if odd := sorted(set(np.unique(array).tolist()) - {0, *values}):
         shown = ", ".join(f"{value:g}" for value in odd[:6]) + (", …" if len(odd) > 6 else "")
         raise DataError(
-            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))}: correct it, or name the "
-            "structure among the labels of the data"
+            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))} by what the data "
+            "declares: correct the one or the other"
         )
     label = np.zeros(array.shape, np.uint8)
     for number, value in enumerate(values, start=1):

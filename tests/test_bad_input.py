@@ -277,15 +277,15 @@ DATA = {
     "no label": ({}, case(image=IMAGE), ["B/mri_norm2.h5: there is no dataset named label"]),
     "no image": ({}, case(label=LABEL), ["B/mri_norm2.h5: there is no dataset named image"]),
     "shapes that differ": ({}, case(image=IMAGE, label=LABEL[1:]), ["(5, 4, 3) and label (4, 4, 3)", "one shape"]),
-    "a flat image": ({}, case(image=IMAGE[0], label=LABEL[0]), ["B/mri_norm2.h5: image (4, 3)", "must be 3D"]),
-    "no voxels": ({}, case(image=IMAGE[:0], label=LABEL[:0]), ["image (0, 4, 3)", "with voxels in it"]),
+    "a flat image": ({}, case(image=IMAGE[0], label=LABEL[0]), ["B/mri_norm2.h5: image", "4 x 3 voxels", "must be one 3D"]),
+    "no voxels": ({}, case(image=IMAGE[:0], label=LABEL[:0]), ["image is of 0 x 4 x 3 voxels"]),
     "NaN": ({}, case(image=np.where(LABEL, np.nan, IMAGE), label=LABEL), ["mri_norm2.h5", "NaN", "download"]),
     "infinite": ({}, case(image=IMAGE.astype(float) * 1e300, label=LABEL), ["mri_norm2.h5", "infinite", "download"]),
     "text for an image": ({}, case(image=IMAGE.astype("S3"), label=LABEL), ["mri_norm2.h5", "not numbers"]),
-    "labels of 255": ({}, case(image=IMAGE, label=LABEL * 255), ["mri_norm2.h5", "must be 0 or 1", "holds 0, 255"]),
-    "a soft label": ({}, case(image=IMAGE, label=IMAGE), ["mri_norm2.h5", "must be 0 or 1, but it holds -1.0"]),
-    "a truncated file": ({}, of_case(lambda whole: whole[:3000]), ["mri_norm2.h5", "damaged", "download"]),
-    "no HDF5": ({}, of_case(lambda whole: b"words"), ["mri_norm2.h5", "damaged or incomplete", "download"]),
+    "labels of 255": ({}, case(image=IMAGE, label=LABEL * 255), ["mri_norm2.h5", "holds 255, but may hold 0, 1"]),
+    "a soft label": ({}, case(image=IMAGE, label=IMAGE), ["mri_norm2.h5", "holds -1, -0.898305, "]),
+    "a truncated file": ({}, of_case(lambda whole: whole[:3000]), ["mri_norm2.h5", "cannot be read", "download"]),
+    "no HDF5": ({}, of_case(lambda whole: b"words"), ["mri_norm2.h5", "cannot be read", "download"]),
 }  # fmt: skip
 
 
