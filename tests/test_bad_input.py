@@ -277,7 +277,7 @@ DATA = {
     "no label": ({}, case(image=IMAGE), ["B/mri_norm2.h5: there is no dataset named label"]),
     "no image": ({}, case(label=LABEL), ["B/mri_norm2.h5: there is no dataset named image"]),
     "shapes that differ": ({}, case(image=IMAGE, label=LABEL[1:]), ["(5, 4, 3) and label (4, 4, 3)", "one shape"]),
-    "a flat image": ({}, case(image=IMAGE[0], label=LABEL[0]), ["B/mri_norm2.h5: image", "4 x 3 voxels", "must be one 3D"]),
+    "a flat image": ({}, case(image=IMAGE[0], label=LABEL[0]), ["B/mri_norm2.h5: image is of 4 x 3 voxels", "3D"]),
     "no voxels": ({}, case(image=IMAGE[:0], label=LABEL[:0]), ["image is of 0 x 4 x 3 voxels"]),
     "NaN": ({}, case(image=np.where(LABEL, np.nan, IMAGE), label=LABEL), ["mri_norm2.h5", "NaN", "download"]),
     "infinite": ({}, case(image=IMAGE.astype(float) * 1e300, label=LABEL), ["mri_norm2.h5", "infinite", "download"]),
