@@ -17,7 +17,7 @@ from benchmark.records import FORMAT, Results, storage_error, write_text
 from benchmark.status import standing
 from benchmark.trial import Trial
 from data.cache import Dataset, prepare
-from data.splits import labelled_ids, split_hash, unlabelled_ids
+from data.splits import Fold, labelled_ids, split_hash, unlabelled_ids
 from methods import registry
 from methods.method import Method, MethodSettings
 
@@ -212,6 +212,7 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
         "fingerprint": dataset.test_fingerprint,
         "split": _split_text(settings),
         "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
+        "folds": settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
         "train": len(dataset.train_ids),
         "test": len(dataset.test_ids),
         "classes": dataset.classes,

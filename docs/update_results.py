@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for running it as a script
 
-from reports.results import read_folders
+from reports.merging import read_folders
 from reports.tables import make_tables, rendering
 
 PAGES = Path(__file__).resolve().parent / "results"

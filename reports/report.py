@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.figures import begin_drawing
+from reports.merging import read_folders
 from reports.page import Experiment, write_page
-from reports.results import Stale, never, read_folders
+from reports.results import Stale, never
 from reports.tables import make_tables, names_of, write_tables
 
 
 def write_report(folders: Sequence[Path], stale: Stale = never, packed_timings: bool = False) -> Path:
     """Write DIR/report, DIR being the first of the results folders, and return it.
 
-    Parts of one experiment become one, others stay apart. Rows are marked whose records are `stale`, that is, might not
-    be what the code of today gives. `packed_timings`: show times of trials that shared their machine, too. ReportError
-    where a folder cannot be reported on.
+    Parts of one experiment become one, and so do folds of one cross-validation; others stay apart. Rows are marked
+    whose records are `stale`, that is, might not be what the code of today gives. `packed_timings`: show times of
+    trials that shared their machine, too. ReportError where a folder cannot be reported on.
     """
     results = read_folders(folders, stale, packed_timings)
     report = Path(folders[0]) / "report"

@@ -6,8 +6,8 @@ import numpy as np
 from results_folder import CASES
 
 from benchmark.records import write_prediction
+from reports.merging import read_folders
 from reports.page import Experiment, write_page
-from reports.results import read_folders
 from reports.tables import make_tables
 
 SHAPE = (48, 40, 32)

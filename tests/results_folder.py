@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from reports.results import Stale, never, read_folders
+from reports.merging import read_folders
+from reports.results import Stale, never
 from reports.tables import make_tables, write_tables
 
 CASES = [f"CASE{number}" for number in range(6)]

@@ -141,6 +141,30 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     assert "other protocol" in (tmp_path / "results/report/tables/comparison.md").read_text()
 
 
+def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, command, no_ray):
+    monkeypatch.chdir(tmp_path)
+    data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(EXPERIMENT | {"data": data, "methods": ["vnet"], "labelled": [2]})
+    )
+    assert command("data", "example", "scans")[0] == 0
+    tested = []
+    for fold in range(2):
+        split = f"data.split={{folds: 2, fold: {fold}}}"
+        assert command("run", "mine.yaml", "--set", split, "--results", f"fold{fold}")[0] == 0
+        with next((tmp_path / f"fold{fold}/records").glob("vnet-2-*")).joinpath("cases.csv").open() as file:
+            tested.append({row["case"] for row in csv.DictReader(file)})
+    assert not tested[0] & tested[1] and len(tested[0] | tested[1]) == 7
+    assert command("report", "fold0", "fold1")[0] == 0
+    with (tmp_path / "fold0/report/tables/comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["role"], row["cases"], row["runs_done"]) for row in rows] == [
+        ("floor", "7", "1"),
+        ("ceiling", "7", "1"),
+    ]
+    assert "split 2 folds, seed 0" in (tmp_path / "fold0/report/tables/comparison.md").read_text()
+
+
 def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray):
     monkeypatch.chdir(tmp_path)
     values = EXPERIMENT | {

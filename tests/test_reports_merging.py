@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_heartbeat, write_plan, write_record
 
-from reports.results import PROGRESS, ReportError, read_folders, read_results
+from reports.merging import read_folders
+from reports.results import PROGRESS, ReportError, read_results
 from reports.scores import scores
 
 

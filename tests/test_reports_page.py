@@ -150,7 +150,7 @@ def test_provenance_and_protocol_of_rows(folder, tmp_path):
 @pytest.mark.parametrize("cells", [[], [cell("a")], [cell("a", role="ceiling", labelled=28, unlabelled=0)]])
 def test_a_folder_in_which_nothing_has_run(tmp_path, cells):
     page = Page(page_of(write_plan(tmp_path, plan(cells)), out=tmp_path))
-    assert "No method has finished yet." in page.text and "has no picture of a test case" in page.text
+    assert "No method has finished yet." in page.text and "There is no picture of a test case here" in page.text
     assert page.data()[0]["methods"] == [] if "canvas" in page.tags else True
 
 

@@ -6,7 +6,7 @@ import pytest
 from results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
 from scipy import stats
 
-from reports.results import read_folders
+from reports.merging import read_folders
 from reports.tables import make_tables
 
 DICE = [0.5, 0.6, 0.7, 0.8, 0.9, 0.55]

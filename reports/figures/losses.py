@@ -51,7 +51,8 @@ def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFra
     """{row: the history of each of its runs}, in the plan's order; runs without a readable one are left out."""
     histories: dict[str, list[pd.DataFrame]] = {}
     for trial, row in source.at(labelled, ceiling=True).drop_duplicates("trial")[["trial", "row"]].to_numpy():
-        history = _read(source.experiment.records[trial])
+        record = source.experiment.records.get(trial)
+        history = None if record is None else _read(record)
         if history is not None:
             histories.setdefault(row, []).append(history)
     return histories

@@ -268,7 +268,7 @@ def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: in
         named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
         notes.append(f"Without figures: {', '.join(named)}.")
     if not results.pictures:
-        notes.append("This results folder has no picture of a test case.")
+        notes.append("There is no picture of a test case here.")
     elif left_out:
         notes.append(
             f"Of {len(packed) + left_out} cases with pictures the {len(packed)} hardest are on this page; with more it "

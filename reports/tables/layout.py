@@ -62,6 +62,14 @@ def status(results: Results) -> str:
     return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
 
 
+CROSS_VALIDATION = (
+    "Cross-validation: every case is a test case once, and a run is one network a fold. Networks of different folds "
+    "share most of their training cases, and cases of a fold share a network; no test here knows of it, so that p "
+    "values are rather too small. Costs are those of one training, a mean over folds; a report on one fold alone has "
+    "pictures and losses."
+)
+
+
 def protocol_notes(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
     data, training = results.plan["data"], results.plan["training"]
@@ -79,6 +87,7 @@ def protocol_notes(results: Results) -> list[str]:
         f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
         f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
         f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
+        *([CROSS_VALIDATION] if "pooled" in (data.get("folds") or {}) else []),
         *([f"Settings: {results.plan['tuned']['how']}."] if results.plan.get("tuned") else []),
     ]
 

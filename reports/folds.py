@@ -1,0 +1,137 @@
+"""The folds of one cross-validation as one experiment, in which every case is a test case once."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+from pandas.api.types import is_number
+
+from reports.published import spacing_of
+from reports.results import CELL_KEYS, DONE, NOT_RUN, PROGRESS, TIMES, Results
+
+# What of a plan's data block differs from fold to fold.
+OWN = ("fingerprint", "split", "split_hash", "train", "test", "native_spacing", "other_spacings", "folds")
+IDENTITY = ("role", "method", "display", "settings", "labelled", "draw", "seed")
+
+Folders = tuple[Path, ...]
+
+
+def pooled(experiments: dict[Folders, Results]) -> dict[Folders, Results]:
+    """Experiments by their folders; those that differ in nothing but the fold become one, others stay as they are.
+
+    A run of the pooled experiment is one network a fold, all of one seed and draw; it is done when all of them are. Its
+    facts are means over the folds, of labels it names the first fold's counts (those of unlabelled cases may differ by
+    one). It has neither records nor pictures: these are the folds' own. Experiments stay apart whose settings were
+    tuned, each fold having chosen its own, or that have tested a case twice.
+    """
+    validations: dict[str, dict[int, Folders]] = {}
+    for folders, results in experiments.items():
+        plan = results.plan
+        folds = plan["data"].get("folds")
+        if folds and not plan.get("tuned"):
+            shared = {key: value for key, value in plan["data"].items() if key not in OWN}
+            meaning = [plan["experiment"], shared, folds["folds"], folds["seed"], plan["training"], plan["evaluation"]]
+            validations.setdefault(json.dumps(meaning, sort_keys=True), {})[folds["fold"]] = folders
+    joined = dict(experiments)
+    for folds in validations.values():
+        parts = {fold: experiments[folders] for fold, folders in sorted(folds.items())}
+        tested = [set(part.cases["case"]) for part in parts.values()]
+        if len(parts) > 1 and sum(map(len, tested)) == len(set.union(*tested)):
+            whole = tuple(folder for folders in folds.values() for folder in folders)
+            first = next(iter(folds.values()))
+            joined = {
+                whole if folders == first else folders: _pool(parts) if folders == first else results
+                for folders, results in joined.items()
+                if folders == first or folders not in folds.values()
+            }
+    return joined
+
+
+def _pool(parts: dict[int, Results]) -> Results:
+    """`parts`: each fold's results."""
+    first = next(iter(parts.values()))
+    largest = max(part.plan["data"]["train"] for part in parts.values())
+    cells: dict[str, dict[int, dict]] = {}
+    for fold, part in parts.items():
+        for cell in part.cells.to_dict("records"):
+            cells.setdefault(_identity(cell), {})[fold] = cell
+    planned, lines, cases, facts = [], [], [], {}
+    for of in cells.values():
+        line = _standing(of, list(parts))
+        lines.append(line)
+        planned.append({key: line[key] for key in CELL_KEYS})
+        if line["state"] == DONE:
+            for fold, cell in of.items():
+                own = parts[fold].cases
+                cases.append(own[own["trial"] == cell["trial"]].assign(trial=line["trial"]))
+        known = [parts[fold].provenance.loc[cell["trial"]] for fold, cell in of.items()
+                 if cell["trial"] in parts[fold].provenance.index]  # fmt: skip
+        if known:
+            facts[line["trial"]] = _facts(known)
+    return Results(
+        plan=first.plan | {"data": _data(parts, largest), "cells": planned},
+        cells=pd.DataFrame(lines, columns=first.cells.columns, dtype=object),
+        cases=pd.concat(cases, ignore_index=True) if cases else first.cases.iloc[:0],
+        provenance=pd.DataFrame.from_dict(facts, orient="index"),
+        strays=sorted({trial for part in parts.values() for trial in part.strays}),
+        records={},
+        pictures={},
+    )
+
+
+def _identity(cell: dict) -> str:
+    """What is the same of a cell in every fold; with every label there are as many as the fold leaves."""
+    labelled = None if cell["role"] == "ceiling" else cell["labelled"]
+    return json.dumps([cell[key] for key in IDENTITY if key != "labelled"] + [labelled], sort_keys=True)
+
+
+def _standing(of: dict[int, dict], folds: list[int]) -> dict:
+    """The pooled cell: where the fold stands that has got least far, and which one that is."""
+    missing = [fold for fold in folds if fold not in of]
+    cell = next(iter(of.values()))
+    stale = next((each["stale"] for each in of.values() if each["stale"]), "")
+    if missing:
+        return cell | {"state": NOT_RUN, "reason": f"not planned in fold {missing[0]}", "stale": stale}
+    fold, least = min(of.items(), key=lambda item: PROGRESS.index(item[1]["state"]))
+    reason = f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}" if least["state"] != DONE else ""
+    return cell | {"state": least["state"], "reason": reason, "stale": stale}
+
+
+def _facts(known: list[pd.Series]) -> dict:
+    """Means of times, the largest of other numbers, and of what is no number all there is."""
+    found = {}
+    for name, values in pd.DataFrame(known).items():
+        values = list(values.dropna())
+        distinct = list({str(value): value for value in values}.values())
+        if not values:
+            found[name] = None
+        elif all(map(is_number, values)):
+            found[name] = float(sum(values) / len(values) if name in TIMES else max(values))
+        else:
+            found[name] = distinct[0] if len(distinct) == 1 else "; ".join(map(str, distinct))
+    return found
+
+
+def _data(parts: dict[int, Results], train: int) -> dict:
+    blocks = [part.plan["data"] for part in parts.values()]
+    folds, first = blocks[0]["folds"], blocks[0]
+    spacings = {
+        case: spacing_of(part.plan["data"], case) for part in parts.values() for case in part.cases["case"].unique()
+    }
+    smallest = min(block["train"] for block in blocks)
+    sizes = f"{train}" if smallest == train else f"{smallest} to {train}"
+    which = "" if len(parts) == folds["folds"] else f" (only folds {', '.join(map(str, parts))})"
+    return first | {
+        "fingerprint": _hash([block["fingerprint"] for block in blocks]),
+        "split": f"{folds['folds']} folds{which}, seed {folds['seed']}, {sizes} training cases in each",
+        "split_hash": _hash([block["split_hash"] for block in blocks]),
+        "train": train,
+        "test": sum(block["test"] for block in blocks),
+        "other_spacings": {case: mm for case, mm in spacings.items() if mm != first["native_spacing"]},
+        "folds": {"folds": folds["folds"], "seed": folds["seed"], "pooled": len(parts)},
+    }
+
+
+def _hash(texts: list[str]) -> str:
+    return hashlib.sha256(" ".join(texts).encode()).hexdigest()[:12]

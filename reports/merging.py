@@ -1,0 +1,66 @@
+"""Several results folders as one: parts of an experiment, and the folds of a cross-validation."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from reports.folds import pooled
+from reports.results import PROGRESS, Results, Stale, never, read_results
+
+
+def read_folders(folders: Sequence[Path | str], stale: Stale = never, packed_timings: bool = False) -> list[Results]:
+    """Read several results folders; parts of one experiment, on the same data under the same protocol, become one, and
+    so do the folds of one cross-validation (see `folds.pooled`).
+
+    Others stay apart, in the order given: no table mixes protocols or data sets. Those of one title get their folders'
+    names into it. `packed_timings`: keep the times of trials that shared their machine with others, too; they say
+    little of a trial alone.
+    """
+    experiments: dict[str, dict[Path, Results]] = {}
+    for folder in dict.fromkeys(Path(folder) for folder in folders):
+        results = read_results(folder, stale, packed_timings)
+        meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
+        experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
+    merged = pooled({tuple(parts): _merge(list(parts.values())) for parts in experiments.values()})
+    titles = Counter(results.plan["title"] for results in merged.values())
+    for parts, results in merged.items():
+        if titles[results.plan["title"]] > 1:
+            results.plan["title"] += f" ({', '.join(map(str, parts))})"
+    return list(merged.values())
+
+
+def _merge(parts: list[Results]) -> Results:
+    """One experiment from its parts; of a cell that several planned, the one that got furthest stays."""
+    if len(parts) == 1:
+        return parts[0]
+    chosen: dict[str, tuple[Results, dict]] = {}
+    for part in parts:
+        for cell in part.cells.to_dict("records"):
+            earlier = chosen.get(cell["trial"])
+            if earlier is None or _progress(cell) > _progress(earlier[1]):
+                chosen[cell["trial"]] = (part, cell)
+    own = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
+    cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)]
+    facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
+    planned = {cell["trial"]: cell for part in reversed(parts) for cell in part.plan["cells"]}
+    return Results(
+        plan=parts[0].plan | {"cells": [planned[trial] for trial in chosen]},
+        cells=pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object),
+        cases=_joined(cases),
+        provenance=_joined(facts, ignore_index=False),
+        strays=sorted({trial for part in parts for trial in part.strays} - set(chosen)),
+        records={trial: of.records[trial] for trial, (of, _) in chosen.items() if trial in of.records},
+        pictures={case: path for part in reversed(parts) for case, path in part.pictures.items()},
+    )
+
+
+def _progress(cell: dict) -> tuple[int, bool]:
+    return PROGRESS.index(cell["state"]), cell["stale"] == ""
+
+
+def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFrame:
+    """As pd.concat; the types of frames without rows do not count."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=ignore_index)
