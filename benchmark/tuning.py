@@ -55,13 +55,14 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
         if not has_ended(search, folder):
             return False
         cells = {_resolved(cell.trial.method, cell.trial.settings): cell for cell in make_plan(search, folder)}
+        stale = sum(cell.state == "stale" for cell in cells.values())
         tried = [
             [Tried(each, _dice(cells[_resolved(entry.name, each)], folder, experiment)) for each in settings]
             for entry, settings in zip(experiment.methods, planned, strict=True)
         ]
     chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
     _write_choice(experiment, held_out, tried, chosen, folder)
-    tuned, target = tuned_experiment(experiment, chosen), Results(results.folder / TUNED)
+    tuned, target = tuned_experiment(experiment, chosen, stale), Results(results.folder / TUNED)
     _share_records(make_plan(tuned, target), results, target)
     return run(tuned, target)
 
@@ -133,14 +134,16 @@ def search_experiment(experiment: Experiment, held_out: list[str], settings: lis
     })  # fmt: skip
 
 
-def tuned_experiment(experiment: Experiment, chosen: list[dict]) -> Experiment:
+def tuned_experiment(experiment: Experiment, chosen: list[dict], stale: int = 0) -> Experiment:
     """The experiment with the settings that were chosen, which knows how. Entries of one method that chose the same are
-    one row."""
+    one row. stale: trials of the search that code of before a change has made."""
     tuning = experiment.tuning
     how = (
         f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
         f"{tuning.validation} training cases whose labels none but the ceiling uses, with {experiment.labelled[0]} "
         "labelled; a method that declares no range, as the supervised V-Net, has nothing to tune"
+        + f"; {stale} of the search's trials are stale, their code has changed since"
+        * (stale > 0)
     )
     entries: dict[str, MethodEntry] = {}
     for entry, settings in zip(experiment.methods, chosen, strict=True):

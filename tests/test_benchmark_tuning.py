@@ -176,6 +176,20 @@ CHOICES = """
     def __init__"""
 
 
+def test_tables_say_that_a_search_is_stale(tmp_path, command, no_ray):
+    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"draws": 2, "validation": 1})
+    folder = tmp_path / "results"
+    assert command("run", config, "--results", folder)[0] == 0
+    table = folder / "report/tables/tiny-tuned/comparison.md"
+    assert "equally tuned" in table.read_text() and "stale" not in table.read_text()
+    record = next((folder / "tuning/records").glob("dtml-*")) / "trial.yaml"
+    stored = yaml.safe_load(record.read_text())
+    stored["code"] = {name: "0" * len(digest) for name, digest in stored["code"].items()}
+    record.write_text(yaml.safe_dump(stored))
+    assert command("run", config, "--results", folder)[0] == 0
+    assert "code has changed since (stale): 1." in table.read_text()
+
+
 def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path, own_registry):
     plugin = tiny.write_plugin(tmp_path, "choicy")
     text = plugin.read_text().replace("    def __init__", CHOICES.lstrip("\n"))
