@@ -12,7 +12,7 @@ from reports.results import CELL_KEYS, DONE, NOT_RUN, PROGRESS, TIMES, Results
 
 # What of a plan's data block differs from fold to fold.
 OWN = ("fingerprint", "split", "split_hash", "train", "test", "native_spacing", "other_spacings", "folds")
-IDENTITY = ("role", "method", "display", "settings", "labelled", "draw", "seed")
+IDENTITY = ("role", "method", "display", "settings", "draw", "seed")
 
 Folders = tuple[Path, ...]
 
@@ -33,19 +33,25 @@ def pooled(experiments: dict[Folders, Results]) -> dict[Folders, Results]:
             shared = {key: value for key, value in plan["data"].items() if key not in OWN}
             meaning = [plan["experiment"], shared, folds["folds"], folds["seed"], plan["training"], plan["evaluation"]]
             validations.setdefault(json.dumps(meaning, sort_keys=True), {})[folds["fold"]] = folders
-    joined = dict(experiments)
-    for folds in validations.values():
-        parts = {fold: experiments[folders] for fold, folders in sorted(folds.items())}
-        tested = [set(part.cases["case"]) for part in parts.values()]
-        if len(parts) > 1 and sum(map(len, tested)) == len(set.union(*tested)):
-            whole = tuple(folder for folders in folds.values() for folder in folders)
-            first = next(iter(folds.values()))
-            joined = {
-                whole if folders == first else folders: _pool(parts) if folders == first else results
-                for folders, results in joined.items()
-                if folders == first or folders not in folds.values()
-            }
+    together = {
+        folders: folds
+        for folds in validations.values()
+        if _tests_each_case_once([experiments[each] for each in folds.values()])
+        for folders in folds.values()
+    }
+    joined: dict[Folders, Results] = {}
+    for folders, results in experiments.items():
+        folds = together.get(folders, {})
+        whole = tuple(folder for each in folds.values() for folder in each) or folders
+        if whole not in joined:
+            parts = {fold: experiments[each] for fold, each in sorted(folds.items())}
+            joined[whole] = _pool(parts) if len(parts) > 1 else results
     return joined
+
+
+def _tests_each_case_once(parts: list[Results]) -> bool:
+    tested = [set(part.cases["case"]) for part in parts]
+    return sum(map(len, tested)) == len(set.union(*tested))
 
 
 def _pool(parts: dict[int, Results]) -> Results:
@@ -83,7 +89,7 @@ def _pool(parts: dict[int, Results]) -> Results:
 def _identity(cell: dict) -> str:
     """What is the same of a cell in every fold; with every label there are as many as the fold leaves."""
     labelled = None if cell["role"] == "ceiling" else cell["labelled"]
-    return json.dumps([cell[key] for key in IDENTITY if key != "labelled"] + [labelled], sort_keys=True)
+    return json.dumps([labelled, *(cell[key] for key in IDENTITY)], sort_keys=True)
 
 
 def _standing(of: dict[int, dict], folds: list[int]) -> dict:
