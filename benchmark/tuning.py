@@ -142,9 +142,7 @@ def tuned_experiment(experiment: Experiment, chosen: list[dict], stale: int = 0)
         f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
         f"{tuning.validation} training cases whose labels none but the ceiling uses, with {experiment.labelled[0]} "
         "labelled; a method that declares no range, as the supervised V-Net, has nothing to tune"
-        + f"; trials of the search whose code has changed since (stale): {stale}"
-        * (stale > 0)
-        * (stale > 0)
+        + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
     )
     entries: dict[str, MethodEntry] = {}
     for entry, settings in zip(experiment.methods, chosen, strict=True):

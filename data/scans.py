@@ -247,7 +247,7 @@ def _h5_geometry(path: Path, name: str, reading: Reading) -> Geometry:
     shape, dtype, spacing = _open(path, look)
     if len(shape) != 3 or not math.prod(shape):
         raise DataError(f"{path}: {name} is of {_times(shape) or 'one'} voxels: it must be one 3D volume")
-    if dtype.kind not in "fiub":
+    if dtype.kind not in ("fiu" if name == "image" else "fiub"):
         raise DataError(f"{path}: the {name} holds {dtype}, not numbers")
     if spacing is None:
         raise DataError(f"{path} says nothing of its voxels' size: give it an attribute `spacing`, or set data.voxel")

@@ -57,7 +57,6 @@ def _tests_each_case_once(parts: list[Results]) -> bool:
 def _pool(parts: dict[int, Results]) -> Results:
     """`parts`: each fold's results."""
     first = next(iter(parts.values()))
-    largest = max(part.plan["data"]["train"] for part in parts.values())
     cells: dict[str, dict[int, dict]] = {}
     for fold, part in parts.items():
         for cell in part.cells.to_dict("records"):
@@ -76,7 +75,7 @@ def _pool(parts: dict[int, Results]) -> Results:
         if known:
             facts[line["trial"]] = _facts(known)
     return Results(
-        plan=first.plan | {"data": _data(parts, largest), "cells": planned},
+        plan=first.plan | {"data": _data(parts), "cells": planned},
         cells=pd.DataFrame(lines, columns=first.cells.columns, dtype=object),
         cases=pd.concat(cases, ignore_index=True) if cases else first.cases.iloc[:0],
         provenance=pd.DataFrame.from_dict(facts, orient="index"),
@@ -119,20 +118,20 @@ def _facts(known: list[pd.Series]) -> dict:
     return found
 
 
-def _data(parts: dict[int, Results], train: int) -> dict:
+def _data(parts: dict[int, Results]) -> dict:
     blocks = [part.plan["data"] for part in parts.values()]
     folds, first = blocks[0]["folds"], blocks[0]
     spacings = {
         case: spacing_of(part.plan["data"], case) for part in parts.values() for case in part.cases["case"].unique()
     }
-    smallest = min(block["train"] for block in blocks)
-    sizes = f"{train}" if smallest == train else f"{smallest} to {train}"
+    smallest, largest = (end(block["train"] for block in blocks) for end in (min, max))
+    sizes = f"{largest}" if smallest == largest else f"{smallest} to {largest}"
     which = "" if len(parts) == folds["folds"] else f" (only folds {', '.join(map(str, parts))})"
     return first | {
         "fingerprint": _hash([block["fingerprint"] for block in blocks]),
         "split": f"{folds['folds']} folds{which}, seed {folds['seed']}, {sizes} training cases in each",
         "split_hash": _hash([block["split_hash"] for block in blocks]),
-        "train": train,
+        "train": largest,
         "test": sum(block["test"] for block in blocks),
         "other_spacings": {case: mm for case, mm in spacings.items() if mm != first["native_spacing"]},
         "folds": {"folds": folds["folds"], "seed": folds["seed"], "pooled": len(parts)},

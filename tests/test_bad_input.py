@@ -281,6 +281,7 @@ DATA = {
     "no voxels": ({}, case(image=IMAGE[:0], label=LABEL[:0]), ["image is of 0 x 4 x 3 voxels"]),
     "NaN": ({}, case(image=np.where(LABEL, np.nan, IMAGE), label=LABEL), ["mri_norm2.h5", "NaN", "download"]),
     "infinite": ({}, case(image=IMAGE.astype(float) * 1e300, label=LABEL), ["mri_norm2.h5", "infinite", "download"]),
+    "truth values for an image": ({}, case(image=IMAGE > 0, label=LABEL), ["mri_norm2.h5", "holds bool, not numbers"]),
     "text for an image": ({}, case(image=IMAGE.astype("S3"), label=LABEL), ["mri_norm2.h5", "not numbers"]),
     "labels of 255": ({}, case(image=IMAGE, label=LABEL * 255), ["mri_norm2.h5", "holds 255, but may hold 0, 1"]),
     "a soft label": ({}, case(image=IMAGE, label=IMAGE), ["mri_norm2.h5", "holds -1, -0.898305, "]),

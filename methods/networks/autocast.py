@@ -55,8 +55,9 @@ class Conv3d(nn.Conv3d):
     def _conv_forward(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Pads the first axis by itself for a gradient on CPUs without AVX-512.
 
-        oneDNN has no AVX2 kernel for weight gradients of convolutions that pad that axis, and its way around it takes
-        twice as long: a third of a V-Net's step.
+        oneDNN has no AVX2 kernel for weight gradients of convolutions that pad that axis. Its way around it takes a
+        seventh more of a step with 8 filters on small patches, but less than padding by hand with 16 on the paper's
+        (docs/performance.md).
         """
         first, *others = self.padding
         if CPU_HAS_BF16 or not first or images.device.type != "cpu" or not torch.is_grad_enabled():
