@@ -60,6 +60,14 @@ def test_the_verdict_on_a_comparable_figure(tmp_path, dice, verdict):
         assert (verdict == "reproduced") == (abs(90.12 - ours.mean()) <= reach)
 
 
+def test_no_interval_shown_leaves_what_a_dice_can_be(tmp_path):
+    table = ledger_of(write_dtml(tmp_path, (0.2, 0.9)))
+    line = figures_of(table, "dtml").loc["dice"]
+    assert line["low"] < 0 and line["high"] > 100  # the csv keeps what was computed
+    [row] = table.page["blocks"][0]["rows"]
+    assert row["cells"][5]["text"] == "[0.00, 100.00]"
+
+
 def test_the_interval_holds_95_of_100_new_seeds():
     rng = np.random.default_rng(0)
     inside = 0

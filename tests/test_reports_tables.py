@@ -214,6 +214,16 @@ def test_no_reference(tmp_path):
     assert "could resolve: with 6 cases and 80 % power a paired t-test finds" in text
 
 
+def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
+    planned = plan(cells_of("a", "b", seeds=(1, 2)), reference="A")
+    tables = {c["trial"]: scored(planned, c["seed"] + 2 * (c["method"] == "b")) for c in planned["cells"]}
+    for c in planned["cells"]:
+        dice = tables[c["trial"]]["metric"] == "dice"
+        tables[c["trial"]].loc[dice, "value"] *= 0.1 if c["seed"] == 1 else 1  # one seed of each method fails
+    text = text_of(write_folder(tmp_path, planned, tables))
+    assert "the seed-aware test with 2 seeds none that Dice can have (100 points at most)" in text
+
+
 def test_csv_is_plain(tmp_path):
     planned = plan([*cells_of("a", "b", display='a,"b"\nc'), cell("failed")])
     write_folder(tmp_path, plan(planned["cells"][:-1]))

@@ -147,8 +147,9 @@ def power_line(tests: pd.DataFrame, cases: int) -> str:
     by_seeds = tested["seeds_detectable"]
     if by_seeds.notna().any():
         seeds = sorted({int(n) for n in tested.loc[by_seeds.notna(), ["runs", "runs_reference"]].to_numpy().ravel()})
-        runs = " or ".join(map(str, seeds))
-        also = f"the seed-aware test with {runs} seeds one of {by_seeds.median():.1f} points between two methods"
+        runs, points = " or ".join(map(str, seeds)), by_seeds.median()
+        what = f"one of {points:.1f} points" if points <= 100 else "none that Dice can have (100 points at most)"
+        also = f"the seed-aware test with {runs} seeds {what} between two methods"
     else:
         also = "what two methods would have to differ by cannot be said, for that takes two seeds of each at least"
     return (

@@ -53,7 +53,7 @@ def _line(line: pd.Series, entry: pd.DataFrame, sources: dict, letters: dict) ->
     budget = (first["published_labelled"], first["published_unlabelled"])
     other = "" if budget == (line["labelled"], line["unlabelled"]) else f" ({budget[0]}/{budget[1]})"
     unsure = UNSURE * first["certainty"].startswith("memory")
-    low, high = of.loc["dice", ["low", "high"]]
+    low, high = of.loc["dice", ["low", "high"]].clip(0, 100)  # a Dice has no more room than that
     return row([
         name_of(line),
         f"{_joined(of['published'], number)}{unsure}{other} [{sources[first['entry']]}]",
@@ -115,8 +115,9 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
         "the published postprocessing where that is known (see the sources), else under the plan's; so a figure here "
         "may differ from that of the comparison.",
         "Verdict: reproduced where the published figure lies within the 95 % prediction interval for one new seed of "
-        f"ours, mean ± t·s·√(1 + 1/S) with S seeds; {UNDECIDED} with fewer than {FEWEST_SEEDS} seeds. A wide interval "
-        "reproduces easily: look at it. Published figures are of one run each.",
+        f"ours, mean ± t·s·√(1 + 1/S) with S seeds (a Dice's is shown from 0 to 100 at most); {UNDECIDED} with fewer "
+        f"than {FEWEST_SEEDS} seeds. A wide interval reproduces easily: look at it. Published figures are of one run "
+        "each.",
     ]
     if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
         notes.append(f"{UNSURE} Written down from memory, not read again: look it up before quoting it.")
