@@ -87,7 +87,8 @@ def score(
     """Score masks that another tool has made as one more row of a results folder, under its own evaluation."""
     from benchmark import commands
 
-    commands.score(masks, name, labelled, unlabelled, seed, Results(results), console)
+    if not commands.score(masks, name, labelled, unlabelled, seed, Results(results), console):
+        raise typer.Exit(1)
 
 
 @app.command()

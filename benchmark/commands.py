@@ -14,7 +14,7 @@ from benchmark.experiment import Experiment, ExperimentError, load_experiment
 from benchmark.locks import run_lock
 from benchmark.plan import Cell, make_plan, write_plan
 from benchmark.progress import ProgressView, duration
-from benchmark.records import Results
+from benchmark.records import Results, ResultsError
 from benchmark.status import write_report
 from methods import registry
 
@@ -57,9 +57,7 @@ def _run_one(experiment: Experiment, results: Results, again: set[str], address:
         todo = [cell for cell in cells if _to_run(cell, again)]
         _say_what(cells, todo, console)
         complete = _run_cells(experiment, todo, results, address, console)
-        if copy_to:
-            _send(cells, results, copy_to)
-        return complete
+        return _send(cells, results, copy_to, console) and complete
 
 
 def evaluate(results: Results, overrides: list[str], console: Console) -> bool:
@@ -80,6 +78,7 @@ def evaluate(results: Results, overrides: list[str], console: Console) -> bool:
                     "more; `run --rerun stale` trains them again"
                 )
             complete = _run_cells(experiment, todo, part, "local", console) and complete
+            complete = _send(cells, part, experiment.execution.copy_to, console) and complete
     console.print(f"report: {write_report(results)}", soft_wrap=True)
     return complete
 
@@ -100,10 +99,8 @@ def _same_plan(experiment: Experiment, results: Results) -> list[Cell]:
 
 def score(
     masks: Path, name: str, labelled: int, unlabelled: int, seed: int, results: Results, console: Console
-) -> None:
-    """Make the masks a row of a results folder, and write its report."""
-    from benchmark import copies
-
+) -> bool:
+    """Make the masks a row of a results folder, and write its report. False if they could not be copied."""
     results.read_plan()
     experiment = load_experiment(results.experiment_file)
     with run_lock(results):
@@ -111,9 +108,7 @@ def score(
         trial = foreign.score_masks(masks, name, labelled, unlabelled, seed, experiment, results)
         write_plan(experiment, cells, results)
         console.print(f"scored as {trial}; report: {write_report(results)}", soft_wrap=True)
-        if copy_to := experiment.execution.copy_to:
-            copies.send(results, trial, copy_to)  # may be there already, of other masks
-            _send(cells, results, copy_to)
+        return _send(cells, results, experiment.execution.copy_to, console)
 
 
 def predict(record: Path, images: Path, to: Path, normalise: str | None, console: Console) -> None:
@@ -133,12 +128,20 @@ def _fetch(cells: list[Cell], results: Results, uri: str) -> int:
     return len(copies.fetch(results, missing, uri))
 
 
-def _send(cells: list[Cell], results: Results, uri: str) -> None:
-    """Make the copy whole: records that were done before it was asked for, the plan and the cases."""
+def _send(cells: list[Cell], results: Results, uri: str | None, console: Console) -> bool:
+    """Make the copy whole, where one is asked for: records that were done before it was, the plan and the cases. False
+    if that fails, which is said and ends nothing: the results folder has everything."""
+    if uri is None:
+        return True
     from benchmark import copies
 
     made = [cell.trial.id for cell in cells] + [cell["trial"] for cell in foreign.cells_of(results)]
-    copies.send_missing(results, [trial for trial in made if results.read_record(trial) is not None], uri)
+    try:
+        copies.send_missing(results, [trial for trial in made if results.read_record(trial) is not None], uri)
+    except ResultsError as error:
+        console.print(f"not copied: {error}", style="red", soft_wrap=True)
+        return False
+    return True
 
 
 def _run_cells(experiment: Experiment, todo: list[Cell], results: Results, address: str, console: Console) -> bool:

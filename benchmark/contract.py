@@ -86,8 +86,7 @@ def _describes_its_settings(name: str, settings: type[MethodSettings]) -> Method
         search = registry.search_of(field) or [default]
         for value in [default, *search]:
             registry.settings_of(name, {key: value})
-        is_range = len(search) == 2 and all(type(value) in (int, float) for value in search)
-        inside = search[0] <= default <= search[1] if is_range else default in search
+        inside = search[0] <= default <= search[1] if registry.is_range(search) else default in search
         require(inside, f"setting {key} is searched in {search} without its default {default!r}: include it")
     return defaults
 
@@ -95,7 +94,9 @@ def _describes_its_settings(name: str, settings: type[MethodSettings]) -> Method
 def every_choice_of_every_setting_runs(subject: Subject) -> None:
     for key, field in registry.get(subject.name).Settings.model_fields.items():
         choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
-        for value in (True, False) if field.annotation is bool else choices:
+        search = registry.search_of(field) or []
+        tried = [*([True, False] if field.annotation is bool else choices), *search * (not registry.is_range(search))]
+        for value in dict.fromkeys(tried):
             if value == field.default:
                 continue
             try:

@@ -3,55 +3,66 @@
 A copy counts once its trial.yaml is there, which is written last, as in the results folder.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
 
-from benchmark.records import Results, ResultsError
+from benchmark.records import Results, ResultsError, write_atomically
 
 LAST = "trial.yaml"
+TELLING = (LAST, "plan.json", "experiment.yaml")  # what else is there counts by these: they must be whole
 
 
 def send(results: Results, trial: str, uri: str) -> None:
     """Copy a trial's record to URI/records/TRIAL. Raises ResultsError where that fails; the record itself is safe."""
     store, root = _open(uri)
-    with suppress(FileNotFoundError):  # what is replaced counts no more from here on
-        store.rm_file(f"{root}/records/{trial}/{LAST}")
-    record = results.record(trial)
-    files = sorted((path for path in record.rglob("*") if path.is_file()), key=lambda path: path.name == LAST)
-    _put(uri, {path: f"records/{trial}/{path.relative_to(record).as_posix()}" for path in files})
+    with _said(f"records cannot be copied to {uri}", "they are whole in the results folder"):
+        with suppress(FileNotFoundError):  # what is replaced counts no more from here on
+            store.rm_file(f"{root}/records/{trial}/{LAST}")
+        record = results.record(trial)
+        files = sorted((path for path in record.rglob("*") if path.is_file()), key=lambda path: path.name == LAST)
+        for path in files:
+            _put(store, path, f"{root}/records/{trial}/{path.relative_to(record).as_posix()}")
 
 
 def send_missing(results: Results, trials: list[str], uri: str) -> None:
-    """Copy the records of these trials that URI lacks, then the plan, the experiment and the cases: then URI is a whole
-    results folder."""
+    """Copy the records of these trials that URI lacks or has otherwise, then the plan, the experiment and the cases:
+    then URI is a whole results folder. Raises ResultsError as `send`."""
     store, root = _open(uri)
     for trial in trials:
-        if not store.exists(f"{root}/records/{trial}/{LAST}"):
+        own = (results.record(trial) / LAST).read_bytes()
+        with _said(f"copies at {uri} cannot be read", "records are whole in the results folder"):
+            try:
+                there = store.cat_file(f"{root}/records/{trial}/{LAST}")
+            except FileNotFoundError:
+                there = None
+        if there != own:
             send(results, trial, uri)
     files = [*sorted((results.folder / "cases").glob("*.npz")), results.experiment_file, results.plan_file]
-    _put(uri, {path: path.relative_to(results.folder).as_posix() for path in files})
+    with _said(f"records cannot be copied to {uri}", "they are whole in the results folder"):
+        for path in files:
+            _put(store, path, f"{root}/{path.relative_to(results.folder).as_posix()}")
 
 
 def named(prefix: str, uri: str) -> list[str]:
-    """The trials at URI whose names begin so, for which no plan asks."""
+    """The trials at URI whose names begin so, for which no plan asks. Raises ResultsError."""
     store, root = _open(uri)
-    try:
-        found = store.glob(f"{root}/records/{prefix}*/{LAST}")
-    except OSError as error:
-        raise ResultsError(f"copies at {uri} cannot be read: {error}") from error
-    return sorted(path.split("/")[-2] for path in found)
+    with _said(f"copies at {uri} cannot be read"):
+        return sorted(path.split("/")[-2] for path in store.glob(f"{root}/records/{prefix}*/{LAST}"))
 
 
 def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
-    """Bring the records of these trials that URI has and the folder lacks; returns which."""
+    """Bring the records of these trials that URI has and the folder lacks, and then the cases' pictures; returns which
+    trials. Raises ResultsError."""
     store, root = _open(uri)
     fetched = []
-    try:
+    with _said(f"copies at {uri} cannot be read"):
         for trial in trials:
             there = f"{root}/records/{trial}"
-            if not store.exists(f"{there}/{LAST}"):
+            # a record that was finished but not moved to its place when its process was killed is the newer one
+            if results.publish(trial) or not store.exists(f"{there}/{LAST}"):
                 continue
             folder = results.unpublished(trial)
             names = [path[len(there) :].lstrip("/") for path in store.find(there)]
@@ -64,22 +75,33 @@ def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
                 store.get_file(f"{there}/{name}", str(folder / name))
             results.publish(trial)
             fetched.append(trial)
-    except OSError as error:
-        raise ResultsError(f"copies at {uri} cannot be read: {error}") from error
+        for path in store.glob(f"{root}/cases/*.npz") if fetched else []:
+            target = results.folder / "cases" / path.split("/")[-1]
+            if not target.exists():
+                write_atomically(target, lambda partial, path=path: store.get_file(path, str(partial)))
     return fetched
 
 
-def _put(uri: str, files: dict[Path, str]) -> None:
-    """In this order, each file whole or not at all: stores rename, or show an object once it is complete."""
-    store, root = _open(uri)
+def _put(store: fsspec.AbstractFileSystem, path: Path, target: str) -> None:
+    """What tells of others appears as a whole or not at all: not every store is as kind as one of objects."""
+    store.makedirs(target.rpartition("/")[0], exist_ok=True)
+    if path.name in TELLING:
+        store.put_file(str(path), f"{target}.partial")
+        store.mv(f"{target}.partial", target)
+    else:
+        store.put_file(str(path), target)
+
+
+@contextmanager
+def _said(what: str, more: str = "") -> Iterator[None]:
+    """Any error of a store in one line: each kind has exceptions of its own."""
     try:
-        for path, name in files.items():
-            store.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
-            store.put_file(str(path), f"{root}/{name}")
-    except OSError as error:
-        raise ResultsError(
-            f"records cannot be copied to {uri}: {error}; they are whole in the results folder"
-        ) from error
+        yield
+    except ResultsError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ResultsError(f"{what} ({reason})" + (f"; {more}" if more else "")) from error
 
 
 def _open(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -112,7 +112,7 @@ class Tuning(_Block):
     validation: PositiveInt = Field(
         description="training cases whose labels choose settings; the ceiling alone uses them"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of the settings drawn, the validation cases chosen, and the search's trainings")
 
 
 class Tuned(_Block):

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,4 +74,11 @@ def _hash(path: Path) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    return hashlib.sha256(_text(tree).encode()).hexdigest()[:12]
+
+
+def _text(tree: ast.AST) -> str:
+    """The tree as Python 3.11 writes it. 3.12 knows of type parameters, and 3.13 leaves out what is empty: without this
+    every record would be stale on another Python."""
+    whole = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(tree, **whole).replace(", type_params=[]", "")

@@ -111,14 +111,15 @@ def _finish(target: Path, cell: dict, data: dict, masks: dict[str, np.ndarray], 
             experiment: Experiment, results: Results) -> None:  # fmt: skip
     """Score the masks, write what makes `target` a record, and move it to its place."""
     (target / "predictions").mkdir()
-    rows = []
+    rows, digest = [], hashlib.sha256()
     for case_id, labels in masks.items():
+        digest.update(f"{case_id} {labels.shape}".encode() + labels.tobytes())
         records.write_prediction(target / "predictions" / f"{case_id}.npz", labels, dataset.classes)
         rows += score(labels, dataset.native(case_id), dataset.classes, experiment.evaluation)
     (target / "cases.csv").write_text(records.csv_text(rows), encoding="utf-8")
     content = {
         "format": FORMAT, "trial": cell["trial"], "state": "done", "reason": None, "cell": cell, "data": data,
-        "labelled": None, "unlabelled": None, "test": list(masks), "training": None,
+        "labelled": None, "unlabelled": None, "test": list(masks), "masks": digest.hexdigest(), "training": None,
         "evaluation": experiment.evaluation.model_dump(mode="json"), "code": code_fingerprint(""),
     }  # fmt: skip
     records.write_text(target / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -35,7 +35,8 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     """Every trial of the experiment, in the order of its tables.
 
     Methods are planned at each budget that leaves unlabelled cases, and beside them the baseline as the "floor"; with
-    every label there is the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once.
+    every label there is the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once: where
+    scans without a label remain at the budget with every label, its floor is the ceiling, too.
     Raises ExperimentError or MethodError with one line for the user.
     """
     entries = [(entry, "method") for entry in experiment.methods]
@@ -52,7 +53,7 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     summary = _data_summary(experiment, dataset)
     trials: dict[str, Trial] = {}
     for count in experiment.labelled:
-        for draw in experiment.draws:
+        for draw in experiment.draws if count < everything else ["first"]:  # every label: nothing is drawn
             for entry, role in entries if count < len(dataset.train_ids) else []:
                 for seed in experiment.seeds_of(count):
                     trial = _make_trial(experiment, dataset, summary, entry, role, count, draw, seed)
@@ -60,7 +61,7 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     if baseline is not None:
         for seed in experiment.seeds_of(everything):
             trial = _make_trial(experiment, dataset, summary, baseline, "ceiling", everything, "first", seed)
-            trials[trial.id] = trial
+            trials.setdefault(trial.id, trial)
     if not trials:
         raise ExperimentError(
             f"nothing to run: labelled {experiment.labelled} leaves no unlabelled case of {everything}, "
@@ -214,6 +215,7 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
         "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
         "folds": settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
         "train": len(dataset.train_ids),
+        "with_label": len(dataset.with_label),
         "test": len(dataset.test_ids),
         "classes": dataset.classes,
         "class_names": dataset.source.class_names,

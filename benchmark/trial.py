@@ -42,6 +42,7 @@ from methods import registry
 from methods.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
+SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of a record's provenance
 
 
 class Trial(BaseModel):
@@ -93,7 +94,7 @@ def run_trial(
     Closing the generator saves a checkpoint first. `circumstances`: what the record's provenance says besides what this
     process can tell, such as the revision of the code and how many trials share the machine.
     """
-    circumstances = circumstances or {**provenance.revision(), "trials_sharing_the_machine": 1}
+    circumstances = circumstances or {**provenance.revision(), SHARING: 1}
     try:
         with trial_lock(results, trial.id):
             yield from _run_to_record(trial, results, execution, circumstances)
@@ -115,9 +116,13 @@ def _run_to_record(trial: Trial, results: Results, execution: Execution, circums
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
                 yield from _run(trial, results, execution, circumstances, events, trained=state == "rescore")
+        reason = None
         if execution.copy_to:
-            copies.send(results, trial.id, execution.copy_to)
-        yield _sign(trial, "done", trial.training.iterations)
+            try:
+                copies.send(results, trial.id, execution.copy_to)
+            except records.ResultsError as error:  # the record is there; the end of the run tries once more
+                reason = f"done, but {error}"
+        yield _sign(trial, "done", trial.training.iterations, reason=reason)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
@@ -182,9 +187,14 @@ def _run(
     begin = time.perf_counter()
     if trained:
         history, facts = _load_record(results.record(trial.id), method, device)
+        facts["scored_again"] = {
+            **circumstances, "device": provenance.describe_device(device), "host": provenance.environment()["host"]
+        }  # fmt: skip
     else:
         state = initial_state(method, trial.training)
         load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
+        sessions = _Sessions(results, trial, begun=state.step > 0)
+        sessions.note(SHARING, circumstances[SHARING])
         facts = {
             **provenance.environment(),
             **circumstances,
@@ -194,6 +204,7 @@ def _run(
             "resumed_at_step": state.step,
         }
         yield from _train(trial, results, execution, dataset, state, device, events)
+        sessions.note(MEMORY, provenance.peak_memory(device))
         history = records.csv_text(state.history)
         seconds = state.history[-1]["seconds"]  # of all its sessions
         facts |= {"seconds_training": seconds, "iterations_per_second": round(trial.training.iterations / seconds, 4)}
@@ -203,13 +214,32 @@ def _run(
     seconds = yield from _test(trial, results, execution, dataset, method, folder, events)
     facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
     if not trained:  # weights that are only scored again have cost what they cost
-        facts["seconds_this_session"] = round(time.perf_counter() - begin, 3)
-        facts["peak_memory_bytes"] = provenance.peak_memory(device)
+        sessions.note(MEMORY, provenance.peak_memory(device))
+        facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
     (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
     _write_trial_yaml(folder, trial, "done", None)
     results.publish(trial.id)
+
+
+class _Sessions:
+    """The most that any session of a trial had, of what its record has one number of: the trials that shared the
+    machine, the memory. A session alone must not pass for a training that was packed for most of its time.
+
+    `begun`: this session goes on from a checkpoint; else what an earlier one left says nothing of this training.
+    """
+
+    def __init__(self, results: Results, trial: Trial, begun: bool):
+        self._path = results.running(trial.id) / "sessions.json"
+        self.most: dict[str, int | None] = {}
+        if begun:
+            with suppress(OSError, ValueError):
+                self.most = dict(json.loads(self._path.read_text(encoding="utf-8")))
+
+    def note(self, name: str, value: int | None) -> None:
+        self.most[name] = max((each for each in (self.most.get(name), value) if each is not None), default=None)
+        records.write_text(self._path, json.dumps(self.most))
 
 
 def _load_record(record: Path, method: Method, device: torch.device) -> tuple[str, dict]:

@@ -46,11 +46,11 @@ class Tried:
 def tune(experiment: Experiment, results: Results, run: Run) -> bool:
     """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on."""
     folder = Results(results.folder / "tuning")
-    held_out = validation_cases(experiment)
+    held_out, budget = validation_cases(experiment), search_budget(experiment)
     tried: list[list[Tried]] = [[] for _ in experiment.methods]
     while any(new := [proposals(*each, experiment.tuning) for each in zip(experiment.methods, tried, strict=True)]):
         planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
-        search = search_experiment(experiment, held_out, planned)
+        search = search_experiment(experiment, held_out, budget, planned)
         run(search, folder)
         if not has_ended(search, folder):
             return False
@@ -61,8 +61,8 @@ def tune(experiment: Experiment, results: Results, run: Run) -> bool:
             for entry, settings in zip(experiment.methods, planned, strict=True)
         ]
     chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
-    _write_choice(experiment, held_out, tried, chosen, folder)
-    tuned, target = tuned_experiment(experiment, chosen, stale), Results(results.folder / TUNED)
+    _write_choice(experiment, held_out, budget, tried, chosen, folder)
+    tuned, target = tuned_experiment(experiment, budget, chosen, stale), Results(results.folder / TUNED)
     _share_records(make_plan(tuned, target), results, target)
     return run(tuned, target)
 
@@ -72,11 +72,22 @@ def has_ended(experiment: Experiment, results: Results) -> bool:
     return all(cell.state in ENDED for cell in make_plan(experiment, results))
 
 
+def search_budget(experiment: Experiment) -> int:
+    """The first budget that leaves unlabelled cases: with every label there is the ceiling alone."""
+    everything = len(prepare(experiment.data).train_ids)
+    return next(count for count in experiment.labelled if count < everything)
+
+
 def validation_cases(experiment: Experiment) -> list[str]:
     """Training cases whose label no trial of the experiment but the ceiling uses, nor that of another scan of their
     patients. The first free ones of one order, so that a further budget or draw changes few. Raises ExperimentError."""
     dataset, wanted = prepare(experiment.data), experiment.tuning.validation
     patient_of, everything = dataset.source.patient_of, len(dataset.train_ids)
+    if min(experiment.labelled) >= everything:
+        raise ExperimentError(
+            f"tuning: labelled {experiment.labelled} leaves no unlabelled case of {dataset.name}, and so no method to "
+            "tune: add a smaller budget"
+        )
     used = {
         patient_of(case) for count in experiment.labelled if count < everything for draw in experiment.draws
         for case in labelled_ids(dataset.with_label, count, draw)
@@ -117,9 +128,11 @@ def most_trials(experiment: Experiment) -> int:
     return sum(experiment.tuning.draws if _ranges(entry) else 1 for entry in experiment.methods)
 
 
-def search_experiment(experiment: Experiment, held_out: list[str], settings: list[list[dict]]) -> Experiment:
-    """The experiment whose methods are all these settings, at the first budget and draw, scored on `held_out`. What two
-    entries of one method both try is one row."""
+def search_experiment(
+    experiment: Experiment, held_out: list[str], budget: int, settings: list[list[dict]]
+) -> Experiment:
+    """The experiment whose methods are all these settings, at this budget and the first draw, scored on `held_out`.
+    What two entries of one method both try is one row."""
     entries: dict[str, MethodEntry] = {}
     for entry, mine in zip(experiment.methods, settings, strict=True):
         for number, each in enumerate(mine):
@@ -129,19 +142,19 @@ def search_experiment(experiment: Experiment, held_out: list[str], settings: lis
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
         "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
-        "baseline": None, "reference": None, "labelled": experiment.labelled[:1], "draws": experiment.draws[:1],
+        "baseline": None, "reference": None, "labelled": [budget], "draws": experiment.draws[:1],
         "seeds": [experiment.tuning.seed], "tuning": None, "execution": _copied_to(experiment, "tuning"),
     })  # fmt: skip
 
 
-def tuned_experiment(experiment: Experiment, chosen: list[dict], stale: int = 0) -> Experiment:
+def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], stale: int = 0) -> Experiment:
     """The experiment with the settings that were chosen, which knows how. Entries of one method that chose the same are
     one row. stale: trials of the search that code of before a change has made."""
     tuning = experiment.tuning
     how = (
         f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
-        f"{tuning.validation} training cases whose labels none but the ceiling uses, with {experiment.labelled[0]} "
-        "labelled; a method that declares no range, as the supervised V-Net, has nothing to tune"
+        f"{tuning.validation} training cases whose labels none but the ceiling uses, with {budget} labelled; "
+        "a method that declares no range, as the supervised V-Net, has nothing to tune"
         + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
     )
     entries: dict[str, MethodEntry] = {}
@@ -237,9 +250,11 @@ def _dice(cell: Cell, folder: Results, experiment: Experiment) -> float:
     return fmean(values) if values else 0.0
 
 
-def _write_choice(experiment: Experiment, held_out: list[str], tried: list, chosen: list[dict], folder: Results):
+def _write_choice(
+    experiment: Experiment, held_out: list[str], budget: int, tried: list, chosen: list[dict], folder: Results
+) -> None:
     """tuning/chosen.yaml: what was tried, how it did, and what was taken."""
-    content = {"validation": held_out, "labelled": experiment.labelled[0]}
+    content = {"validation": held_out, "labelled": budget}
     for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
         name = entry.display or registry.get(entry.name).info.title
         rows = [{"settings": dict(each.settings), "dice": round(each.dice, 4)} for each in mine]

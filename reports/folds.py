@@ -11,7 +11,7 @@ from reports.published import spacing_of
 from reports.results import CELL_KEYS, DONE, NOT_RUN, PROGRESS, TIMES, Results
 
 # What of a plan's data block differs from fold to fold.
-OWN = ("fingerprint", "split", "split_hash", "train", "test", "native_spacing", "other_spacings", "folds")
+OWN = ("fingerprint", "split", "split_hash", "train", "with_label", "test", "native_spacing", "other_spacings", "folds")
 IDENTITY = ("role", "method", "display", "settings", "draw", "seed")
 
 Folders = tuple[Path, ...]
@@ -132,6 +132,7 @@ def _data(parts: dict[int, Results]) -> dict:
         "split": f"{folds['folds']} folds{which}, seed {folds['seed']}, {sizes} training cases in each",
         "split_hash": _hash([block["split_hash"] for block in blocks]),
         "train": largest,
+        "with_label": first.get("with_label") if len({block.get("with_label") for block in blocks}) == 1 else None,
         "test": sum(block["test"] for block in blocks),
         "other_spacings": {case: mm for case, mm in spacings.items() if mm != first["native_spacing"]},
         "folds": {"folds": folds["folds"], "seed": folds["seed"], "pooled": len(parts)},

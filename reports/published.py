@@ -18,7 +18,7 @@ LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing",
 
 @cache
 def literature() -> dict:
-    """published.yaml as it stands: data, train, training, stride, sources, entries."""
+    """published.yaml as it stands: data, preparation, train, training, stride, sources, entries."""
     return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 
 
@@ -56,6 +56,8 @@ def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
     if data["split"] != "official":
         sizes = f"{data['train']} training and {data['test']} test cases"
         reasons.append(f"{sizes} (split {data['split']}), not the official split")
+    if (data.get("preparation") or theirs["preparation"]) != theirs["preparation"]:
+        reasons.append(f"images {data['preparation']}, not {theirs['preparation']}")
     if cell["draw"] != "first":
         reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):

@@ -19,8 +19,10 @@ DIVERGED = "diverged"
 UNREADABLE = "unreadable"
 OTHER_PROTOCOL = "other protocol"
 RUNNING = "running"
+INTERRUPTED = "interrupted"
 NOT_RUN = "not run"
-PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, RUNNING, DONE)  # least to furthest
+# least to furthest
+PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, INTERRUPTED, RUNNING, DONE)
 
 FOREIGN = "foreign"  # the fidelity of masks that were made elsewhere
 
@@ -50,7 +52,9 @@ METRICS = (
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SHARING = "trials_sharing_the_machine"
-TIMES = ("seconds_training", "iterations_per_second", "inference_seconds_per_case")
+TRAINING_TIMES = ("seconds_training", "iterations_per_second")
+INFERENCE_TIME = "inference_seconds_per_case"
+TIMES = (*TRAINING_TIMES, INFERENCE_TIME)
 
 
 class ReportError(Exception):
@@ -192,7 +196,8 @@ def _state_without_record(heartbeat: Path) -> tuple[str, str]:
         return NOT_RUN, ""
     try:
         beat = json.loads(heartbeat.read_text(encoding="utf-8"))
-        return RUNNING, f"last seen at step {beat['step']} of {beat['iterations']}"
+        state = INTERRUPTED if beat.get("stage") == INTERRUPTED else RUNNING  # a killed one cannot say that it was
+        return state, f"last seen at step {beat['step']} of {beat['iterations']}"
     except (OSError, ValueError, KeyError, TypeError):
         return RUNNING, ""  # being written at this moment: the next report will know the step
 
@@ -261,9 +266,12 @@ def _timed(provenance: pd.DataFrame, packed_timings: bool) -> pd.DataFrame:
     """Without the times of packed trials, unless these are asked for."""
     if packed_timings or SHARING not in provenance:
         return provenance
-    packed = pd.to_numeric(provenance[SHARING], errors="coerce") > 1
-    times = [name for name in TIMES if name in provenance]
-    return provenance.assign(**{name: provenance[name].mask(packed) for name in times})
+    training = inference = pd.to_numeric(provenance[SHARING], errors="coerce")
+    if "scored_again" in provenance:  # later, among others perhaps
+        again = [facts.get(SHARING) if isinstance(facts, dict) else None for facts in provenance["scored_again"]]
+        inference = pd.to_numeric(pd.Series(again, provenance.index), errors="coerce").fillna(inference)
+    sharing = dict.fromkeys(TRAINING_TIMES, training) | {INFERENCE_TIME: inference}
+    return provenance.assign(**{name: provenance[name].mask(sharing[name] > 1) for name in TIMES if name in provenance})
 
 
 def _one_line(text) -> str:

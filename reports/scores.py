@@ -72,6 +72,20 @@ def scores(results: Results) -> Scores:
     return tables
 
 
+def by_draw(scores: Scores, results: Results) -> Scores:
+    """The same, runs indexed by draw, too, where there are several: tests then do not take two runs on the same
+    labelled cases for independent ones."""
+    draws = dict(zip(results.cells["trial"], results.cells["draw"].astype(str), strict=True))
+    if len(set(draws.values())) == 1:
+        return scores
+
+    def indexed(runs: pd.DataFrame) -> pd.DataFrame:
+        index = [[draws[trial] for trial in runs.index], runs.index]
+        return runs.set_axis(pd.MultiIndex.from_arrays(index, names=["draw", "trial"]))
+
+    return {key: indexed(runs) for key, runs in scores.items()}
+
+
 def empty_predictions(results: Results) -> pd.DataFrame:
     """Index trial, postprocessing: how many predictions there are (cases x classes), and how many of them are empty
     though there is a structure to find."""

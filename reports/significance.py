@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports import statistics
 from reports.results import Results
-from reports.scores import DICE, Measure, Scores, hd95, with_rows
+from reports.scores import DICE, Measure, Scores, by_draw, hd95, with_rows
 
 LEVEL = 0.05
 
@@ -34,25 +34,17 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
     """
     rows = with_rows(results.cells).drop_duplicates("row")
     postprocessing = results.plan["evaluation"]["postprocessing"]
-    draws = dict(zip(results.cells["trial"], results.cells["draw"].astype(str), strict=True))
+    scores = by_draw(scores, results)
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
         for measure in (DICE, hd95(results)):
             runs = {
-                row: _with_draws(scores[row, postprocessing, measure.name], draws)
+                row: scores[row, postprocessing, measure.name]
                 for row in budget["row"]
                 if (row, postprocessing, measure.name) in scores
             }
             lines += _family(budget[budget["row"].isin(runs)], runs, measure, results.plan["reference"])
     return pd.DataFrame(lines, columns=COLUMNS)
-
-
-def _with_draws(runs: pd.DataFrame, draws: dict[str, str]) -> pd.DataFrame:
-    """Runs indexed by draw, too, which tests then take into account."""
-    if len(set(draws.values())) == 1:
-        return runs
-    index = [[draws[trial] for trial in runs.index], runs.index]
-    return runs.set_axis(pd.MultiIndex.from_arrays(index, names=["draw", "trial"]))
 
 
 def _family(rows: pd.DataFrame, runs: dict[int, pd.DataFrame], measure: Measure, name: str | None) -> list[dict]:

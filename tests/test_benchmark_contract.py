@@ -521,6 +521,16 @@ class ChoosingNaN(Choosing):
         return (-loss).sqrt() if self.settings.mild else loss
 
 
+class SearchedChoice(Sound):
+    class Settings(Sound.Settings):
+        power: int = setting(2, "power of the unlabelled loss", search=(0, 2, 4))
+
+    def unlabelled_loss(self, probabilities):
+        if not self.settings.power:
+            raise ValueError("no power")
+        return super().unlabelled_loss(probabilities) ** self.settings.power
+
+
 def test_sizes_that_do_not_fit():
     breaks(SIZES, Cropping, "shape (2, 1, 32, 32, 32), not (2, 1, 40, 40, 32)")
     breaks(SIZES, Pooling, "RuntimeError", "test_benchmark_contract.py:")
@@ -534,6 +544,10 @@ def test_classes_that_are_not_counted():
 def test_a_choice_that_does_not_run():
     breaks(CHOICES, Choosing, "with power='cube': KeyError: 'cube' (", "test_benchmark_contract.py:")
     breaks(CHOICES, ChoosingNaN, "with mild=True: loss total is nan (step 0 of 1")
+
+
+def test_a_searched_choice_that_does_not_run():
+    breaks(CHOICES, SearchedChoice, "with power=0: ValueError: no power (", "test_benchmark_contract.py:")
 
 
 # What comes out.

@@ -9,11 +9,13 @@ import pytest
 import tiny
 import torch
 import yaml
+from scan_folder import write_folder
 
-from benchmark.experiment import load_experiment
-from benchmark.plan import make_plan, write_plan
+from benchmark.experiment import Experiment, load_experiment
+from benchmark.plan import make_plan, make_trials, write_plan
 from benchmark.records import Results
 from benchmark.status import cell_states
+from data.cache import prepare
 from data.splits import labelled_ids
 from methods import registry
 
@@ -119,6 +121,21 @@ def test_with_all_cases_labelled_there_is_the_ceiling_alone():
     assert roles(methods=["dtml", "ua_mt", "vnet_sdm"], labelled=[4]) == [("V-Net", 4, "ceiling")]
     assert roles(labelled=[4, 2])[-1] == ("V-Net", 4, "ceiling")
     assert len(roles(labelled=[4, 2])) == 3
+
+
+def test_where_scans_have_no_label_the_floor_with_every_label_is_the_ceiling(tmp_path):
+    root = write_folder(tmp_path, train=7)
+    for case in "AB":
+        (root / f"labelsTr/{case}.nii.gz").unlink()
+    data = {"source": "folder", "root": str(root), "spacing": 0.5}
+    planned = Experiment(**tiny.VALUES | {"data": data, "labelled": [2, 5], "draws": [0, 1], "reference": "DTML"})
+    trials = make_trials(planned, dataset := prepare(planned.data))
+    assert (len(dataset.train_ids), len(dataset.with_label)) == (7, 5)
+    assert [(t.cell["role"], t.cell["labelled"], t.cell["unlabelled"], t.cell["draw"]) for t in trials] == [
+        ("floor", 2, 0, 0), ("method", 2, 5, 0), ("floor", 2, 0, 1), ("method", 2, 5, 1),
+        ("floor", 5, 0, "first"), ("method", 5, 2, "first"),  # there is nothing to draw
+    ]  # fmt: skip
+    assert trials[0].data_summary["with_label"] == 5
 
 
 def test_another_baseline_or_none():

@@ -381,6 +381,38 @@ def test_changed_scoring_code_does_not_cost_a_resumed_trial_its_steps(tmp_path, 
     assert next(run_trial(trial, results, planned.execution)).step == 4
 
 
+def test_a_record_says_the_most_that_any_session_had(tmp_path, monkeypatch):
+    trial, planned = tiny.one_trial("vnet", training={"iterations": 4})
+    results, execution = tiny.new_results(tmp_path), planned.execution
+    peaks = iter([500, 300, 200])  # at the end of training, twice at that of inference
+
+    def session(sharing):
+        return run_trial(trial, results, execution, {"trials_sharing_the_machine": sharing})
+
+    first = session(4)
+    assert next(first).step == 1
+    first.close()
+    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: next(peaks))
+    second = session(2)  # trains to the end, and is stopped as it tests
+    while not next(second).stage.startswith("testing"):
+        pass
+    second.close()
+    assert list(session(1))[-1].stage == "done"
+    facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
+    assert (facts["trials_sharing_the_machine"], facts["peak_memory_bytes"]) == (4, 500)
+    assert facts["resumed_at_step"] == 4
+
+
+def test_what_trained_anew_knows_nothing_of_earlier_sessions(tmp_path):
+    trial, planned = tiny.one_trial("vnet", training={"iterations": 2})
+    results = tiny.new_results(tmp_path)
+    results.running(trial.id).mkdir(parents=True)
+    (results.running(trial.id) / "sessions.json").write_text('{"trials_sharing_the_machine": 9}')
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
+    assert facts["trials_sharing_the_machine"] == 1
+
+
 def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypatch):
     trial, planned = tiny.one_trial("vnet", training={"iterations": 1})
     results = tiny.new_results(tmp_path)
@@ -392,6 +424,7 @@ def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypa
     assert results.read_record(trial.id)["evaluation"]["empty"] == "exclude"
     facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
     assert facts["peak_memory_bytes"] == 111
+    assert facts["scored_again"]["trials_sharing_the_machine"] == 1
 
 
 def test_a_trace_of_a_few_steps_is_written_where_it_is_asked_for(tmp_path):

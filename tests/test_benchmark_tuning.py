@@ -12,7 +12,15 @@ from scan_folder import write_folder
 
 from benchmark.experiment import Experiment, MethodEntry, Tuning
 from benchmark.plan import make_plan, make_trials
-from benchmark.tuning import Tried, _dice, proposals, search_experiment, tuned_experiment, validation_cases
+from benchmark.tuning import (
+    Tried,
+    _dice,
+    proposals,
+    search_budget,
+    search_experiment,
+    tuned_experiment,
+    validation_cases,
+)
 from data.cache import prepare
 from methods import registry
 
@@ -71,7 +79,7 @@ def test_validation_cases_are_nobodys():
     assert not set(held_out) & {
         case for t in tiny.trials(planned) for case in t.labelled if t.cell["role"] != "ceiling"
     }
-    search = search_experiment(planned, held_out, [[{}, {"consistency_weight": 0.3}]])
+    search = search_experiment(planned, held_out, search_budget(planned), [[{}, {"consistency_weight": 0.3}]])
     trials = make_trials(search, prepare(search.data))
     assert [trial.cell["display"] for trial in trials] == ["DTML #0", "DTML #1"]
     for trial in trials:
@@ -82,7 +90,7 @@ def test_validation_cases_are_nobodys():
 @pytest.mark.parametrize("draw", ["first", 2])
 def test_the_search_sees_the_labels_that_the_trials_see(draw):
     planned = tiny.experiment(data={"train": 8}, draws=[draw], tuning={"draws": 2, "validation": 3})
-    search = search_experiment(planned, validation_cases(planned), [[{}]])
+    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
     assert make_trials(search, prepare(search.data))[0].labelled == tiny.trials(planned)[0].labelled
 
 
@@ -93,7 +101,7 @@ def test_too_few_cases_are_one_line():
 
 def test_the_tuned_experiment_knows_how():
     planned = tiny.experiment(tuning={"draws": 3, "validation": 1})
-    tuned = tuned_experiment(planned, [{"consistency_weight": 0.3}])
+    tuned = tuned_experiment(planned, search_budget(planned), [{"consistency_weight": 0.3}])
     assert tuned.tuned.experiment == planned.name and "up to 3 settings a method by random search" in tuned.tuned.how
     assert tuned.title.endswith("equally tuned") and tuned.tuning is None
     assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
@@ -202,11 +210,11 @@ def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path,
         assert tried[0] == {} and {each["kind"] for each in tried[1:]} == {"b", "c"} and len(tried) == 3
     # What one entry draws and another fixes is one trial of the search, and one row of what was tuned.
     planned = tiny.experiment(data={"train": 5}, methods=[entry, fixed], tuning={"draws": 3, "validation": 1})
-    search = search_experiment(planned, validation_cases(planned), [tried, [{"kind": "b"}]])
+    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [tried, [{"kind": "b"}]])
     assert len(make_trials(search, prepare(search.data))) == 3
     for reference, kept in ((None, "Plugin"), ("B", "B")):
         planned = planned.model_copy(update={"reference": reference})
-        (row,) = tuned_experiment(planned, [{"kind": "b"}] * 2).methods
+        (row,) = tuned_experiment(planned, search_budget(planned), [{"kind": "b"}] * 2).methods
         assert (row.display or "Plugin") == kept and row.settings == {"kind": "b"}
 
 
@@ -228,7 +236,7 @@ def test_no_patient_is_on_both_sides_of_the_search(tmp_path):
             (root / folder / f"{name}.nii.gz").rename(root / folder / f"p{number // 2}_{name}.nii.gz")
     data = {"source": "folder", "root": str(root), "patients": r"p\d|^I", "spacing": 0.5}
     planned = Experiment(**tiny.VALUES | {"data": data, "tuning": {"draws": 2, "validation": 1}})
-    search = search_experiment(planned, validation_cases(planned), [[{}]])
+    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
     (trial,) = make_trials(search, prepare(search.data))
     sides = [{case[:2] for case in side} for side in (trial.labelled, trial.unlabelled, trial.test)]
     assert not sides[2] & (sides[0] | sides[1])
@@ -244,6 +252,17 @@ def test_another_budget_leaves_the_validation_cases_unless_it_needs_them():
     # A budget of all cases has only the ceiling, which may see their labels.
     every = tiny.experiment(data={"train": 12}, labelled=[2, 12], tuning=tuning)
     assert validation_cases(every) == validation_cases(few)
+
+
+def test_the_search_is_where_there_are_unlabelled_cases():
+    tuning = {"draws": 2, "validation": 3}
+    planned = tiny.experiment(data={"train": 8}, labelled=[8, 2], tuning=tuning)
+    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
+    (trial,) = make_trials(search, prepare(search.data))
+    assert (len(trial.labelled), len(trial.unlabelled), len(trial.test)) == (2, 3, 3)
+    assert "with 2 labelled" in tuned_experiment(planned, search_budget(planned), [{}]).tuned.how
+    with pytest.raises(ValueError, match="leaves no unlabelled case of Phantom, and so no method to tune"):
+        validation_cases(tiny.experiment(data={"train": 8}, labelled=[8], tuning=tuning))
 
 
 def test_validation_cases_are_chosen_once():

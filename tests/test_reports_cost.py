@@ -63,6 +63,18 @@ def test_timings_of_a_shared_machine_are_left_out_unless_asked_for(tmp_path):
     assert table.frame.set_index("method")["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1, "c": 4}
 
 
+def test_inference_is_judged_by_when_it_was_timed(tmp_path):
+    packed = FACTS | {"trials_sharing_the_machine": 4}
+    facts = {
+        "a": packed | {"scored_again": {"trials_sharing_the_machine": 1}},
+        "b": FACTS | {"scored_again": {"trials_sharing_the_machine": 4}},
+        "c": FACTS,
+    }
+    frame = cost_of(write(tmp_path, [cell("a"), cell("b"), cell("c")], facts)).frame.set_index("method")
+    assert frame["seconds_training"].notna().to_dict() == {"a": False, "b": True, "c": True}
+    assert frame["inference_seconds_per_case"].notna().to_dict() == {"a": True, "b": False, "c": True}
+
+
 def test_several_machines_are_not_compared(tmp_path):
     facts = {"a": FACTS, "b": FACTS | {"device": "another"}}
     table = cost_of(write(tmp_path, [cell("a"), cell("b")], facts))

@@ -366,6 +366,16 @@ def test_cost_says_what_was_timed_while_packed(full):
     assert list(front.get_xdata()) == [10, 20, 30, 40]
 
 
+def test_cost_is_not_called_packed_for_times_that_are_left_out(tmp_path):
+    folder = write_all(tmp_path, seeds=(1, 2), pictures=False)
+    for path in folder.glob("records/*/provenance.json"):
+        facts = {"seconds_training": 600, "trials_sharing_the_machine": int(path.parent.name.split("-")[2])}
+        path.write_text(json.dumps(facts))
+    assert not cost.cost(source_of(folder), source_of(folder).at(8))["packed"].any()
+    everything = measured_in(read_results(folder, packed_timings=True))
+    assert cost.cost(everything, everything.at(8))["packed"].all()
+
+
 def test_cost_without_times_is_left_out(tmp_path):
     planned = plan([cell("a"), cell("b")])
     folder = write_plan(tmp_path, planned)

@@ -67,8 +67,9 @@ def put(folder, planned, state):
     """A folder in which the plan's only cell is in this state."""
     write_plan(folder, planned)
     [only] = planned["cells"]
-    if state == "running":
-        write_heartbeat(folder, only, '{"step": 20, "iterations": 600}')
+    if state in ("running", "interrupted"):
+        stage = "interrupted" if state == "interrupted" else "training"
+        write_heartbeat(folder, only, f'{{"stage": "{stage}", "step": 20, "iterations": 600}}')
     elif state == "other protocol":
         write_record(folder, planned, only, training=planned["training"] | {"iterations": 500})
     elif state == "unreadable":

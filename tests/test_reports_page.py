@@ -1,6 +1,7 @@
 import base64
 import gzip
 import json
+import re
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from benchmark.records import write_prediction
 from reports.figures import Drawn, LeftOut
 from reports.page import LIMIT, Experiment, volumes, write_page
 from reports.page.cases import choose
+from reports.page.contents import row_key
 from reports.results import read_results
 from reports.tables import make_tables
 
@@ -145,6 +147,16 @@ def test_provenance_and_protocol_of_rows(folder, tmp_path):
                  "python 3.99, torch 9.9", '{"weight": 0.5}', "split hash 5911a5", "fingerprint f00",
                  "iterations 600", "stride 9×9×2", planned["cells"][1]["trial"]):  # fmt: skip
         assert said in text, said
+
+
+def test_rows_of_foreign_masks_unfold_too():
+    assert row_key("nnU-Net‡", 8, 20) == row_key("nnU-Net‡§", 8, 20) == ("nnU-Net", "8", "20")
+
+
+def test_structures_have_their_names(tmp_path):
+    planned = plan([cell("a")], data={"classes": 2, "class_names": {"cavity": 1, "wall": 3}})
+    page = page_of(finished(tmp_path / "r", planned), out=tmp_path).read_text(encoding="utf-8")
+    assert re.search(r"<option[^>]*>\s*cavity\s*<", page) and re.search(r"<option[^>]*>\s*wall\s*<", page)
 
 
 @pytest.mark.parametrize("cells", [[], [cell("a")], [cell("a", role="ceiling", labelled=28, unlabelled=0)]])

@@ -1,8 +1,10 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from results_folder import cell, plan
 
+from data.la import _preparation
 from reports import published
 
 ENTRIES = published.literature()["entries"]
@@ -215,3 +217,13 @@ def test_another_optimiser_is_not_comparable(key, value, reason):
     assert published.differences(entry, ours, cell("vnet", 16)) == []
     ours["training"][key] = value
     assert published.differences(entry, ours, cell("vnet", 16)) == [reason]
+
+
+def test_images_cropped_otherwise_are_not_comparable():
+    entry = published.find("dtml", "mask", 16, 64)[0]
+    here, distributed = cell("dtml", 16, variant="mask"), published.literature()["preparation"]
+    assert distributed == _preparation(Path("nowhere"))
+    for preparation, count in ((None, 0), (distributed, 0), ("z-scored, cropped around the centre", 1)):
+        planned = OFFICIAL | {"data": OFFICIAL["data"] | {"preparation": preparation}}
+        reasons = published.differences(entry, planned, here)
+        assert len(reasons) == count and all("images z-scored, cropped around the centre, not " in r for r in reasons)

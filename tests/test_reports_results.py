@@ -47,6 +47,11 @@ def test_running(folder, planned):
     assert state(folder) == ("running", "last seen at step 20 of 600")
 
 
+def test_interrupted(folder, planned):
+    write_heartbeat(folder, planned["cells"][0], '{"stage": "interrupted", "step": 20, "iterations": 600, "time": 0}')
+    assert state(folder) == ("interrupted", "last seen at step 20 of 600")
+
+
 def test_running_with_a_heartbeat_half_written(folder, planned):
     write_heartbeat(folder, planned["cells"][0], '{"step": 2')
     assert state(folder) == ("running", "")

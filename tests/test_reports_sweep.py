@@ -108,3 +108,16 @@ def test_missing_values_stay_missing(tmp_path):
     frame = sweep_of(write_plan(tmp_path, plan(planned_cells()))).frame
     assert frame[["dice_percent", "gap_share", "labels_saved", "labels_saved_beyond"]].isna().all(axis=None)
     assert np.isnan(frame["floor"]).all() and isinstance(frame, pd.DataFrame)
+
+
+def test_a_floor_that_has_every_label_there_is_stands_for_the_ceiling(tmp_path):
+    """10 training scans, 7 of them with a label: at 7 the methods have 3 unlabelled ones, and the floor has all."""
+    cells = [cell(m, n, role=ROLES[m], unlabelled=0 if m == "floor" else 10 - n) for n in (4, 7) for m in ROLES]
+    planned = plan(cells, reference=None, data={"train": 10, "with_label": 7})
+    dice = {("floor", 4): 0.6, ("a", 4): 0.7, ("b", 4): 0.95, ("floor", 7): 0.8, ("a", 7): 0.8, ("b", 7): 0.9}
+    tables = {c["trial"]: scored(planned, dice=dice[c["method"], c["labelled"]]) for c in planned["cells"]}
+    frame = sweep_of(write_folder(tmp_path, planned, tables)).frame.set_index(["method", "labelled"])
+    assert set(frame["ceiling"].round(6)) == {80.0}
+    assert frame["gap_share"].dropna().to_dict() == pytest.approx({("a", 4): 0.5, ("b", 4): 1.75})
+    # beyond what was measured: the floor knows 7 labelled cases, not the 10 that are there
+    assert frame["labels_saved_beyond"].dropna().to_dict() == {("b", 4): 3}

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
 from scipy import stats
 
 from reports.merging import read_folders
+from reports.statistics import seed_aware_test
 from reports.tables import make_tables
 
 DICE = [0.5, 0.6, 0.7, 0.8, 0.9, 0.55]
@@ -64,3 +67,38 @@ def test_other_protocols_are_not_set_side_by_side(folders, block, change):
     tables = make_tables(read_folders(folders))[1].tables
     assert "tuning" not in [table.name for table in tables]
     assert f"Not set beside the published settings: the two differ in {block}." in tables[0].page["notes"]
+
+
+def test_runs_that_share_a_draw_are_not_independent(tmp_path):
+    """Published and tuned differ by draw: the test that takes every run for itself would be sure, and must not be."""
+    published = plan([c for draw in (0, 1, 2) for c in cells_of("a", seeds=(1, 2, 3, 4), draw=draw)])
+    tuned = plan(
+        [c for draw in (0, 1, 2) for c in cells_of("a", seeds=(1, 2, 3, 4), draw=draw, settings={"weight": 0.3})],
+        experiment="made_up-tuned", tuned={"experiment": "made_up", "how": "by hand"},
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    sides = []
+    for name, planned, means in (("a", published, (0.70, 0.71, 0.72)), ("b", tuned, (0.71, 0.74, 0.77))):
+        tables = {}
+        for c in planned["cells"]:
+            c["trial"] += name
+            noise = rng.normal(0, 0.001, len(CASES)) + rng.normal(0, 0.001)
+            tables[c["trial"]] = scored(planned, dice=(means[c["draw"]] + noise).tolist())
+        sides.append((write_folder(tmp_path / name, planned, tables), tables))
+    tables = make_tables(read_folders([folder for folder, _ in sides]))[1].tables
+    [p] = next(table.frame for table in tables if table.name == "tuning")["seeds_p"]
+    runs = [
+        pd.DataFrame([of[of["metric"].eq("dice") & of["postprocessing"].eq("none")].set_index("case")["value"] * 100
+                      for of in tables.values()], index=[0] * 4 + [1] * 4 + [2] * 4)
+        for _, tables in sides
+    ]  # fmt: skip
+    assert p == pytest.approx(seed_aware_test(*(of.groupby(level=0).mean() for of in reversed(runs))).p)
+    assert seed_aware_test(*(of.reset_index(drop=True) for of in reversed(runs))).p < p / 3
+
+
+def test_stale_on_either_side_is_marked_and_explained(folders):
+    text = (
+        write_tables_of(*folders, stale=lambda c, _: "changed since: x.py" if c["trial"] == "a-8-1-first" else "")
+        / "made_up-tuned" / "tuning.md"
+    ).read_text(encoding="utf-8")  # fmt: skip
+    assert "| A§ |" in text and "§ Stale: changed since: x.py" in text and "B§" not in text

@@ -35,7 +35,7 @@ def draw(source: Measured) -> Iterator[Sheet | LeftOut]:
 
 
 def cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:
-    """One line a row: mean Dice over cases [%], mean minutes of training over runs, whether any run shared its machine.
+    """One line a row: mean Dice over cases [%], mean minutes of training over runs, whether any of them was packed.
 
     Rows whose records have no training time are left out.
     """
@@ -44,9 +44,10 @@ def cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["dice", "minutes", "packed"])
     facts = provenance.reindex(runs["trial"].unique())
     facts["row"] = runs.drop_duplicates("trial").set_index("trial")["row"]
-    minutes = pd.to_numeric(facts["seconds_training"], errors="coerce").groupby(facts["row"]).mean() / 60
+    seconds = pd.to_numeric(facts["seconds_training"], errors="coerce")
+    minutes = seconds.groupby(facts["row"]).mean() / 60
     sharing = pd.to_numeric(facts.get("trials_sharing_the_machine", pd.Series(1, facts.index)), errors="coerce")
-    packed = (sharing > 1).groupby(facts["row"]).any()
+    packed = ((sharing > 1) & seconds.notna()).groupby(facts["row"]).any()  # of the times that are in the mean
     dice = per_case(runs, DICE).mean()
     table = pd.DataFrame({"dice": dice, "minutes": minutes, "packed": packed}).loc[by_mean_dice(runs)]
     return table[(table["minutes"] > 0) & table["dice"].notna()]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches: both columns of a journal page
@@ -106,12 +105,3 @@ def wrapped(text: str, width: int, most: int = 2) -> str:
     longest = min(max(map(len, text.split()), default=width), width)  # no word is broken that fits
     narrowest = next((n for n in range(longest, width) if len(textwrap.wrap(text, n)) <= len(lines)), width)
     return "\n".join(textwrap.wrap(text, narrowest))
-
-
-def grid(figure: Figure, panels: int, columns: int, **options) -> list[Axes]:
-    """This many axes, row by row; places without one stay empty."""
-    rows = -(-panels // columns)
-    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
-    for empty in axes[panels:]:
-        empty.remove()
-    return list(axes[:panels])

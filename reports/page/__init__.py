@@ -106,7 +106,7 @@ def _cases(results: Results) -> dict:
             (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
             for name in sorted(POSTPROCESSINGS, key=lambda name: name != headline)
         ],
-        "structures": list(enumerate(data.get("class_names") or range(1, data["classes"] + 1))),
+        "structures": list(enumerate(results.plan["data"].get("class_names") or range(1, data["classes"] + 1))),
         "options": list(enumerate(data["cases"])),
         "methods": list(enumerate(data["methods"])),
         "first": data["methods"].index(reference) if reference in data["methods"] else 0,

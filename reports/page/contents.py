@@ -9,6 +9,7 @@ from reports.page.cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
 from reports.scores import ALL, with_rows
+from reports.tables.cost import duration
 from reports.tables.long import long_frame
 
 MISSING = "–"
@@ -100,7 +101,7 @@ def _numeric(rows: Sequence[Mapping], place: int) -> bool:
 
 def row_key(display: str, *budget) -> tuple[str, ...]:
     """What tells rows of the comparison apart, whatever marks follow a method's name; budget: labelled, unlabelled."""
-    return display.rstrip("†§ "), *map(str, budget)
+    return display.rstrip("†‡§ "), *map(str, budget)
 
 
 def details(results: Results) -> dict:
@@ -164,12 +165,7 @@ def _count(value) -> str:
 
 
 def _duration(seconds) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return duration(seconds) if isinstance(seconds, int | float) else ""
 
 
 def protocol_of(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -125,9 +125,13 @@ def _mark_notes(results: Results) -> list[str]:
         notes.append("† Reconstruction: parts that the method's description leaves open were filled in.")
     if results.cells["fidelity"].eq("foreign").any():
         notes.append("‡ Foreign: masks made elsewhere, scored here. How they were trained is their makers' word.")
+    return notes + stale_notes(results)
+
+
+def stale_notes(results: Results) -> list[str]:
+    """What the mark § means here."""
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    notes += [f"§ Stale: {reason}; run --rerun stale makes these records again." for reason in stale]
-    return notes
+    return [f"§ Stale: {reason}; run --rerun stale makes these records again." for reason in stale]
 
 
 def _state_notes(results: Results) -> list[str]:

@@ -44,6 +44,8 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     curve = pd.concat([floors, ceilings]).dropna().sort_index()
     method = frame["role"] == "method"
     frame["floor"] = frame["labelled"].map(floors).astype(float).where(frame["role"] != "ceiling")
+    if ceilings.empty:  # with scans without a label, the floor at the largest budget may have every label there is
+        ceilings = floors[floors.index == results.plan["data"].get("with_label")]
     if len(ceilings):
         frame["ceiling"] = ceilings.iloc[0]
     gap = frame["ceiling"] - frame["floor"]
@@ -54,8 +56,8 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     ]
     frame["labels_saved"] = pd.Series(saved, index=frame.index, dtype=float)
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
-    more = results.plan["data"]["train"] - frame["labelled"].astype(float)
-    frame["labels_saved_beyond"] = more.where(beyond)
+    more = curve.index.max() - frame["labelled"].astype(float)
+    frame["labels_saved_beyond"] = more.where(beyond & (more > 0))
     return frame[KEYS + list(means) + FIGURES]
 
 

@@ -19,6 +19,7 @@ from reports.tables.layout import (
     protocol_notes,
     row,
     signed,
+    stale_notes,
 )
 
 HEADER = ["Method", "Published [Dice %]", "Tuned [Dice %]", "Tuned − published [95 % interval]", "p over cases",
@@ -52,7 +53,8 @@ def tuning_frame(
     for _, line in both[0].merge(both[1], on=keys, suffixes=("", "_tuned")).iterrows():
         first = published[1].get((line["row"], postprocessing, DICE.name))
         second = tuned[1].get((line["row_tuned"], postprocessing, DICE.name))
-        of = {key: line[key] for key in (*keys, "fidelity", "stale")} | {"settings": line["settings_tuned"]}
+        of = {key: line[key] for key in (*keys, "fidelity")} | {"settings": line["settings_tuned"]}
+        of["stale"] = line["stale"] + line["stale_tuned"]
         of |= {f"{side}_{what}": line[f"{DICE.name}_{what}{suffix}"] for side, suffix in (("published", ""),
                ("tuned", "_tuned")) for what in ("mean", "sd")}  # fmt: skip
         of["same"] = line["settings"] == line["settings_tuned"]
@@ -65,14 +67,15 @@ def tuning_frame(
     return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", "stale", "same", "published_sd", "tuned_sd"])
 
 
-def tuning(results: Results, frame: pd.DataFrame) -> dict:
-    """The page; `results` are those of the tuned experiment."""
+def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> dict:
+    """The page, with the notes of the tuned experiment."""
     blocks = []
     for labelled, group in frame.groupby("labelled"):
         lines = [row(_cells(line)) for _, line in group.iterrows()]
         blocks.append(block(heading_of(labelled), HEADER, lines))
-    notes = [*protocol_notes(results), evaluation_note(results), NOTE]
-    return page(results, "published and tuned settings", blocks, notes)
+    notes = [*protocol_notes(tuned), evaluation_note(tuned), NOTE]
+    notes += [note for note in stale_notes(published) if note not in stale_notes(tuned)]
+    return page(tuned, "published and tuned settings", blocks, notes)
 
 
 def _cells(line: pd.Series) -> list[str]:
