@@ -50,12 +50,19 @@ def _run_one(experiment: Experiment, results: Results, again: set[str], address:
         if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(cells, results, copy_to)):
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
             cells = make_plan(experiment, results)
+        left_out = _left_out(cells, results)
         write_plan(experiment, cells, results)
         for cell in cells:
             if cell.state == "done":
                 results.clear(cell.trial.id)
         todo = [cell for cell in cells if _to_run(cell, again)]
         _say_what(cells, todo, console)
+        if left_out:
+            console.print(
+                f"{left_out} trials of this folder are not of this experiment: their records stay, its tables leave "
+                "them out (--set 'methods+=[…]' adds methods and keeps the others)",
+                soft_wrap=True,
+            )
         complete = _run_cells(experiment, todo, results, address, console)
         return _send(cells, results, copy_to, console) and complete
 
@@ -271,13 +278,22 @@ def new_method(name: str, console: Console) -> None:
     console.print(f"  python {script} check {path.name}", soft_wrap=True)
     console.print(
         f"  python {script} run {demo} --plugin {path.name} "
-        f"--set 'methods=[{registry.BASELINE}, {name}]' --set reference=null",
+        f"--set 'methods=[{registry.BASELINE}, {name}]' --set reference=null --results results/{name}",
         soft_wrap=True,
     )
 
 
 def _to_run(cell: Cell, again: set[str]) -> bool:
     return cell.state in {"new", "running", "interrupted", "rescore"} | again
+
+
+def _left_out(cells: list[Cell], results: Results) -> int:
+    """How many records of the folder's earlier plan belong to no cell of this one."""
+    try:
+        earlier = {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != foreign.FOREIGN}
+    except ResultsError:  # none yet, or one that is mended now
+        return 0
+    return sum(results.read_record(trial) is not None for trial in earlier - {cell.trial.id for cell in cells})
 
 
 def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:

@@ -50,7 +50,9 @@ def predict_volume(
 ) -> np.ndarray:
     """Foreground probabilities (C,H,W,D) float32 of `image` (H,W,D): the mean over all windows that see a voxel.
 
-    A volume smaller than the patch is padded with zeros, evenly on both sides, to exactly the patch.
+    patch, stride: in voxels of `image`, which is on the training grid; window_batch: windows a forward pass. A volume
+    smaller than the patch is padded with zeros, evenly on both sides, to exactly the patch. With `max_windows`, voxels
+    that no window saw are 0.
     """
     padding = [
         (max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for n, p in zip(image.shape, patch, strict=True)

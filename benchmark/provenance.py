@@ -41,6 +41,7 @@ def environment() -> dict:
 
 
 def describe_device(device: torch.device) -> str:
+    """The GPU's name, or the processor's and what torch uses of it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 

@@ -92,6 +92,8 @@ class TrainingState:
 
 
 def initial_state(method: Method, training: Training) -> TrainingState:
+    """Before the first step: optimisers, one a phase, with their learning-rate schedule. Raises MethodError where the
+    method's optimisers are others than its phases."""
     device = next(method.parameters()).device.type
     scheduled: list[tuple[torch.optim.Optimizer, float]] = []
 

@@ -22,6 +22,8 @@ class PatchStream:
     permutations are appended), and beside it runs a stream of permutations of the unlabelled cases, started afresh with
     each epoch. The labels of unlabelled cases are never opened. (For supervised rows the release keeps the incomplete
     group; that differs only where the batch does not divide the number of labelled cases.)
+
+    patch: in voxels of the training grid. Raises DataError where there are no cases of a kind that a batch asks for.
     """
 
     def __init__(

@@ -104,6 +104,19 @@ def test_what_is_printed_to_go_on_with_can_be_typed_anywhere(command, tmp_path, 
     assert (tmp_path / script).is_file() and (tmp_path / config).is_file()
 
 
+def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
+    config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None, training={"iterations": 1})
+    plugin, folder = tiny.write_plugin(tmp_path, "mine"), tmp_path / "results"
+    assert command("run", config, "--results", folder)[0] == 0
+    joining = ("run", config, "--results", folder, "--plugin", plugin, "--set")
+    status, out, _ = command(*joining, "methods+=[mine]")
+    assert status == 0 and "2 cells: 1 done, 1 new; 1 to run" in out and "are not of this experiment" not in out
+    assert "| V-Net |" in (table := (folder / "report/tables/comparison.md").read_text()) and "| Plugin |" in table
+    out = command(*joining, "methods=[mine]")[1]
+    assert "1 trials of this folder are not of this experiment: their records stay" in out
+    assert len(list((folder / "records").iterdir())) == 2
+
+
 def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = command("new-method", "my_idea")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from benchmark.experiment import load_experiment
+from benchmark.experiment import ExperimentError, load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 
@@ -49,6 +49,15 @@ def test_overrides_reach_into_blocks_and_lists(tmp_path):
     assert [entry.name for entry in planned.methods] == ["ua_mt", "dtml"]
     assert planned.methods[1].settings == {"consistency_weight": 0.5}
     assert planned.baseline is None
+
+
+def test_an_override_may_make_a_list_longer(tmp_path):
+    path = tiny.write_experiment(tmp_path, methods=["vnet"], labelled=[2])
+    planned = load_experiment(path, ["methods+=[dtml, {name: ua_mt, display: X}]", "labelled+=[3]"])
+    assert [entry.name for entry in planned.methods] == ["vnet", "dtml", "ua_mt"] and planned.labelled == [2, 3]
+    for wrong in ("methods+=dtml", "title+=[x]", "baseline+=[x]", "evaluation.stride.0+=[1]", "methods+"):
+        with pytest.raises(ExperimentError, match=r"adds a list to a list|write key=value"):
+            load_experiment(path, [wrong])
 
 
 def test_an_override_may_begin_a_block(tmp_path):

@@ -1,10 +1,13 @@
 """Every experiment that is shipped can be planned."""
 
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from benchmark.experiment import load_experiment
+from data.splits import ListFiles, read_lists, split_hash
 from methods import registry
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -41,3 +44,12 @@ def test_half_resolution_has_the_same_cells():
 def test_every_method_is_in(name):
     (path,) = [p for p in CONFIGS if p.stem == name]
     assert {entry.name for entry in load_experiment(path).methods} == set(registry.names())
+
+
+@pytest.mark.parametrize("archive", ["la_half_pilot", "la_half_dev"])
+def test_the_shipped_lists_are_those_of_the_runs_shown(archive):
+    folder = Path(__file__).parents[1]
+    with tarfile.open(folder / f"docs/results/{archive}.tar.xz") as files:
+        plan = json.load(files.extractfile(f"{archive}/plan.json"))
+    lists = read_lists(folder / "configs/la_half", ListFiles(train="train.list", test="test.list"), "/mri_norm2.h5")
+    assert split_hash(*lists) == plan["data"]["split_hash"] and tuple(map(len, lists)) == (28, 12)
