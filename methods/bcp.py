@@ -56,16 +56,17 @@ class BCP(Method):
         first, second = batch.labeled_images.chunk(2)
         first_labels, second_labels = one_hot(batch.labels, self.backbone.classes).chunk(2)
         if step < self.pretraining_steps:
-            logits = self.student(_paste(first, second, outer)).logits
-            targets = _paste(first_labels, second_labels, outer)
+            logits = self.student(_both_ways(first, second, outer)).logits
+            targets = _both_ways(first_labels, second_labels, outer)
             return {"total": _region_loss(logits, targets, torch.ones_like(outer))}
 
         first_unlabelled, second_unlabelled = batch.unlabeled_images.chunk(2)
         with torch.no_grad():
             pseudo_labels = largest_components(self.teacher(batch.unlabeled_images).logits >= 0)
         first_pseudo, second_pseudo = pseudo_labels.chunk(2)
-        inwards = self.student(_paste(first, first_unlabelled, outer)).logits
-        outwards = self.student(_paste(second_unlabelled, second, outer)).logits
+        # one pass for both, so that batch norm sees more than a single patch
+        mixes = torch.cat([_paste(first, first_unlabelled, outer), _paste(second_unlabelled, second, outer)])
+        inwards, outwards = self.student(mixes).logits.chunk(2)
         labelled = _region_loss(inwards, first_labels, outer) + _region_loss(outwards, second_labels, 1 - outer)
         unlabelled = _region_loss(inwards, first_pseudo, 1 - outer) + _region_loss(outwards, second_pseudo, outer)
         return {
@@ -95,6 +96,10 @@ class BCP(Method):
 
 def _paste(outside, inside, outer):
     return outside * outer + inside * (1 - outer)
+
+
+def _both_ways(first, second, outer):
+    return torch.cat([_paste(first, second, outer), _paste(second, first, outer)])
 
 
 def _region_loss(logits, targets, region):

@@ -208,9 +208,6 @@ def test_channel_entropy_runs_from_one_channel_to_all():
     assert torch.allclose(channel_entropy(torch.ones(1, 8, 2, 2, 2)), torch.ones(1, 2, 2, 2))
 
 
-# BCP.
-
-
 def test_cps_starts_as_the_release_or_as_pytorch_does():
     def spread(network):
         weight = network.encoder.blocks[2][1][0].weight
@@ -221,6 +218,23 @@ def test_cps_starts_as_the_release_or_as_pytorch_does():
     assert spread(release.second) == pytest.approx(1, rel=0.1)
     assert spread(plain.first) == pytest.approx(math.sqrt(1 / 3), rel=0.1) == spread(plain.second)
     assert not torch.equal(next(plain.first.parameters()), next(plain.second.parameters()))
+
+
+# BCP.
+
+
+@pytest.mark.parametrize("step", [0, 50])
+def test_bcp_mixes_whole_pairs_and_its_student_sees_both_at_once(step, monkeypatch):
+    method, data, seen = build("bcp"), batch(), []
+    outer = torch.zeros(1, 1, 32, 32, 32)
+    outer[..., :9] = 1
+    monkeypatch.setattr(method, "_mask", lambda images: outer)
+    method.student.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    method.training_step(data, step, "train")
+    [mixes] = seen  # two patches for its batch norm
+    (a, b), (c, d) = data.labeled_images, data.unlabeled_images
+    expected = ((a, b), (b, a)) if step == 0 else ((a, c), (d, b))  # outside, inside
+    assert torch.equal(mixes, torch.stack([torch.where(outer[0] == 1, out, within) for out, within in expected]))
 
 
 def test_bcp_learns_at_the_protocols_rates_unless_told_otherwise():
