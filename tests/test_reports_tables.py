@@ -214,6 +214,16 @@ def test_no_reference(tmp_path):
     assert "could resolve: with 6 cases and 80 % power a paired t-test finds" in text
 
 
+def test_a_run_far_from_the_others_of_its_row_is_said(tmp_path):
+    planned = plan(cells_of("a", "b", seeds=(1, 2, 3)), reference="B")
+    dice = {("a", 3): 0.18, ("a", 1): 0.69}
+    tables = {c["trial"]: scored(planned, dice=dice.get((c["method"], c["seed"]), 0.7)) for c in planned["cells"]}
+    folder = write_folder(tmp_path, planned, tables)
+    assert "Runs more than 20 points of Dice apart: A with 8 labelled, 18.0 to 70.0. One of them" in text_of(folder)
+    line = frame_of(folder).loc["a"]
+    assert (line["dice_percent_run_low"], line["dice_percent_run_high"]) == pytest.approx((18, 70))
+
+
 def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
     planned = plan(cells_of("a", "b", seeds=(1, 2)), reference="A")
     tables = {c["trial"]: scored(planned, c["seed"] + 2 * (c["method"] == "b")) for c in planned["cells"]}

@@ -29,6 +29,7 @@ from reports.tables.layout import (
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 ONE_SEED = "one seed"
+UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
 def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dict:
@@ -47,6 +48,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dic
         evaluation_note(results),
         "± is the standard deviation over test cases (each first averaged over its seeds), not over seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
+        *_uneven_notes(rows),
         *_test_notes(rows),
         RANKS_NOTE,
     ]
@@ -156,6 +158,20 @@ def power_line(tests: pd.DataFrame, cases: int) -> str:
         f"What this table can resolve: {held}, with 80 % power and the spread seen here (median over the rows against "
         f"{reference}), {by_cases}; {also}. Smaller gaps are left open."
     )
+
+
+def _uneven_notes(rows: pd.DataFrame) -> list[str]:
+    """Which means are of runs that differ so much that one of them may have failed without an error."""
+    low, high = (rows[f"{DICE.name}_run_{end}"].astype(float) for end in ("low", "high"))
+    uneven = rows[high - low > UNEVEN]
+    if uneven.empty:
+        return []
+    ends = zip(uneven["display"], uneven["labelled"], low[uneven.index], high[uneven.index], strict=True)
+    of = [f"{name} with {labelled} labelled, {least:.1f} to {most:.1f}" for name, labelled, least, most in ends]
+    return [
+        f"Runs more than {UNEVEN} points of Dice apart: {'; '.join(of)}. One of them may have failed to learn: look at "
+        "the losses before quoting the mean or a test on it."
+    ]
 
 
 def _test_notes(rows: pd.DataFrame) -> list[str]:

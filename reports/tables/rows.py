@@ -8,6 +8,7 @@ from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
 RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
+FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
         "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
@@ -17,8 +18,9 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
     """One line a row: budgets ascending, in each the floor before the methods in the plan's order, ceilings at the end.
 
     Under the plan's postprocessing. `…_mean` and `…_sd` (n - 1) are over test cases, a case being first averaged over
-    classes, then over runs (seeds and draws); `…_seed_sd` is over runs, of their means over cases. `cases`: those with
-    a Dice; `empty`: predictions, of all runs x cases x classes, without a voxel though there is a structure to find.
+    classes, then over runs (seeds and draws); `…_seed_sd` is over runs, of their means over cases, `…_run_low` and
+    `…_run_high` the ends of these. `cases`: those with a Dice; `empty`: predictions, of all runs x cases x classes,
+    without a voxel though there is a structure to find.
     What the tests say (of Dice) is taken from `tests`, the frame of `significance`, and explained there; `interval`
     says whose low and high are: the bootstrap's where there is one, else the paired t-test's over cases.
     """
@@ -36,7 +38,7 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
             line |= {} if runs is None else _summary(measure.name, runs)
         line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
-    figures = [f"{measure.name}_{what}" for measure in measures(results) for what in ("mean", "sd", "seed_sd")]
+    figures = [f"{measure.name}_{what}" for measure in measures(results) for what in FIGURES]
     frame = pd.DataFrame(lines, columns=["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *figures, *COUNTS, *TEST])
     ceiling, floor = frame["role"].eq("ceiling"), frame["role"].eq("floor")
     order = pd.DataFrame({"ceiling": ceiling, "labelled": frame["labelled"], "method": ~floor})
@@ -58,9 +60,8 @@ def _runs(group: pd.DataFrame) -> dict:
 
 def _summary(name: str, runs: pd.DataFrame) -> dict:
     by_case, by_run = runs.mean(), runs.mean(axis=1)
-    return {
-        f"{name}_mean": by_case.mean(), f"{name}_sd": by_case.std(ddof=1), f"{name}_seed_sd": by_run.std(ddof=1),
-    }  # fmt: skip
+    figures = (by_case.mean(), by_case.std(ddof=1), by_run.std(ddof=1), by_run.min(), by_run.max())
+    return {f"{name}_{what}": figure for what, figure in zip(FIGURES, figures, strict=True)}
 
 
 def _test(line: pd.Series) -> dict:
