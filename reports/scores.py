@@ -32,7 +32,8 @@ ASD_MM = Measure("asd", "mm", "asd_mm", "ASD [mm]")
 HD95_MM = Measure("hd95", "mm", "hd95_mm", "95HD [mm]")
 ALL = (DICE, JACCARD, ASD, HD95, ASD_MM, HD95_MM)  # tables/long.csv has others
 
-# {(row, postprocessing, measure's name): values, one line a run (index: trial), one column a case}
+# {(row, postprocessing, measure's name): values, one line a run, one column a case}; index: trial, and above it draw
+# where there are several, so that tests do not take two runs on the same labelled cases for independent ones
 Scores = dict[tuple[int, str, str], pd.DataFrame]
 
 
@@ -58,32 +59,21 @@ def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
 def scores(results: Results) -> Scores:
     """Every one of `measures` under every postprocessing, of the last checkpoint, averaged over classes."""
     # runs in the plan's order: what resamples them must not depend on what trials are called
-    cells = with_rows(results.cells)[["trial", "row"]].assign(run=range(len(results.cells)))
+    cells = (
+        with_rows(results.cells)[["trial", "row", "draw"]].astype({"draw": str}).assign(run=range(len(results.cells)))
+    )
+    index = ["draw", "trial"] if cells["draw"].nunique() > 1 else ["trial"]
     cases = results.cases[results.cases["checkpoint"] == CHECKPOINT].merge(cells, on="trial")
     tables: Scores = {}
     for measure in measures(results):
         chosen = cases[(cases["metric"] == measure.metric) & (cases["unit"] == measure.unit)]
-        by_run = chosen.groupby(["row", "postprocessing", "run", "trial", "case"])["value"].mean()
+        by_run = chosen.groupby(["row", "postprocessing", "run", *index, "case"])["value"].mean()
         values = by_run.unstack("case").astype(float) * measure.factor
-        trials, array = values.index.get_level_values("trial"), values.to_numpy()
+        runs, array = values.index.droplevel(["row", "postprocessing", "run"]), values.to_numpy()
         for (row, postprocessing), lines in values.groupby(["row", "postprocessing"]).indices.items():
-            runs = pd.DataFrame(array[lines], index=trials[lines], columns=values.columns)
-            tables[row, postprocessing, measure.name] = runs
+            table = pd.DataFrame(array[lines], index=runs[lines], columns=values.columns)
+            tables[row, postprocessing, measure.name] = table
     return tables
-
-
-def by_draw(scores: Scores, results: Results) -> Scores:
-    """The same, runs indexed by draw, too, where there are several: tests then do not take two runs on the same
-    labelled cases for independent ones."""
-    draws = dict(zip(results.cells["trial"], results.cells["draw"].astype(str), strict=True))
-    if len(set(draws.values())) == 1:
-        return scores
-
-    def indexed(runs: pd.DataFrame) -> pd.DataFrame:
-        index = [[draws[trial] for trial in runs.index], runs.index]
-        return runs.set_axis(pd.MultiIndex.from_arrays(index, names=["draw", "trial"]))
-
-    return {key: indexed(runs) for key, runs in scores.items()}
 
 
 def empty_predictions(results: Results) -> pd.DataFrame:

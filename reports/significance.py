@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports import statistics
 from reports.results import Results
-from reports.scores import DICE, Measure, Scores, by_draw, hd95, with_rows
+from reports.scores import DICE, Measure, Scores, hd95, with_rows
 
 LEVEL = 0.05
 
@@ -34,7 +34,6 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
     """
     rows = with_rows(results.cells).drop_duplicates("row")
     postprocessing = results.plan["evaluation"]["postprocessing"]
-    scores = by_draw(scores, results)
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
         for measure in (DICE, hd95(results)):

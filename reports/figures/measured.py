@@ -51,7 +51,7 @@ def measured_in(experiment: Results) -> Measured:
     values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
         if scored == postprocessing and name in values:
-            values[name].append(table)
+            values[name].append(table.set_axis(table.index.get_level_values("trial")))
     none = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
     columns = {name: pd.concat(parts).stack(future_stack=True) if parts else none for name, parts in values.items()}
     runs = pd.DataFrame(columns).rename_axis(["trial", "case"]).reset_index()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.results import Results
-from reports.scores import Scores, by_draw, scores
+from reports.scores import scores
 from reports.significance import significance
 from reports.tables import rendering
 from reports.tables.comparison import comparison
@@ -58,13 +58,10 @@ def make_tables(experiments: Sequence[Results]) -> list[Tables]:
                 f"Not set beside the published settings: the two differ in {' and '.join(differing)}."
             )
         else:
-            frame = tuning_frame(_side(published), _side(tables), tables.results)
+            sides = [(each.tables[0].frame, scores(each.results)) for each in (published, tables)]
+            frame = tuning_frame(*sides, tables.results)
             tables.tables.insert(1, Table("tuning", frame, tuning(published.results, tables.results, frame)))
     return made
-
-
-def _side(tables: Tables) -> tuple[pd.DataFrame, Scores]:
-    return tables.tables[0].frame, by_draw(scores(tables.results), tables.results)
 
 
 def _tables(name: str, results: Results) -> Tables:

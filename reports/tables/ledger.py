@@ -19,6 +19,7 @@ NOT_COMPARABLE = "not comparable"
 NO_FIGURE = "no figure of ours"
 NOT_PLANNED = "not planned"
 
+NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
 
 THEIRS = ["entry", "method", "variant", "published_labelled", "published_unlabelled", "figure", "published", "source",
@@ -55,8 +56,9 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             reasons = published.differences(entry, results.plan, runs.iloc[0])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
-                values = scores.get((line["row"], scored, FIGURES[figure].name), pd.DataFrame())
-                means = values[values.index.isin(runs["trial"])].mean(axis=1).dropna().to_numpy(dtype=float)
+                values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
+                own = values.index.get_level_values("trial").isin(runs["trial"])
+                means = values[own].mean(axis=1).dropna().to_numpy(dtype=float)
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
                 lines.append(_theirs(entry, figure) | ours | _compared(entry[figure], means, why))
