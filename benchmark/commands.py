@@ -94,7 +94,7 @@ def _same_plan(experiment: Experiment, results: Results) -> list[Cell]:
     """The cells of a folder that stays what it is. Raises ExperimentError where its trials would be others today: then
     what is done would belong to no cell."""
     foreign.finish_interrupted(results)
-    planned = {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != foreign.FOREIGN}
+    planned = _planned(results)
     cells = make_plan(experiment, results)
     if others := planned - {cell.trial.id for cell in cells}:
         raise ExperimentError(
@@ -102,6 +102,11 @@ def _same_plan(experiment: Experiment, results: Results) -> list[Cell]:
             "defaults that it relies on, have changed since. Bring them back, or `run` it into another folder"
         )
     return cells
+
+
+def _planned(results: Results) -> set[str]:
+    """The trials of the folder's plan; no experiment names those of masks from elsewhere. Raises ResultsError."""
+    return {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != foreign.FOREIGN}
 
 
 def score(
@@ -290,7 +295,7 @@ def _to_run(cell: Cell, again: set[str]) -> bool:
 def _left_out(cells: list[Cell], results: Results) -> int:
     """How many records of the folder's earlier plan belong to no cell of this one."""
     try:
-        earlier = {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != foreign.FOREIGN}
+        earlier = _planned(results)
     except ResultsError:  # none yet, or one that is mended now
         return 0
     return sum(results.read_record(trial) is not None for trial in earlier - {cell.trial.id for cell in cells})

@@ -12,13 +12,13 @@ import fsspec
 from benchmark.records import Results, ResultsError, write_atomically
 
 LAST = "trial.yaml"
-TELLING = (LAST, "plan.json", "experiment.yaml")  # what else is there counts by these: they must be whole
+WHOLE = (LAST, "plan.json", "experiment.yaml")  # the rest counts by these: they are never there in part
 
 
 def send(results: Results, trial: str, uri: str) -> None:
     """Copy a trial's record to URI/records/TRIAL. Raises ResultsError where that fails; the record itself is safe."""
     store, root = _open(uri)
-    with _said(f"records cannot be copied to {uri}", "they are whole in the results folder"):
+    with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
         with suppress(FileNotFoundError):  # what is replaced counts no more from here on
             store.rm_file(f"{root}/records/{trial}/{LAST}")
         record = results.record(trial)
@@ -31,17 +31,14 @@ def send_missing(results: Results, trials: list[str], uri: str) -> None:
     """Copy the records of these trials that URI lacks or has otherwise, then the plan, the experiment and the cases:
     then URI is a whole results folder. Raises ResultsError as `send`."""
     store, root = _open(uri)
-    for trial in trials:
-        own = (results.record(trial) / LAST).read_bytes()
-        with _said(f"copies at {uri} cannot be read", "records are whole in the results folder"):
-            try:
-                there = store.cat_file(f"{root}/records/{trial}/{LAST}")
-            except FileNotFoundError:
-                there = None
-        if there != own:
-            send(results, trial, uri)
     files = [*sorted((results.folder / "cases").glob("*.npz")), results.experiment_file, results.plan_file]
-    with _said(f"records cannot be copied to {uri}", "they are whole in the results folder"):
+    with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
+        for trial in trials:
+            there = None
+            with suppress(FileNotFoundError):
+                there = store.cat_file(f"{root}/records/{trial}/{LAST}")
+            if there != (results.record(trial) / LAST).read_bytes():
+                send(results, trial, uri)
         for path in files:
             _put(store, path, f"{root}/{path.relative_to(results.folder).as_posix()}")
 
@@ -49,7 +46,7 @@ def send_missing(results: Results, trials: list[str], uri: str) -> None:
 def named(prefix: str, uri: str) -> list[str]:
     """The trials at URI whose names begin so, for which no plan asks. Raises ResultsError."""
     store, root = _open(uri)
-    with _said(f"copies at {uri} cannot be read"):
+    with _store_errors(f"copies at {uri} cannot be read"):
         return sorted(path.split("/")[-2] for path in store.glob(f"{root}/records/{prefix}*/{LAST}"))
 
 
@@ -58,7 +55,7 @@ def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
     trials. Raises ResultsError."""
     store, root = _open(uri)
     fetched = []
-    with _said(f"copies at {uri} cannot be read"):
+    with _store_errors(f"copies at {uri} cannot be read"):
         for trial in trials:
             there = f"{root}/records/{trial}"
             # a record that was finished but not moved to its place when its process was killed is the newer one
@@ -85,7 +82,7 @@ def fetch(results: Results, trials: list[str], uri: str) -> list[str]:
 def _put(store: fsspec.AbstractFileSystem, path: Path, target: str) -> None:
     """What tells of others appears as a whole or not at all: not every store is as kind as one of objects."""
     store.makedirs(target.rpartition("/")[0], exist_ok=True)
-    if path.name in TELLING:
+    if path.name in WHOLE:
         store.put_file(str(path), f"{target}.partial")
         store.mv(f"{target}.partial", target)
     else:
@@ -93,7 +90,7 @@ def _put(store: fsspec.AbstractFileSystem, path: Path, target: str) -> None:
 
 
 @contextmanager
-def _said(what: str, more: str = "") -> Iterator[None]:
+def _store_errors(what: str, more: str = "") -> Iterator[None]:
     """Any error of a store in one line: each kind has exceptions of its own."""
     try:
         yield

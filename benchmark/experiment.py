@@ -284,7 +284,7 @@ def _override(values: dict, override: str) -> None:
         value = _read_yaml(text)
     except NOT_YAML as error:
         raise ExperimentError(f"--set {override!r}: the value is not valid YAML") from error
-    key, longer = key.removesuffix("+"), key.endswith("+")
+    key, adds = key.removesuffix("+"), key.endswith("+")
     *parents, last = key.split(".")
     target: Any = values
     for part in parents:
@@ -294,7 +294,7 @@ def _override(values: dict, override: str) -> None:
             target = target.setdefault(part, {})
         else:
             raise ExperimentError(f"--set {override!r}: there is no {part!r} to set something in")
-    if longer:
+    if adds:
         there = target.get(last) if isinstance(target, dict) else None
         if not isinstance(there, list) or not isinstance(value, list):
             raise ExperimentError(f"--set {override!r}: += adds a list to a list, as in --set 'methods+=[my_method]'")

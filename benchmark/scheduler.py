@@ -37,6 +37,7 @@ from benchmark.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.fingerprint import PACKAGES, path_of  # noqa: E402
 from benchmark.records import Results, ResultsError, StorageError  # noqa: E402
 from benchmark.trial import (  # noqa: E402
+    SHARING,
     Progress,
     Trial,
     is_killed_worker,
@@ -202,7 +203,7 @@ class _Run:
         """What the trial's worker cannot know, for its record."""
         share = self.gpus[trial]
         together = int(1 / min(share, 1) if share else self.most_cpus // self.threads)
-        return {**provenance.revision(), "trials_sharing_the_machine": min(together, len(self.trials))}
+        return {**provenance.revision(), SHARING: min(together, len(self.trials))}
 
     def _step(self, trial: str) -> int:
         return (self.results.heartbeat(trial) or {"step": 0})["step"]
