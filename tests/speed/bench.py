@@ -38,6 +38,7 @@ from workload import (
     HALF,
     PAPER,
     ROOT,
+    STUDY,
     Cases,
     Size,
     elsewhere,
@@ -302,8 +303,10 @@ def half_precision(cases: Cases, paper: bool) -> Iterator[Figure]:
 
 def padding(cases: Cases, paper: bool) -> Iterator[Figure]:
     """What it gains that convolutions pad their first axis themselves; nothing on a CPU with AVX-512, where none do."""
-    raw = in_turn({"ours": cases.our_step("vnet"), "reference": partial(_padded_by_torch, cases.our_step("vnet"))})
-    yield faster("vnet step, padding by hand over torch's", raw, None, None)
+    with tempfile.TemporaryDirectory() as scratch:
+        for of in [cases] if paper else [cases, Cases(STUDY, Path(scratch))]:
+            raw = in_turn({"ours": of.our_step("vnet"), "reference": partial(_padded_by_torch, of.our_step("vnet"))})
+            yield faster(f"vnet step at {of.size.name}, padding by hand over torch's", raw, None, None)
 
 
 def _padded_by_torch(step: Callable) -> None:

@@ -48,6 +48,7 @@ class Size:
 
 
 HALF = Size("half resolution", (64, 64, 48), (9, 9, 2), (90, 68, 44))
+STUDY = Size("the study's sizes", (48, 48, 32), (12, 12, 8), (90, 68, 44), width=8)  # configs/la_half/study.yaml
 PAPER = Size("the paper's sizes", (112, 112, 80), (18, 18, 4), (180, 136, 88))
 
 
