@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs site chaos scale bench bench-paper growth precision clean
+.PHONY: demo test lint docs site chaos scale bench bench-paper bench-gpu growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -32,6 +32,9 @@ bench: .venv/installed  ## speed against a loop as the released codes have it, a
 
 bench-paper: .venv/installed  ## the same at the paper's sizes
 	$(BIN)/python tests/speed/bench.py --paper
+
+bench-gpu: .venv/installed  ## a step of every method on this machine's GPU, at the paper's sizes
+	$(BIN)/python tests/speed/gpu.py
 
 growth: .venv/installed  ## how time and memory grow with patch, cases, trials and workers: docs/figures/growth.png
 	$(BIN)/python tests/speed/growth.py

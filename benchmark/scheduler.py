@@ -37,13 +37,14 @@ from benchmark.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.fingerprint import PACKAGES, path_of  # noqa: E402
 from benchmark.records import Results, ResultsError, StorageError  # noqa: E402
 from benchmark.trial import (  # noqa: E402
+    NOT_MEASURED,
     SHARING,
     Progress,
     Trial,
     is_killed_worker,
     less_memory,
+    memory_needs,
     run_trial,
-    step_memory,
     write_failure,
 )
 
@@ -185,19 +186,32 @@ class _Run:
         kinds: dict[tuple, list[str]] = {}
         for trial in self.trials.values():
             kinds.setdefault((trial.method, str(trial.settings)), []).append(trial.id)
+        firsts = [ids[0] for ids in kinds.values()]
+        needs = self._needs(firsts, min(int(available), len(firsts)))
+        return {trial: share_for(*needs[ids[0]]) for ids in kinds.values() for trial in ids}
+
+    def _needs(self, trials: list[str], gpus: int) -> dict[str, tuple[int, int]]:
+        """Bytes that each trial needs of a GPU, and those there are.
+
+        Each process imports torch anew, so one a GPU measures its part of the trials in turn; where it dies, each of
+        them gets a process of its own.
+        """
         measure = ray.remote(num_cpus=self.threads, num_gpus=1, max_retries=0)(_measure)
-        asked = [
-            measure.remote(self.trials[ids[0]].model_dump_json(), execution.model_dump_json(), self.plugins)
-            for ids in kinds.values()
-        ]
-        shares = {}
-        for ids, future in zip(kinds.values(), asked, strict=True):
+        groups = [trials[i::gpus] for i in range(gpus)]
+        asked = []
+        for group in groups:
+            first = self.trials[group[0]]
+            sign = f"measuring what {len(group)} of the trials need of a GPU"
+            self.on_progress(Progress(trial=first.id, stage=sign, step=0, iterations=first.training.iterations))
+            texts = [self.trials[trial].model_dump_json() for trial in group]
+            asked.append(measure.remote(texts, self.execution.model_dump_json(), self.plugins))
+        needs = {}
+        for group, future in zip(groups, asked, strict=True):
             try:
-                share = share_for(*ray.get(future))
-            except ray.exceptions.RayError:  # does not run at all: its trials will say why, each on a GPU of its own
-                share = 1.0
-            shares |= dict.fromkeys(ids, share)
-        return shares
+                needs |= dict(zip(group, ray.get(future), strict=True))
+            except ray.exceptions.RayError:
+                needs |= self._needs(group, len(group)) if len(group) > 1 else {group[0]: NOT_MEASURED}
+        return needs
 
     def _circumstances(self, trial: str) -> dict:
         """What the trial's worker cannot know, for its record."""
@@ -216,9 +230,9 @@ class _Run:
             raise ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}") from error
 
 
-def _measure(trial: str, execution: str, plugins: dict[str, str]) -> tuple[int, int]:
+def _measure(trials: list[str], execution: str, plugins: dict[str, str]) -> list[tuple[int, int]]:
     shipping.unpack(plugins)
-    return step_memory(Trial.model_validate_json(trial), Execution.model_validate_json(execution))
+    return memory_needs([Trial.model_validate_json(t) for t in trials], Execution.model_validate_json(execution))
 
 
 def share_for(needed: int, there: int) -> float:

@@ -103,6 +103,11 @@ def initial_state(method: Method, training: Training) -> TrainingState:
             lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay,
             fused=device == "cuda",  # one kernel, and with fp16 no waiting for the device
         )  # fmt: skip
+        if training.precision == "fp16":
+            # Where the first step's gradients overflow, the fused kernel does nothing: the momentum it was to begin
+            # with would stay memory that nobody has written.
+            for p in optimizer.param_groups[0]["params"]:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
         scheduled.append((optimizer, training.learning_rate))
         return optimizer
 

@@ -1,5 +1,6 @@
 """One trial from first step to record: train, predict, score. No Ray here: a generator that anything can drive."""
 
+import gc
 import json
 import textwrap
 import time
@@ -42,6 +43,7 @@ from methods import registry
 from methods.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
+NOT_MEASURED = (0, 0)  # bytes that a trial needs of a GPU, and those there are
 SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of a record's provenance
 
 
@@ -381,14 +383,21 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     return seconds
 
 
-def step_memory(trial: Trial, execution: Execution) -> tuple[int, int]:
-    """Bytes of the GPU that are taken after two steps and one window, CUDA's own included, and those it has; 0, 0
-    where there is no CUDA."""
-    smoke_test(trial, execution)
-    if choose_device(execution.device).type != "cuda":
-        return 0, 0
-    free, there = torch.cuda.mem_get_info()  # the allocator gives nothing back meanwhile: this is the peak
-    return there - free, there
+def memory_needs(trials: list[Trial], execution: Execution) -> list[tuple[int, int]]:
+    """For each trial the bytes of the GPU that are taken after two steps and one window, CUDA's own included, and those
+    it has; NOT_MEASURED where there is no CUDA, or the trial does not run: it will say why itself."""
+    needs = []
+    for trial in trials:
+        try:
+            smoke_test(trial, execution)
+            # The allocator gives nothing back meanwhile, so that what is taken now was taken at the peak, too.
+            free, there = torch.cuda.mem_get_info() if torch.cuda.is_available() else NOT_MEASURED
+            needs.append((there - free, there))
+        except Exception:
+            needs.append(NOT_MEASURED)
+        gc.collect()
+        torch.cuda.empty_cache()
+    return needs
 
 
 def _write_trial_yaml(folder: Path, trial: Trial, state: str, reason: str | None) -> None:

@@ -123,6 +123,29 @@ def test_trials_share_declared_gpus_and_never_more_than_fit(tmp_path, own_regist
     assert {fact["trials_sharing_the_machine"] for fact in facts} == {4}
 
 
+def test_what_trials_need_of_a_gpu_is_measured_again_alone_where_the_process_died(tmp_path, own_registry):
+    log = tmp_path / "log"
+    log.mkdir()
+    die_twice = (
+        f"import os, pathlib; k = len(list(pathlib.Path(r'{log}').iterdir())); "
+        f"k < 2 and (pathlib.Path(r'{log}', str(k)).touch(), os._exit(1))"
+    )
+    plugin = tiny.write_plugin(tmp_path, "dying", in_step=die_twice)
+    config = tiny.write_experiment(
+        tmp_path, methods=["vnet", "dying"], baseline=None, training={"iterations": 1},
+        execution=OFTEN | {"device": "auto", "gpus_per_trial": "auto"}, plugins=[str(plugin)],
+    )  # fmt: skip
+    with clusters.cluster(nodes=1, cpus=4, gpus=1) as cluster:
+        process = clusters.start(config, tmp_path / "results", "--address", cluster.address, env=os.environ)
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert "measuring what 2 of the trials need of a GPU" in out
+    assert "measuring what 1 of the trials need of a GPU" in out
+    assert len(list(log.iterdir())) == 2  # both times while it was measured, not in its trial
+    facts = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("records/*/provenance.json")]
+    assert [fact["trials_sharing_the_machine"] for fact in facts] == [1, 1]  # no CUDA to measure: a GPU each
+
+
 def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
     from benchmark import scheduler
 

@@ -8,7 +8,7 @@ import tiny
 import methods
 import methods.networks
 from benchmark import fingerprint
-from benchmark.fingerprint import SCORING, TRAINING, changed_files, code_fingerprint, path_of
+from benchmark.fingerprint import SAME_NUMBERS, SCORING, TRAINING, changed_files, code_fingerprint, path_of
 from benchmark.plan import make_trials
 from data.cache import prepare
 from methods import registry
@@ -96,6 +96,23 @@ def test_changed_files_are_named(tmp_path):
     assert changed_files(without, str(path)) == ["data/augment.py"]
     fingerprint_of(tmp_path, DIFFERENT["number"])
     assert changed_files(recorded, str(path)) == [str(path)]
+
+
+def test_a_change_that_leaves_all_numbers_leaves_records_current_until_the_next(tmp_path, monkeypatch):
+    path = tmp_path / "method.py"
+    old, new = fingerprint_of(tmp_path, CODE), fingerprint_of(tmp_path, DIFFERENT["name"])
+    recorded = code_fingerprint(str(path)) | {str(path): old}
+    assert changed_files(recorded, str(path)) == [str(path)]
+    monkeypatch.setattr(fingerprint, "SAME_NUMBERS", {(str(path), old, new): "a name"})
+    assert changed_files(recorded, str(path)) == []
+    fingerprint_of(tmp_path, DIFFERENT["number"])
+    assert changed_files(recorded, str(path)) == [str(path)]
+
+
+def test_what_is_said_to_leave_all_numbers_is_todays_code():
+    # An entry of an older version says nothing any more: it is to be removed.
+    current = code_fingerprint("methods/vnet.py")
+    assert [key for key in SAME_NUMBERS if current.get(key[0], key[2]) != key[2]] == []
 
 
 def test_a_vanished_method_file_has_changed(tmp_path):

@@ -51,6 +51,31 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+# Momentum before the first step.
+
+
+def momenta(state):
+    sgd = [o for o in state.optimizers.values() if isinstance(o, torch.optim.SGD)]
+    return [o.state[p] for o in sgd for group in o.param_groups for p in group["params"]]
+
+
+def test_in_fp16_momentum_is_zero_before_the_first_step_and_else_not_there():
+    state, _, _ = begin("sass", precision="fp16")
+    assert momenta(state) and not any(entry["momentum_buffer"].any() for entry in momenta(state))
+    state, _, _ = begin("sass")
+    assert not any(momenta(state))
+
+
+def test_a_training_from_a_momentum_of_zero_is_one_from_none():
+    plain, history = weights_after("dtml")
+    state, stream, training = begin("dtml")
+    for optimizer in state.optimizers.values():
+        for p in optimizer.param_groups[0]["params"]:
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    list(steps_of(state, stream, training))
+    assert equal(state.method.state_dict(), plain)
+
+
 # Compilation.
 
 

@@ -118,9 +118,9 @@ class Loop:
 
     labelled = 2
 
-    def __init__(self, width: int = 16, steps: int = 6000):
+    def __init__(self, width: int = 16, steps: int = 6000, device: str = "cpu"):
         self.steps = steps
-        self.networks = self.build(width)
+        self.networks = [network.to(device) for network in self.build(width)]
         self.optimizers = [
             torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
             for network in self.networks
@@ -209,9 +209,9 @@ class DualTaskConsistency(Loop):
         logits, raw = self.networks[0](images)
         probability, distance = logits.sigmoid(), raw.tanh()
         n = self.labelled
-        maps = np.stack([distance_map(label == 1) for label in labels[:n].numpy()])
+        maps = np.stack([distance_map(label == 1) for label in labels[:n].cpu().numpy()])
         segmentation = dice_loss(probability[:n, 0], labels[:n] == 1)
-        regression = F.mse_loss(distance[:n, 0], torch.from_numpy(maps).float())
+        regression = F.mse_loss(distance[:n, 0], torch.from_numpy(maps).to(distance))
         consistency = ((torch.sigmoid(-STEEPNESS * distance) - probability) ** 2).mean()
         return segmentation + 0.3 * regression + ramp(step, self.steps) * consistency
 
@@ -223,8 +223,8 @@ class DualTaskMutualLearning(Loop):
     `back_twice` False goes back once over the sum, which gives the same gradients.
     """
 
-    def __init__(self, width: int = 16, steps: int = 6000, back_twice: bool = True):
-        super().__init__(width, steps)
+    def __init__(self, width: int = 16, steps: int = 6000, device: str = "cpu", back_twice: bool = True):
+        super().__init__(width, steps, device)
         self.back_twice = back_twice
 
     def build(self, width):
@@ -235,8 +235,8 @@ class DualTaskMutualLearning(Loop):
         probability, distance = logits.sigmoid(), raw.tanh()
         n = self.labelled
         target = (labels[:n] == 1).float()
-        maps = np.stack([distance_map(label == 1) for label in labels.numpy()])
-        (distance[:, 0] - torch.from_numpy(maps).float()).abs().mean()  # logged alone
+        maps = np.stack([distance_map(label == 1) for label in labels.cpu().numpy()])
+        (distance[:, 0] - torch.from_numpy(maps).to(distance)).abs().mean()  # logged alone
         from_distance = torch.sigmoid(-STEEPNESS * distance)
         entropy = F.binary_cross_entropy_with_logits(logits[:n, 0], target)
         segmentation = 0.5 * (entropy + dice_loss(probability[:n, 0], target))
@@ -268,14 +268,15 @@ def predict_case(loop: Loop, image: np.ndarray, patch: tuple[int, ...], stride: 
         network.eval()
     room = [max(p - n, 0) for n, p in zip(image.shape, patch, strict=True)]
     volume = np.pad(image, [(r // 2, r - r // 2) for r in room])
+    device = next(loop.networks[0].parameters()).device
     total, visits = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, np.float32)
     counts = [math.ceil((n - p) / s) + 1 for n, p, s in zip(volume.shape, patch, stride, strict=True)]
     for index in np.ndindex(*counts):
         starts = [min(i * s, n - p) for i, s, n, p in zip(index, stride, volume.shape, patch, strict=True)]
         area = tuple(slice(start, start + p) for start, p in zip(starts, patch, strict=True))
-        window = torch.from_numpy(volume[area][None, None].astype(np.float32))
+        window = torch.from_numpy(volume[area][None, None].astype(np.float32)).to(device)
         with torch.no_grad():
-            total[area] += loop.probability(window)[0].numpy()
+            total[area] += loop.probability(window)[0].cpu().numpy()
         visits[area] += 1
     for network in loop.networks:
         network.train()

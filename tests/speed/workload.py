@@ -55,8 +55,8 @@ PAPER = Size("the paper's sizes", (112, 112, 80), (18, 18, 4), (180, 136, 88))
 class Cases:
     """The same phantoms for both sides: prepared in the cache, and as compressed h5 files."""
 
-    def __init__(self, size: Size, folder: Path):
-        self.size = size
+    def __init__(self, size: Size, folder: Path, device: torch.device = CPU):
+        self.size, self.device = size, device
         self.dataset: Dataset = prepare(PhantomSettings(source="phantom", train=8, test=1, size=size.case))
         self.files = [folder / f"{case_id}.h5" for case_id in self.dataset.train_ids]
         for case_id, file in zip(self.dataset.train_ids, self.files, strict=True):
@@ -64,7 +64,7 @@ class Cases:
 
     def method(self, name: str, training: Training) -> Method:
         loop.configure_torch(training)
-        return loop.build_method(name, registry.settings_of(name, {}), training, self.dataset.classes, 0, CPU)
+        return loop.build_method(name, registry.settings_of(name, {}), training, self.dataset.classes, 0, self.device)
 
     def stream(self, method: Method, training: Training):
         ids = self.dataset.train_ids
@@ -78,7 +78,7 @@ class Cases:
         method = self.method(name, training)
         state = loop.initial_state(method, training)
         state.step = steps // 2
-        return loop.train(state, self.stream(method, training), training, 0, CPU, workers)
+        return loop.train(state, self.stream(method, training), training, 0, self.device, workers)
 
     def our_step(self, name: str, **settings) -> Callable[[], int]:
         return partial(next, self.training(name, **settings))
