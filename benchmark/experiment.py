@@ -95,7 +95,11 @@ class Execution(_Block):
     memory_gib: PositiveFloat | None = Field(
         None, description="main memory that a trial asks for, so that no more run at a time than fit; null: not asked"
     )
-    data_workers: int = Field(1, ge=0, description="processes a trial that prepare batches; 0: in the training thread")
+    data_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="processes a trial that prepare batches; auto: 1, or 4 where they compute distance maps for a GPU; "
+        "0: in the training thread",
+    )
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")

@@ -43,6 +43,7 @@ from methods import registry
 from methods.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
+VIEWS_FOR_A_GPU = 4  # data workers of a method that has views, on a GPU
 NOT_MEASURED = (0, 0)  # bytes that a trial needs of a GPU, and those there are
 SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of a record's provenance
 
@@ -298,6 +299,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def data_workers(execution: Execution, method: Method, device: torch.device) -> int:
+    """Processes that prepare a trial's batches. One keeps a CPU busy, and a GPU where it only cuts out patches; for
+    views, such as distance maps, a GPU would wait for it most of the time."""
+    if execution.data_workers != "auto":
+        return execution.data_workers
+    return VIEWS_FOR_A_GPU if device.type == "cuda" and method.views() else 1
+
+
 def _train(
     trial: Trial, results: Results, execution: Execution, dataset: Dataset, state: TrainingState,
     device: torch.device, events: EventFile,
@@ -306,7 +315,8 @@ def _train(
     code = training_fingerprint(trial.method_file)
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_sign = last_checkpoint = time.monotonic()
-    steps = train(state, stream, training, trial.seed, device, execution.data_workers)
+    workers = data_workers(execution, state.method, device)
+    steps = train(state, stream, training, trial.seed, device, workers)
     trace = ExitStack()
     try:
         step_is_over = trace.enter_context(traced(results.trace(trial.id), execution.profile_steps))

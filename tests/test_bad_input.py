@@ -94,6 +94,7 @@ EXPERIMENTS = [
     ({"evaluation": {"stride": [16, 17, 16]}}, ["evaluation.stride [16, 17, 16]", "training.patch", "leave gaps"]),
     ({"evaluation": {"empty": "zero"}}, ["key 'evaluation.empty'", "'worst' or 'exclude', got 'zero'"]),
     ({"execution": {"gpus_per_trial": "x"}}, ["key 'execution.gpus_per_trial'", "number", "'auto'", "got 'x'"]),
+    ({"execution": {"data_workers": -1}}, ["key 'execution.data_workers'", "equal to 0 or", "'auto'", "got -1"]),
     ({"execution": {"device": "tpu"}}, ["key 'execution.device'", "'auto', 'cpu' or 'cuda', got 'tpu'"]),
     ({"data": None}, ["key 'data'", "mapping of keys", "got None"]),
     ({"data": {"source": "fantom"}}, ["key 'data.source'", "unknown 'fantom'", "did you mean 'phantom'?"]),

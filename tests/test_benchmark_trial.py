@@ -17,9 +17,11 @@ from benchmark import trial as trial_module
 from benchmark.experiment import Execution
 from benchmark.records import read_prediction
 from benchmark.status import standing
-from benchmark.trial import Trial, run_trial, write_failure
+from benchmark.trial import Trial, data_workers, run_trial, write_failure
 from data.cache import prepare
 from methods import registry
+from methods.networks.vnet import Backbone
+from methods.schedules import Schedule
 
 ITERATIONS = tiny.VALUES["training"]["iterations"]
 EACH_STEP = {"device": "cpu", "data_workers": 0, "checkpoint_minutes": 0}  # a checkpoint after each step
@@ -151,6 +153,15 @@ def test_a_trial_resumed_from_the_checkpoint_before_the_last_ends_the_same(unbro
     tiny.run(trial, killed, planned)
     assert resumed_at(killed, trial) == 1
     assert_same(outcome(killed, trial), expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "device", "workers"),
+    [("auto", "dtc", "cpu", 1), ("auto", "dtc", "cuda", 4), ("auto", "ua_mt", "cuda", 1), (0, "dtc", "cuda", 0)],
+)
+def test_more_data_workers_compute_distance_maps_for_a_gpu(asked, name, device, workers):
+    method = registry.get(name)(registry.settings_of(name, {}), Backbone(width=2), Schedule(3))
+    assert data_workers(Execution(data_workers=asked), method, torch.device(device)) == workers
 
 
 def test_data_workers_window_batches_and_checkpoints_decide_no_number(unbroken, tmp_path):

@@ -179,7 +179,7 @@ def test_weights_of_a_gpu_are_scored_on_a_cpu(tmp_path):
 
 def test_what_trials_need_is_measured_one_after_the_other():
     trial, planned = tiny.one_trial("vnet", execution={"device": "cuda"})
-    large, _ = tiny.one_trial("vnet", training={"width": 16, "patch": [64, 64, 64]}, execution={"device": "cuda"})
+    large, _ = tiny.one_trial("vnet", training={"width": 16}, execution={"device": "cuda"})
     broken = trial.model_copy(update={"test": ["no such case"]})
     needs = memory_needs([large, broken, trial, large], planned.execution)
     assert needs[1] == NOT_MEASURED

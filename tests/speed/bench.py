@@ -254,7 +254,7 @@ def _waiting(cases: Cases, name: str, count: int) -> tuple[float, float]:
 
     plain, loop.DataLoader = loop.DataLoader, Watched
     try:
-        steps = cases.training(name, workers=Execution().data_workers, steps=2 * (count + 2))
+        steps = cases.training(name, workers=None, steps=2 * (count + 2))
         next(steps)
         next(steps)
         waits.clear()

@@ -1,7 +1,8 @@
 """`make bench-gpu`: what a training step and a test case cost on this GPU at the paper's sizes, beside loops as the
 released codes have them.
 
-Both sides load their data as they do in earnest: the harness with one data worker, the releases with four. Steps are
+Both sides load their data as they do in earnest, in data workers: the harness in one or, with distance maps, four; the
+releases in four. Steps are
 timed in blocks, the sides in turn, and the GPU is waited for at the end of a block alone. The releases run in fp32 with
 cuDNN's deterministic kernels, their default, and with TF32, which is torch's. Prints tables and writes every timing to
 results/bench-gpu.json.
@@ -42,11 +43,6 @@ WORKERS = (1, 2, 4)
 FED_BY_WORKERS = ("vnet", "dtc", "sass", "bcp")  # two with distance maps to prepare, one that needs the host besides
 MATMUL = 8192
 Row = dict[str, object]
-
-
-def steps_of_ours(cases: Cases, name: str, workers: int | None = None, **settings) -> Iterator[int]:
-    workers = Execution().data_workers if workers is None else workers
-    return cases.training(name, workers=workers, **settings)
 
 
 class _Crops(torch.utils.data.Dataset):
@@ -95,7 +91,7 @@ def methods(cases: Cases, console: Console) -> list[Row]:
     for name in registry.names():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        ours = steps_of_ours(cases, name)
+        ours = cases.training(name, workers=None)
         run(ours, 2)
         memory = torch.cuda.max_memory_allocated()
         sides = {"ours": ours}
@@ -115,7 +111,7 @@ def variants(cases: Cases, console: Console) -> list[Row]:
 
     def measure(title: str, workers: int | None = None, method: str = "vnet", **settings) -> None:
         try:
-            steps = steps_of_ours(cases, method, workers, **settings)
+            steps = cases.training(method, workers=workers, **settings)
             seconds = blocks_in_turn({"ours": steps})["ours"]
             steps.close()
         except Exception as error:  # one variant that does not run must not cost the others

@@ -19,7 +19,8 @@ from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
 
 from benchmark import allocator  # noqa: E402
 from benchmark import training as loop  # noqa: E402
-from benchmark.experiment import Training  # noqa: E402
+from benchmark.experiment import Execution, Training  # noqa: E402
+from benchmark.trial import data_workers  # noqa: E402
 from data.cache import Dataset, prepare  # noqa: E402
 from data.sources import PhantomSettings  # noqa: E402
 from methods import registry  # noqa: E402
@@ -71,11 +72,13 @@ class Cases:
         labelled, unlabelled = (ids, []) if not method.patches(method.settings, 4)[1] else (ids[:4], ids[4:])
         return loop.make_stream(method, self.dataset, labelled, unlabelled, training, 0)
 
-    def training(self, name: str, workers: int = 0, steps: int = STEPS, **settings) -> Iterator[int]:
+    def training(self, name: str, workers: int | None = 0, steps: int = STEPS, **settings) -> Iterator[int]:
         """The harness's loop from halfway on, by default with its batches prepared in the training thread, as the
-        reference's are: a worker would prepare them while the other side's time is taken."""
+        reference's are: a worker would prepare them while the other side's time is taken. workers: None is a trial's.
+        """
         training = self.size.training(iterations=steps, **settings)
         method = self.method(name, training)
+        workers = data_workers(Execution(), method, self.device) if workers is None else workers
         state = loop.initial_state(method, training)
         state.step = steps // 2
         return loop.train(state, self.stream(method, training), training, 0, self.device, workers)
