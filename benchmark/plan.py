@@ -130,6 +130,8 @@ def _asked(method: type[Method], name: str, *arguments) -> Any:
     """What a class method of a method answers; a plug-in's may be wrong in any way."""
     try:
         return getattr(method, name)(*arguments)
+    except registry.MethodError:  # says in its own words what the user is to do
+        raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         file = inspect.getsourcefile(method)

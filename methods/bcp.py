@@ -10,7 +10,7 @@ from scipy import ndimage
 from methods.ema import make_teacher
 from methods.losses import one_hot
 from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.registry import MethodError, register
 
 
 @register("bcp")
@@ -37,6 +37,14 @@ class BCP(Method):
             "protocol",
             "as for every method, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
         )
+
+    @classmethod
+    def patches(cls, settings, batch_size):
+        if batch_size % 4:
+            raise MethodError(
+                f"training.batch_size {batch_size}: BCP pastes patches in pairs, so it must be a multiple of 4"
+            )
+        return super().patches(settings, batch_size)
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)

@@ -5,7 +5,7 @@ import torch
 from methods.ema import make_teacher, update_teacher
 from methods.losses import segmentation_loss
 from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.registry import MethodError, register
 
 
 @register("ict")
@@ -23,6 +23,14 @@ class ICT(Method):
             0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
         )
         ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
+
+    @classmethod
+    def patches(cls, settings, batch_size):
+        if batch_size % 4:
+            raise MethodError(
+                f"training.batch_size {batch_size}: ICT mixes patches in pairs, so it must be a multiple of 4"
+            )
+        return super().patches(settings, batch_size)
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)

@@ -86,6 +86,8 @@ EXPERIMENTS = [
     ({"training": {"learning_rate": -0.1}}, ["key 'training.learning_rate'", "greater than 0, got -0.1"]),
     ({"training": {"learning_rate": float("inf")}}, ["key 'training.learning_rate'", "finite", "got inf"]),
     ({"training": {"batch_size": 1}}, ["key 'training.batch_size'", "greater than or equal to 2, got 1"]),
+    ({"methods": ["bcp"], "training": {"batch_size": 6}}, ["training.batch_size 6: BCP", "must be a multiple of 4"]),
+    ({"methods": ["ict"], "training": {"batch_size": 2}}, ["training.batch_size 2: ICT", "must be a multiple of 4"]),
     ({"training": {"precision": "fp8"}}, ["key 'training.precision'", "'bf16', 'fp16' or 'fp32', got 'fp8'"]),
     ({"training": {"augmentation": "flip"}}, ["key 'training.augmentation'", "must be one of uamt_exact", "'flip'"]),
     ({"training": {"patch": [16, 16]}}, ["key 'training.patch.2' is missing"]),
