@@ -4,6 +4,7 @@ Everything else about devices is tested without one: steps on the meta device, s
 """
 
 import json
+import os
 import warnings
 from itertools import islice
 
@@ -13,7 +14,6 @@ import tiny
 import torch
 import torch.nn.functional as F
 
-from benchmark import scheduler
 from benchmark.experiment import Evaluation, Execution, Training
 from benchmark.inference import fold_batch_norm
 from benchmark.plan import make_plan, write_plan
@@ -23,6 +23,10 @@ from benchmark.training import build_method, configure_torch, initial_state, mak
 from benchmark.trial import NOT_MEASURED, memory_needs, run_trial
 from data.cache import prepare
 from methods import registry
+
+# As benchmark/scheduler.py sets it for a run; cuBLAS reads it when it starts. That file is not imported here: Ray, once
+# imported, takes no other way of authentication, and tests of clusters ask for one.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -189,6 +193,8 @@ def test_what_trials_need_is_measured_one_after_the_other():
 
 
 def test_trials_share_the_gpu_that_ray_finds(tmp_path):
+    from benchmark import scheduler
+
     planned = tiny.experiment(
         methods=["vnet", "dtml"], seeds=[1, 2],
         execution={"device": "auto", "gpus_per_trial": "auto"},
