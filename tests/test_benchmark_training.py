@@ -67,7 +67,7 @@ def test_in_fp16_momentum_is_zero_before_the_first_step_and_else_not_there():
 
 
 def test_a_training_from_a_momentum_of_zero_is_one_from_none():
-    plain, history = weights_after("dtml")
+    plain, _ = weights_after("dtml")
     state, stream, training = begin("dtml")
     for optimizer in state.optimizers.values():
         for p in optimizer.param_groups[0]["params"]:

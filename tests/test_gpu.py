@@ -20,7 +20,7 @@ from benchmark.plan import make_plan, write_plan
 from benchmark.rehearsal import LABELLED, UNLABELLED, phantoms, unseen_images
 from benchmark.scoring import predict_labels
 from benchmark.training import build_method, configure_torch, initial_state, make_stream, train
-from benchmark.trial import NOT_MEASURED, memory_needs, run_trial
+from benchmark.trial import NOT_MEASURED, load_weights, memory_needs, run_trial
 from data.cache import prepare
 from methods import registry
 
@@ -168,12 +168,11 @@ def test_weights_of_a_gpu_are_scored_on_a_cpu(tmp_path):
     trial, planned = tiny.one_trial("vnet", execution={"device": "cuda"})
     results = tiny.new_results(tmp_path)
     tiny.run(trial, results, planned)
-    weights = torch.load(results.record(trial.id) / "weights.pt", weights_only=True, map_location="cpu")
     dataset = prepare(planned.data)
     labels = []
     for device in (CPU, GPU):
         method = build_method("vnet", registry.settings_of("vnet", {}), trial.training, 1, 0, device)
-        method.load_state_dict(weights)
+        load_weights(results.record(trial.id), method, device)
         method = fold_batch_norm(method)
         labels.append(
             predict_labels(method, dataset, trial.test[0], trial.training.patch, Evaluation(stride=(16, 16, 16)), 2)

@@ -32,7 +32,6 @@ from reference import case_metrics as medpy_metrics
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 from workload import (
     CPU,
     HALF,
@@ -42,6 +41,7 @@ from workload import (
     Cases,
     Size,
     elsewhere,
+    flop_of,
     in_turn,
     loop,
     medians,
@@ -118,12 +118,12 @@ def training_step(name: str, cases: Cases, paper: bool) -> Iterator[Figure]:
 def passes(cases: Cases, paper: bool) -> Iterator[Figure]:
     """Every method's step over its declared passes at the V-Net's price, measured beside it in the same rounds."""
     vnet, forward = cases.our_step("vnet"), _forward_only(cases)
-    whole = _flop(vnet)
+    whole = flop_of(vnet)
     for name in registry.names():
         if name == "vnet":
             continue
         step = cases.our_step(name)
-        share = _flop(step) / whole
+        share = flop_of(step) / whole
         raw = in_turn({"vnet": vnet, "forward": forward, "ours": step})
         middle, declared = medians(raw), registry.get(name).info.passes
         batch = cases.size.batch_size
@@ -268,7 +268,7 @@ def floor(cases: Cases, paper: bool) -> Iterator[Figure]:
     """The V-Net's training step in FLOP/s, over what this machine does in large bf16 matrix products."""
     target, stretch = (64, 75) if paper else (85, 90)
     calls = {"step": cases.our_step("vnet")}
-    flop = _flop(calls["step"])
+    flop = flop_of(calls["step"])
     for n in MATMUL_SIZES:
         a, b = torch.randn(2, n, n, dtype=torch.bfloat16)
         calls[f"matmul {n}"] = partial(torch.mm, a, b)
@@ -280,13 +280,6 @@ def floor(cases: Cases, paper: bool) -> Iterator[Figure]:
         "share of the bf16 matmul rate", f"{rate / 1e9:.0f} GFLOP/s", f"{best / 1e9:.0f} GFLOP/s", 100 * rate / best,
         target, stretch, unit=" %", note=f"{flop / 1e9:.0f} GFLOP a step", raw=raw,
     )  # fmt: skip
-
-
-def _flop(call: Callable) -> int:
-    """Of the convolutions and matrix products in a call, forward and backward."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops()
 
 
 def compiled(cases: Cases, paper: bool) -> Iterator[Figure]:

@@ -27,8 +27,7 @@ from reference import LOOPS, Loader, predict_case
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from workload import FIRST_STEP, PAPER, ROOT, STEPS, STUDY, Cases, Size, timed
+from workload import FIRST_STEP, PAPER, ROOT, STEPS, STUDY, Cases, Size, flop_of, timed
 
 from benchmark import provenance
 from benchmark.experiment import Execution
@@ -158,14 +157,12 @@ def inference(cases: Cases, console: Console) -> list[Row]:
 
 def ceiling(cases: Cases, console: Console) -> dict[str, float]:
     """FLOP of the V-Net's step, and what this GPU does in large bf16 matrix products."""
-    step = cases.our_step("vnet")
-    with FlopCounterMode(display=False) as counter:
-        step()
+    flop = flop_of(cases.our_step("vnet"))
     a, b = torch.randn(2, MATMUL, MATMUL, dtype=torch.bfloat16, device=GPU)
     products = (torch.mm(a, b) for _ in iter(int, 1))
     rate = 2 * MATMUL**3 / median(blocks_in_turn({"mm": products})["mm"])
-    console.print(f"{counter.get_total_flops() / 1e9:.0f} GFLOP a step; matmul {rate / 1e12:.0f} TFLOP/s")
-    return {"flop_a_step": counter.get_total_flops(), "matmul_flop_per_second": rate}
+    console.print(f"{flop / 1e9:.0f} GFLOP a step; matmul {rate / 1e12:.0f} TFLOP/s")
+    return {"flop_a_step": flop, "matmul_flop_per_second": rate}
 
 
 PARTS = {"ceiling": ceiling, "methods": methods, "inference": inference, "variants": variants}

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmark import allocator  # noqa: E402
 from benchmark import training as loop  # noqa: E402
@@ -133,6 +134,13 @@ def _serve(pipe, build: Callable, arguments: tuple) -> None:
         except EOFError:
             return
         pipe.send(call())
+
+
+def flop_of(call: Callable) -> int:
+    """Of the convolutions and matrix products in a call, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
 
 
 def timed(call: Callable) -> float:
