@@ -9,9 +9,9 @@ from data.cache import Dataset
 from data.case import DataError
 from data.randomness import generator
 
-# A view is one more input that a method asks for, prepared with the batch: it gets the batch's arrays (whose labels
-# are the labelled cases' alone) and a generator of its own.
-View = Callable[[dict[str, np.ndarray], np.random.Generator], np.ndarray]
+# An extra array is one more input that a method asks for. Its function gets the batch's arrays, which hold labels of
+# the labelled cases alone, and a random generator of its own.
+ExtraArray = Callable[[dict[str, np.ndarray], np.random.Generator], np.ndarray]
 
 
 class PatchStream:
@@ -36,7 +36,7 @@ class PatchStream:
         patch: tuple[int, int, int],
         augmentation: str,
         seed: int,
-        views: dict[str, View] | None = None,
+        extra_arrays: dict[str, ExtraArray] | None = None,
     ):
         if not labelled or (unlabelled_patches and not unlabelled):
             raise DataError(
@@ -51,30 +51,34 @@ class PatchStream:
         self.patch = tuple(patch)
         self.augmentation = augmentation
         self.seed = seed
-        self.views = views or {}
+        self.extra_arrays = extra_arrays or {}
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """The batch of a step (0, 1, …).
 
-        `labeled_images` float32 (B_l, 1, H, W, D), `labels` uint8 (B_l, H, W, D), `unlabeled_images` float32
-        (B_u, 1, H, W, D), and one array a view.
+        `labelled_images` float32 (B_l, 1, H, W, D), `labels` uint8 (B_l, H, W, D), `unlabelled_images` float32
+        (B_u, 1, H, W, D), and the extra arrays by name.
         """
         labelled, unlabelled = self.cases(step)
         labelled_rng = generator(self.seed, "labelled crops", step)
         unlabelled_rng = generator(self.seed, "unlabelled crops", step)
         batch = {
-            "labeled_images": np.empty((len(labelled), 1, *self.patch), np.float32),
+            "labelled_images": np.empty((len(labelled), 1, *self.patch), np.float32),
             "labels": np.empty((len(labelled), *self.patch), np.uint8),
-            "unlabeled_images": np.empty((len(unlabelled), 1, *self.patch), np.float32),
+            "unlabelled_images": np.empty((len(unlabelled), 1, *self.patch), np.float32),
         }
         for i, case_id in enumerate(labelled):
             image, label = self.dataset.image(case_id), self.dataset.label(case_id)
-            out = batch["labeled_images"][i, 0], batch["labels"][i]
+            out = batch["labelled_images"][i, 0], batch["labels"][i]
             crop_patch(image, label, self.patch, self.augmentation, labelled_rng, out)
         for i, case_id in enumerate(unlabelled):
-            out = batch["unlabeled_images"][i, 0], None
+            out = batch["unlabelled_images"][i, 0], None
             crop_patch(self.dataset.image(case_id), None, self.patch, self.augmentation, unlabelled_rng, out)
-        extra = {name: view(batch, generator(self.seed, f"view {name}", step)) for name, view in self.views.items()}
+        extra = {
+            # The stream keeps its first name, "view": another one would change the random numbers of plug-ins.
+            name: compute(batch, generator(self.seed, f"view {name}", step))
+            for name, compute in self.extra_arrays.items()
+        }
         return batch | extra
 
     def cases(self, step: int) -> tuple[list[str], list[str]]:

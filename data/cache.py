@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from data import resample, scans
-from data.case import Case, DataError, gathered, refuse, some
+from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
 from data.sources import DataSettings, Source, open_source
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
@@ -98,10 +98,10 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for case_id in dict.fromkeys([*source.train_ids, *sides[1]]):
-            with gathered(problems):
+            with collect_problems(problems):
                 content = source.content_key(case_id)
                 native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
-        refuse([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
+        raise_problems([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
         for case_id, entry in native.items():
             training[case_id] = entry
             if settings.spacing is not None:
@@ -123,7 +123,7 @@ def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]
     if not held_out:
         return list(source.train_ids), list(source.test_ids)
     if unknown := [case_id for case_id in held_out if case_id not in source.train_ids]:
-        raise DataError(f"data.validation names {some(unknown)}, which are no training cases of {source.name}")
+        raise DataError(f"data.validation names {shorten_list(unknown)}, which are no training cases of {source.name}")
     theirs = {source.patient_of(case_id) for case_id in held_out}
     return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Something is wrong with the data or its settings; the message is one line for the user."""
 
 
@@ -22,14 +24,14 @@ class DataProblems(DataError):
         super().__init__(f"{len(problems)} problems: {shown}" + (f" (`{listed_by}` lists all)" if listed_by else ""))
 
 
-def refuse(problems: list[str], listed_by: str = "") -> None:
+def raise_problems(problems: list[str], listed_by: str = "") -> None:
     """Raises DataError if something is wrong; DataProblems if several things are."""
     if problems:
         raise DataProblems(problems, listed_by) if len(problems) > 1 else DataError(problems[0])
 
 
 @contextmanager
-def gathered(problems: list[str]) -> Iterator[None]:
+def collect_problems(problems: list[str]) -> Iterator[None]:
     """Adds what is wrong to `problems` instead of raising it, so that one look finds all."""
     try:
         yield
@@ -53,6 +55,6 @@ class Case:
     spacing: tuple[float, float, float]
 
 
-def some(items: list[str], most: int = 6) -> str:
+def shorten_list(items: list[str], most: int = 6) -> str:
     """The first of a list, for a message."""
     return ", ".join(items[:most]) + (", …" if len(items) > most else "")

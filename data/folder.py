@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.case import Case, DataError, gathered, refuse, some
+from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
 from data.scans import (
     H5,
     SUFFIXES,
@@ -98,11 +98,11 @@ class FolderSource:
         if not train:
             raise DataError(f"{self._root / 'imagesTr'} holds no scan ({', '.join(SUFFIXES)})")
         if both := sorted(set(train) & set(test)):
-            self.problems.append(f"{some(both)}: in imagesTr and in imagesTs, where each may be in one")
+            self.problems.append(f"{shorten_list(both)}: in imagesTr and in imagesTs, where each may be in one")
         self._images = train | test
         if without := sorted(set(self._labels) - set(self._images)):
             self.problems.append(
-                f"{some(without)}: a label without an image in {self._root}: add it, or remove the label"
+                f"{shorten_list(without)}: a label without an image in {self._root}: add it, or remove the label"
             )
         self.train_ids, self.test_ids = self._split(settings, list(train), list(test))
 
@@ -119,14 +119,14 @@ class FolderSource:
         """The case in the orientation and normalised as the settings say; DataProblems with all that is wrong."""
         problems: list[str] = []
         label = None
-        with gathered(problems):
+        with collect_problems(problems):
             image, geometry = read_image(self._images[case_id], self.reading)
         if case_id in self._labels:
-            with gathered(problems):
+            with collect_problems(problems):
                 label, _ = read_label(self._labels[case_id], self.reading, self._values())
             if differences := self._off_grid(case_id):
                 problems.append(f"{self._labels[case_id]}: not on its image's grid: {', '.join(differences)}")
-        refuse(problems)
+        raise_problems(problems)
         return Case(case_id, image, label, geometry.array_spacing)
 
     def _off_grid(self, case_id: str) -> list[str]:
@@ -159,31 +159,33 @@ class FolderSource:
         if self.reading.channel is None:
             if len(channels) > 1:
                 raise DataError(
-                    f"{self._root} has the channels {some(channels)}, and the networks take one: set data.channel to "
-                    "its number"
+                    f"{self._root} has the channels {shorten_list(channels)}, and the networks take one: "
+                    "set data.channel to its number"
                 )
             self.reading = self.reading.model_copy(update={"channel": int(channels[0])})
         wanted = f"{self.reading.channel:04d}"
         if wanted not in channels:
-            raise DataError(f"data.channel {self.reading.channel}: {self._root} has {some(channels)}")
+            raise DataError(f"data.channel {self.reading.channel}: {self._root} has {shorten_list(channels)}")
         return wanted
 
     def _of_channel(self, name: str, files: dict[str, Path], wanted: str) -> dict[str, Path]:
         """The image of each case that has this channel."""
         split = {stem: CHANNEL.fullmatch(stem) for stem in files}
         if other := [stem for stem, found in split.items() if found is None]:
-            self.problems.append(f"{some(other)}: no channel in the name in {self._root / name}, as imagesTr has them")
+            self.problems.append(
+                f"{shorten_list(other)}: no channel in the name in {self._root / name}, as imagesTr has them"
+            )
         found = {stem: (parts[1], parts[2]) for stem, parts in split.items() if parts is not None}
         chosen = {case: files[stem] for stem, (case, channel) in found.items() if channel == wanted}
         if without := sorted({case for case, _ in found.values()} - set(chosen)):
-            self.problems.append(f"{some(without)}: no channel {wanted} in {self._root / name}")
+            self.problems.append(f"{shorten_list(without)}: no channel {wanted} in {self._root / name}")
         return chosen
 
     def _label_files(self, files: dict[str, dict[str, Path]]) -> dict[str, Path]:
         """The file with the label of each case that has one: its own, or an h5 file that has the image, too."""
         labels = files["labelsTr"] | files["labelsTs"]
         if both := sorted(set(files["labelsTr"]) & set(files["labelsTs"])):
-            self.problems.append(f"{some(both)}: a label in labelsTr and one in labelsTs: remove one")
+            self.problems.append(f"{shorten_list(both)}: a label in labelsTr and one in labelsTs: remove one")
         for stem, path in (files["imagesTr"] | files["imagesTs"]).items():
             if suffix_of(path) not in H5:
                 continue
@@ -199,7 +201,7 @@ class FolderSource:
         if isinstance(settings.split, ListFiles):
             chosen = read_lists(self._root, settings.split)
             if missing := [case for case in (*chosen[0], *chosen[1]) if case not in self._images]:
-                raise DataError(f"data.split names cases that {self._root} does not hold: {some(missing)}")
+                raise DataError(f"data.split names cases that {self._root} does not hold: {shorten_list(missing)}")
         elif settings.split == "given":
             if not test:
                 raise DataError(f"{self._root / 'imagesTs'} holds no scan: set data.split, for instance {{test: 0.25}}")

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.case import Case, DataError, some
+from data.case import Case, DataError, shorten_list
 from data.scans import Reading, read_image, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
@@ -61,7 +61,7 @@ class LASource:
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
             raise DataError(
                 f"{len(missing)} of the split's {len(ids)} cases are missing in {self._images} (<case>/{FILE}): "
-                f"{some(missing)}; add them, or set data.split to list files of the cases you have"
+                f"{shorten_list(missing)}; add them, or set data.split to list files of the cases you have"
             )
 
     def content_key(self, case_id: str) -> str:

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from scipy import ndimage
 
-from data.case import DataError, some
+from data.case import DataError, shorten_list
 from data.la import FILE, IMAGES, MM, PREPARATION
 from data.randomness import generator
 from data.scans import Reading, file_hash, read_image, read_label
@@ -54,7 +54,7 @@ def raw_cases(folder: Path) -> list[str]:
     if not cases:
         raise DataError(f"{folder} holds no <case>/{IMAGE}: give the folder of the challenge's training set")
     if missing := [case for case in cases if not (folder / case / LABEL).is_file()]:
-        raise DataError(f"{len(missing)} of {len(cases)} cases in {folder} have no {LABEL}: {some(missing)}")
+        raise DataError(f"{len(missing)} of {len(cases)} cases in {folder} have no {LABEL}: {shorten_list(missing)}")
     return cases
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from scipy import fft, ndimage
 
 from data.case import Case
+from data.masks import largest_component
 from data.randomness import generator
 from data.scans import Reading
 from data.settings import CommonSettings
@@ -76,7 +77,7 @@ def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.n
 
     body, veins = _atrium(grid, rng)
     wobble = 0.05 * _smooth(rng, shape, 5)
-    label = _largest_component(np.maximum(body, veins[0]) + wobble > 0)
+    label = largest_component(np.maximum(body, veins[0]) + wobble > 0, connectivity=1)
     atrium = np.maximum(body, veins[1]) + wobble  # with the veins as far as they can be seen
 
     # The wall between the target and the chambers: where it is thinner than a voxel, they run into one another.
@@ -160,8 +161,3 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, ...], waves: int) -> np.
     """Smooth noise of deviation about 0.7: the `waves` lowest cosines along each axis, with random amplitudes."""
     amplitudes = rng.standard_normal((waves,) * 3)
     return 0.7 * np.sqrt(np.prod(shape) / waves**3) * fft.idctn(amplitudes, s=shape, norm="ortho")
-
-
-def _largest_component(mask: np.ndarray) -> np.ndarray:
-    components, _ = ndimage.label(mask)
-    return components == np.bincount(components.flat)[1:].argmax() + 1

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from data.case import DataError, some
+from data.case import DataError, shorten_list
 from data.randomness import generator
 
 
@@ -102,7 +102,7 @@ def check_patients(train: list[str], test: list[str], patient_of: Callable[[str]
     if both := sorted({patient_of(case_id) for case_id in train} & {patient_of(case_id) for case_id in test}):
         raise DataError(
             f"data.split: {len(both)} patients have cases for training and for testing, where each may be on one side: "
-            f"{some(both)}"
+            f"{shorten_list(both)}"
         )
 
 

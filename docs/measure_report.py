@@ -13,11 +13,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.fingerprint import code_fingerprint  # noqa: E402
-from benchmark.records import Results  # noqa: E402
-from benchmark.status import write_report  # noqa: E402
+from benchmark.records.fingerprint import code_fingerprint  # noqa: E402
+from benchmark.records.folder import ResultsFolder  # noqa: E402
+from benchmark.records.states import write_report  # noqa: E402
 
-METHOD_FILE = "methods/method.py"  # any file that does not change while this runs
+METHOD_FILE = "methods/shared/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20
 METRICS = [("dice", ""), ("jaccard", ""), *((m, u) for m in ("asd", "hd95", "assd") for u in ("voxel", "mm"))]
 HISTORY = 50  # lines
@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), records)
         begin, used = time.perf_counter(), time.process_time()
-        write_report(Results(folder))
+        write_report(ResultsFolder(folder))
         passed, used = time.perf_counter() - begin, time.process_time() - used
         count = len(list(Path(folder).glob("records/*")))
         print(f"report over {count} records: {passed:.1f} s, of which {used:.1f} s on the processor")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for running it as a script
 
-from methods import registry
-from methods.method import Info
+from methods.shared import registry
+from methods.shared.method import Info
 from reports import published
 
 ROOT = Path(__file__).resolve().parents[1]

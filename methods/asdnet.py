@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from methods.losses import dice_loss, one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.networks.discriminators import ConfidenceNetwork
-from methods.registry import register
+from methods.shared.losses import dice_loss, one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.networks.discriminators import ConfidenceNetwork
+from methods.shared.registry import register
 
 
 @register("asdnet")
@@ -57,12 +57,12 @@ class ASDNet(Method):
 
     def _discriminate(self, batch):
         with torch.no_grad():
-            fake = self.network(batch.labeled_images).logits.sigmoid()
+            fake = self.network(batch.labelled_images).logits.sigmoid()
         real = one_hot(batch.labels, self.backbone.classes)
         return {"total": _judge(self.discriminator(real), 1.0) + _judge(self.discriminator(fake), 0.0)}
 
     def _segment(self, batch, step):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
         probabilities = logits.sigmoid()
         judged = self.discriminator(probabilities)  # its parameters belong to the other phase and get no gradient here

@@ -5,12 +5,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
-from methods.ema import make_teacher
-from methods.losses import one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import MethodError, register
+from data.masks import largest_component
+from methods.shared.ema import make_teacher
+from methods.shared.losses import one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import MethodError, register
 
 
 @register("bcp")
@@ -60,17 +60,17 @@ class BCP(Method):
         return 0.1 ** (6 * (step - self.pretraining_steps) // (self.schedule.iterations - self.pretraining_steps))
 
     def training_step(self, batch, step, phase):
-        outer = self._mask(batch.labeled_images)
-        first, second = batch.labeled_images.chunk(2)
+        outer = self._mask(batch.labelled_images)
+        first, second = batch.labelled_images.chunk(2)
         first_labels, second_labels = one_hot(batch.labels, self.backbone.classes).chunk(2)
         if step < self.pretraining_steps:
             logits = self.student(_both_ways(first, second, outer)).logits
             targets = _both_ways(first_labels, second_labels, outer)
             return {"total": _region_loss(logits, targets, torch.ones_like(outer))}
 
-        first_unlabelled, second_unlabelled = batch.unlabeled_images.chunk(2)
+        first_unlabelled, second_unlabelled = batch.unlabelled_images.chunk(2)
         with torch.no_grad():
-            pseudo_labels = largest_components(self.teacher(batch.unlabeled_images).logits >= 0)
+            pseudo_labels = largest_components(self.teacher(batch.unlabelled_images).logits >= 0)
         first_pseudo, second_pseudo = pseudo_labels.chunk(2)
         # one pass for both, so that batch norm sees more than a single patch
         mixes = torch.cat([_paste(first, first_unlabelled, outer), _paste(second_unlabelled, second, outer)])
@@ -124,7 +124,5 @@ def largest_components(masks):
     """Each boolean (H,W,D) of (B,C,H,W,D) with its largest 26-connected component alone, as float32 on its device."""
     kept = np.zeros(masks.shape, np.float32)
     for index, mask in zip(np.ndindex(masks.shape[:2]), masks.flatten(0, 1).cpu().numpy(), strict=True):
-        components, count = ndimage.label(mask, np.ones((3, 3, 3)))
-        if count:
-            kept[index] = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
+        kept[index] = largest_component(mask)
     return torch.from_numpy(kept).to(masks.device)

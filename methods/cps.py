@@ -5,9 +5,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import nn
 
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
 
 
 @register("cps")
@@ -41,7 +41,7 @@ class CPS(Method):
             _initialise(self.second, nn.init.xavier_normal_)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         images = batch.images
         first, second = self.first(images).logits, self.second(images).logits
         supervised = segmentation_loss(first[:labelled], batch.labels)

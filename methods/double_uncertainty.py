@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.noise import add_noise
-from methods.registry import register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.noise import add_noise
+from methods.shared.registry import register
 
 
 @register("double_uncertainty")
@@ -44,7 +44,7 @@ class DoubleUncertainty(Method):
         self.teacher = make_teacher(self.student)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         images = batch.images
         output = self.student(images, features=True)
         supervised = segmentation_loss(output.logits[:labelled], batch.labels)

@@ -1,9 +1,9 @@
 """Dual-task consistency, DTC (Luo et al., AAAI 2021)."""
 
-from methods.losses import dice_loss, one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
-from methods.signed_distance import SignedDistanceView, active_fraction, distance_loss, distance_to_mask
+from methods.shared.losses import dice_loss, one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
+from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
 
 
 @register("dtc")
@@ -25,16 +25,16 @@ class DTC(Method):
         super().__init__(settings, backbone, schedule)
         self.network = backbone(signed_distance=True)
 
-    def views(self):
-        return {"signed_distance": SignedDistanceView(self.backbone.classes)}
+    def extra_arrays(self):
+        return {"signed_distance": SignedDistanceMaps(self.backbone.classes)}
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         output = self.network(batch.images)
         probabilities = output.logits.sigmoid()
         # The release computes a cross-entropy beside the Dice loss and leaves it out of the objective.
         segmentation = dice_loss(probabilities[:labelled], one_hot(batch.labels, self.backbone.classes))
-        distance = distance_loss(output.signed_distance[:labelled], batch.views["signed_distance"], "l2")
+        distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
         consistency = (distance_to_mask(output.signed_distance) - probabilities).square().mean()  # all patches
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)

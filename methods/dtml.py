@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from methods.losses import dice_loss, one_hot, segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
-from methods.signed_distance import SignedDistanceView, active_fraction, distance_loss, distance_to_mask
+from methods.shared.losses import dice_loss, one_hot, segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
+from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
 
 
 @register("dtml")
@@ -48,13 +48,13 @@ class DTML(Method):
         self.segmenter = backbone()
         self.regressor = backbone(segmentation=False, signed_distance=True)
 
-    def views(self):
+    def extra_arrays(self):
         return (
-            {"signed_distance": SignedDistanceView(self.backbone.classes)} if "dis" in self.settings.supervision else {}
+            {"signed_distance": SignedDistanceMaps(self.backbone.classes)} if "dis" in self.settings.supervision else {}
         )
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         images = batch.images
         logits = self.segmenter(images).logits
         distance = self.regressor(images).signed_distance
@@ -65,7 +65,7 @@ class DTML(Method):
         if "mask" in self.settings.supervision:
             losses["mask"] = dice_loss(from_distance[:labelled], one_hot(batch.labels, self.backbone.classes))
         if "dis" in self.settings.supervision:
-            target = batch.views["signed_distance"]
+            target = batch.extra_arrays["signed_distance"]
             losses["distance"] = distance_loss(distance[:labelled], target, self.settings.distance_norm)
         consistency = (from_distance - logits.sigmoid()).square().mean()  # Eq. 4, over all patches
 

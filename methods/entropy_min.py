@@ -1,8 +1,8 @@
 """Entropy minimisation (Grandvalet & Bengio, NeurIPS 2004; for segmentation Vu et al., CVPR 2019)."""
 
-from methods.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
 
 
 @register("entropy_min")
@@ -22,7 +22,7 @@ class EntropyMinimisation(Method):
         self.network = backbone()
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         entropy = binary_entropy(logits.sigmoid()).mean() / MAX_ENTROPY  # 1 where the network has no idea

@@ -2,10 +2,10 @@
 
 import torch
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import MethodError, register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import MethodError, register
 
 
 @register("ict")
@@ -38,12 +38,12 @@ class ICT(Method):
         self.teacher = make_teacher(self.student)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
-        first, second = batch.unlabeled_images.chunk(2)
+        labelled = len(batch.labelled_images)
+        first, second = batch.unlabelled_images.chunk(2)
         # Drawn on the CPU, one a step: no copy from the device is waited for.
         share = torch.distributions.Beta(self.settings.beta, self.settings.beta).sample().item()
         mixed = torch.lerp(first, second, share)
-        logits = self.student(torch.cat([batch.labeled_images, mixed])).logits
+        logits = self.student(torch.cat([batch.labelled_images, mixed])).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
             # The teacher sees the two separately, as in the release (whose network has instance norm, though).

@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from methods.losses import one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.shared.losses import one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
 
 
 @register("mc_net")
@@ -41,7 +41,7 @@ class MCNet(Method):
         return 1.0 if self.settings.learning_rate == "release" else super().learning_rate_factor(step)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         outputs = [output.logits.sigmoid() for output in self.network.forward_decoders(batch.images)]
         targets = one_hot(batch.labels, self.backbone.classes)
         supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)

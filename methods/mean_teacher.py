@@ -2,11 +2,11 @@
 
 import torch
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.noise import add_noise
-from methods.registry import register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.noise import add_noise
+from methods.shared.registry import register
 
 
 @register("mean_teacher")
@@ -30,11 +30,11 @@ class MeanTeacher(Method):
         self.teacher = make_teacher(self.student)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         logits = self.student(batch.images).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
-            target = self.teacher(add_noise(batch.unlabeled_images)).logits.sigmoid()
+            target = self.teacher(add_noise(batch.unlabelled_images)).logits.sigmoid()
         consistency = (logits[labelled:].sigmoid() - target).square().mean()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)

@@ -3,11 +3,11 @@
 import torch
 import torch.nn.functional as F
 
-from methods.losses import dice_loss, one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.networks.discriminators import DistanceMapDiscriminator
-from methods.registry import register
-from methods.signed_distance import SignedDistanceView, distance_loss
+from methods.shared.losses import dice_loss, one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.networks.discriminators import DistanceMapDiscriminator
+from methods.shared.registry import register
+from methods.shared.signed_distance import SignedDistanceMaps, distance_loss
 
 
 @register("sass")
@@ -36,8 +36,8 @@ class SASSNet(Method):
         self.network = backbone(signed_distance=True)
         self.discriminator = DistanceMapDiscriminator(backbone.classes, 4 * backbone.width, backbone.amp_dtype)
 
-    def views(self):
-        return {"signed_distance": SignedDistanceView(self.backbone.classes)}
+    def extra_arrays(self):
+        return {"signed_distance": SignedDistanceMaps(self.backbone.classes)}
 
     def configure_optimizers(self, sgd):
         rate = self.settings.discriminator_learning_rate
@@ -51,12 +51,12 @@ class SASSNet(Method):
 
     def _segment(self, batch, step):
         self.discriminator.eval()  # its dropout is off while the V-Net learns from it
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         output = self.network(batch.images)
         probabilities = output.logits[:labelled].sigmoid()
         segmentation = dice_loss(probabilities, one_hot(batch.labels, self.backbone.classes))
-        distance = distance_loss(output.signed_distance[:labelled], batch.views["signed_distance"], "l2")
-        judged = self.discriminator(output.signed_distance[labelled:], batch.unlabeled_images)
+        distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
+        judged = self.discriminator(output.signed_distance[labelled:], batch.unlabelled_images)
         adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # pass for labelled
 
         weight = self.settings.adversarial_weight * self.schedule.ramp_up(step)
@@ -68,7 +68,7 @@ class SASSNet(Method):
         images = batch.images
         with torch.no_grad():
             signed_distance = self.network(images).signed_distance
-        is_labelled = torch.arange(len(images), device=images.device) < len(batch.labeled_images)
+        is_labelled = torch.arange(len(images), device=images.device) < len(batch.labelled_images)
         return {"total": F.cross_entropy(self.discriminator(signed_distance, images), is_labelled.long())}
 
     def predict(self, images):

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.noise import add_noise
-from methods.registry import register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.noise import add_noise
+from methods.shared.registry import register
 
 Symmetry = tuple[int, bool]  # quarter turns in the (x, y) plane, and whether to mirror along x after them
 
@@ -57,7 +57,7 @@ class TCSE(Method):
             self.teacher = make_teacher(self.student)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         images = batch.images
         symmetries = draw_symmetries(images)
         zooms = 1 + self.settings.scaling * (2 * torch.rand(len(images)) - 1)

@@ -5,11 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.noise import add_noise
-from methods.registry import register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.noise import add_noise
+from methods.shared.registry import register
 
 
 @register("ua_mt")
@@ -46,7 +46,7 @@ class UAMT(Method):
         self.teacher = make_teacher(self.student)
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         images = batch.images
         logits = self.student(images).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)

@@ -2,9 +2,9 @@
 
 import torch
 
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
 
 EPSILON = 1e-6  # the release takes the logarithm of a softmax as it is
 
@@ -31,7 +31,7 @@ class URPC(Method):
         self.network = backbone(level_dropout=(0.5, 0.3, 0.2, 0.1))
 
     def training_step(self, batch, step, phase):
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         levels = torch.stack(self.network(batch.images).level_logits)  # (4,B,C,H,W,D)
         supervised = torch.stack([segmentation_loss(logits[:labelled], batch.labels) for logits in levels]).mean()
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
 
 
 @register("vnet")
@@ -34,7 +34,7 @@ class SupervisedVNet(Method):
         self.network = backbone()
 
     def training_step(self, batch, step, phase):
-        return {"total": segmentation_loss(self.network(batch.labeled_images).logits, batch.labels)}
+        return {"total": segmentation_loss(self.network(batch.labelled_images).logits, batch.labels)}
 
     def predict(self, images):
         return self.network(images).logits.sigmoid()

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from methods.losses import dice_loss, one_hot
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.registry import register
-from methods.signed_distance import SignedDistanceView, active_fraction, distance_loss, distance_to_mask
+from methods.shared.losses import dice_loss, one_hot
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.registry import register
+from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
 
 
 @register("vnet_sdm")
@@ -41,15 +41,15 @@ class DistanceVNet(Method):
         super().__init__(settings, backbone, schedule)
         self.network = backbone(segmentation=False, signed_distance=True)
 
-    def views(self):
+    def extra_arrays(self):
         return (
-            {"signed_distance": SignedDistanceView(self.backbone.classes)} if self.settings.supervision == "dis" else {}
+            {"signed_distance": SignedDistanceMaps(self.backbone.classes)} if self.settings.supervision == "dis" else {}
         )
 
     def training_step(self, batch, step, phase):
-        distance = self.network(batch.labeled_images).signed_distance
+        distance = self.network(batch.labelled_images).signed_distance
         if self.settings.supervision == "dis":
-            total = distance_loss(distance, batch.views["signed_distance"], self.settings.distance_norm)
+            total = distance_loss(distance, batch.extra_arrays["signed_distance"], self.settings.distance_norm)
         else:
             total = dice_loss(distance_to_mask(distance), one_hot(batch.labels, self.backbone.classes))
         return {"total": total, "active_fraction": active_fraction(distance)}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from data.errors import UserError
+
 FORMAT = 1
 
 # The states of a planned cell that this module can tell from the files. Only cells that are DONE have rows in `cases`.
@@ -57,7 +59,7 @@ INFERENCE_TIME = "inference_seconds_per_case"
 TIMES = (*TRAINING_TIMES, INFERENCE_TIME)
 
 
-class ReportError(Exception):
+class ReportError(UserError):
     """A results folder that cannot be reported on; the message is one line for the user."""
 
 

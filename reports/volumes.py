@@ -32,7 +32,7 @@ def read_masks(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Only the largest 26-connected component of a mask, as benchmark/metrics.py keeps it before scoring."""
+    """Only the largest 26-connected component of a mask, as benchmark/trial/metrics.py keeps it before scoring."""
     kept = np.zeros_like(mask)
     if mask.any():
         box = ndimage.find_objects(mask.astype(np.uint8))[0]

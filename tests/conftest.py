@@ -1,8 +1,8 @@
 """Fixtures that all tests share."""
 
 import pytest
-from command_line import command  # noqa: F401
-from tiny import no_ray, own_registry  # noqa: F401
+from helpers.command_line import command  # noqa: F401
+from helpers.tiny import no_ray, own_registry  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

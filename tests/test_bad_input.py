@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import yaml
-from command_line import one_line_error
-from la_folder import IMAGE, LABEL, write_la_case, write_la_folder
+from helpers import tiny
+from helpers.command_line import one_line_error
+from helpers.la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 
 PLAIN = {"methods": ["vnet"], "baseline": None}
 
@@ -211,7 +211,9 @@ def test_in_a_process_of_its_own(tmp_path):
 # Plug-ins: what stands in the file.
 
 INFO = 'info = Info(title="T", year=2000, source="s", fidelity="adapted", passes=Passes(train=4))'
-HEAD = f"from methods.method import *\nfrom methods.registry import register\n{INFO}\n@register('thing')\n"
+HEAD = (
+    f"from methods.shared.method import *\nfrom methods.shared.registry import register\n{INFO}\n@register('thing')\n"
+)
 CLASS = f"{HEAD}class Thing(Method):\n    {INFO}\n    "
 PLUGINS = {
     "text": ("some words", ["cannot be imported: SyntaxError"]),
@@ -224,7 +226,7 @@ PLUGINS = {
     "a name that is no name": (CLASS.replace("thing", "My Thing"), ["method name 'My Thing'", "lower-case letters"]),
     "no name": (CLASS.replace("('thing')", ""), ["@register was given", '@register("my_method")']),
     "a class that is no method": (CLASS.replace("(Method)", ""), ["'thing' is no Method", "class Thing(Method)"]),
-    "a function": (f"{HEAD}def thing(): pass", ["'thing' is no Method", "methods/method.py"]),
+    "a function": (f"{HEAD}def thing(): pass", ["'thing' is no Method", "methods/shared/method.py"]),
     "no info": (f"{HEAD}class Thing(Method): pass", ["'thing' has no `info`", "add `info = Info("]),
     "a setting without default": (f"{CLASS}class Settings(MethodSettings):\n        weight: float",
                                   ["setting 'weight' of method 'thing' has no default", "setting(default, meaning)"]),

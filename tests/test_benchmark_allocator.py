@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import allocator
+from benchmark.trial import allocator
 
 TWICE = """
 import resource

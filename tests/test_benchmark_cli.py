@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 import yaml
-from command_line import one_line_error
+from helpers import tiny
+from helpers.command_line import one_line_error
 
-from benchmark import contract
-from benchmark.plan import make_plan, write_plan
-from benchmark.records import Results
+from benchmark.contract import checks
+from benchmark.planning.plan import make_plan, write_plan
+from benchmark.records.folder import ResultsFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +27,7 @@ def states(folder):
 
 SCRIPT = """
 import json, sys
-from benchmark.cli import main
+from benchmark.command_line.app import main
 
 def heavy_after(*arguments):
     sys.argv = ["run_benchmark.py", *arguments]
@@ -40,7 +40,7 @@ def heavy_after(*arguments):
 config, folder = sys.argv[1:]
 light = [heavy_after("--help"), heavy_after("status", folder), heavy_after("report", folder)]
 heavier = [heavy_after("methods"), heavy_after("run", config, "--dry-run", "--results", folder)]
-import benchmark.contract  # all that `check` needs
+import benchmark.contract.checks  # all that `check` needs
 heavier.append(heavy_after("--help"))
 print(json.dumps([light, heavier]))
 """
@@ -127,7 +127,7 @@ def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, mon
 @pytest.fixture
 def two_checks(monkeypatch):
     """The contract is only what is quick to find."""
-    monkeypatch.setattr(contract, "CHECKS", dict(list(contract.CHECKS.items())[:2]))
+    monkeypatch.setattr(checks, "CHECKS", dict(list(checks.CHECKS.items())[:2]))
 
 
 def test_a_method_that_keeps_the_contract(command, two_checks):
@@ -141,7 +141,7 @@ def test_a_method_that_keeps_the_contract(command, two_checks):
 
 
 def test_a_check_that_does_not_apply_is_no_failure(command, monkeypatch):
-    monkeypatch.setattr(contract, "CHECKS", {"learns": lambda subject: "gets [no] unlabelled patches"})
+    monkeypatch.setattr(checks, "CHECKS", {"learns": lambda subject: "gets [no] unlabelled patches"})
     status, out, _ = command("check", "vnet")
     assert status == 0 and "does not apply  learns: gets [no] unlabelled patches\n" in out
     assert "0 of 1 checks ok, 1 does not apply" in out
@@ -308,7 +308,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert steps.read_text() == trained, "nothing is trained"
     [record] = folder.glob("records/*/trial.yaml")
     assert yaml.safe_load(record.read_text())["evaluation"]["empty"] == "exclude"
-    assert Results(folder).read_plan()["evaluation"]["empty"] == "exclude"
+    assert ResultsFolder(folder).read_plan()["evaluation"]["empty"] == "exclude"
     assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
 
 

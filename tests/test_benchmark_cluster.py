@@ -5,11 +5,10 @@ import os
 import signal
 import time
 
-import clusters
 import psutil
-import tiny
+from helpers import clusters, tiny
 
-from benchmark.experiment import load_experiment
+from benchmark.planning.experiment import load_experiment
 
 # Slow enough to be killed on the way, where SLOW is set; its code must be what the run has shipped.
 SLOW = "import os, time, benchmark; time.sleep(float(os.environ.get('SLOW', 0)));"
@@ -147,7 +146,7 @@ def test_what_trials_need_of_a_gpu_is_measured_again_alone_where_the_process_die
 
 
 def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
-    from benchmark import scheduler
+    from benchmark.cluster import scheduler
 
     trial, planned = tiny.one_trial("vnet")
     actor = object.__new__(scheduler._TrialActor)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmark.contract import CHECKS, Outcome, check, describe
-from benchmark.rehearsal import ContractError, Subject
+from benchmark.contract.checks import CHECKS, Outcome, check, describe
+from benchmark.contract.small_training import ContractError, Subject
 from data.batches import PatchStream
-from methods import registry
-from methods.ema import make_teacher, update_teacher
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.signed_distance import distance_to_mask
+from methods.shared import registry
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.signed_distance import distance_to_mask
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
@@ -38,7 +38,7 @@ class Sound(Method):
 
     def training_step(self, batch, step, phase):
         logits = self.network(batch.images).logits
-        labelled = len(batch.labeled_images)
+        labelled = len(batch.labelled_images)
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         weight = self.settings.weight * self.schedule.ramp_up(step)
         return {"total": supervised + weight * self.unlabelled_loss(logits[labelled:].sigmoid())}
@@ -122,8 +122,8 @@ class WithoutDefaults(MethodSettings):
         ("patches", lambda settings, size: (size, size), ["4 labelled and 4 unlabelled"]),
         ("patches", lambda settings, size: (0, size), ["0 labelled"]),
         ("variant", lambda settings: None, ["variant()"]),
-        ("views", lambda self: ("noisy",), ["views()", "dict"]),
-        ("views", lambda self: {"labels": np.copy}, ["views() has labels"]),
+        ("extra_arrays", lambda self: ("noisy",), ["extra_arrays()", "dict"]),
+        ("extra_arrays", lambda self: {"labels": np.copy}, ["extra_arrays() has labels"]),
     ],
     ids=str,
 )
@@ -151,7 +151,7 @@ def test_labels_of_unlabelled_cases_among_the_labels(monkeypatch):
 def test_labels_of_unlabelled_cases_in_a_view_that_is_only_logged(monkeypatch):
     class Peeping(Sound):
         def training_step(self, batch, step, phase):
-            return super().training_step(batch, step, phase) | {"peek": batch.views["truth"].float().mean()}
+            return super().training_step(batch, step, phase) | {"peek": batch.extra_arrays["truth"].float().mean()}
 
     leak(monkeypatch, lambda stream, step: {"truth": truth_of_unlabelled(stream, step)})
     breaks(FIREWALL, Peeping, "loss peek of step 0", "labels of unlabelled cases")
@@ -199,8 +199,8 @@ class IntoAnother(Sound):
         self.other = backbone()
 
     def training_step(self, batch, step, phase):
-        logits = self.network(batch.labeled_images).logits
-        other = self.other(batch.unlabeled_images).logits.sigmoid()
+        logits = self.network(batch.labelled_images).logits
+        other = self.other(batch.unlabelled_images).logits.sigmoid()
         return {"total": segmentation_loss(logits, batch.labels) + super().unlabelled_loss(other)}
 
 
@@ -601,7 +601,7 @@ class Distances(Sound):
 
     def training_step(self, batch, step, phase):
         target = 0.5 - batch.labels[:, None].float()
-        return {"total": (self.network(batch.labeled_images).signed_distance - target).square().mean()}
+        return {"total": (self.network(batch.labelled_images).signed_distance - target).square().mean()}
 
     def predict(self, images):
         return distance_to_mask(self.network(images).signed_distance)

@@ -6,13 +6,14 @@ import shutil
 import fsspec
 import numpy as np
 import pytest
-import tiny
 import yaml
-from scan_folder import write
+from helpers import tiny
+from helpers.scan_folder import write
 
-from benchmark import copies
-from benchmark.foreign import score_masks
-from benchmark.records import Results, ResultsError
+from benchmark.records import remote_copies
+from benchmark.records.files import ResultsError
+from benchmark.records.folder import ResultsFolder
+from benchmark.trial.external_masks import score_masks
 from data.cache import prepare
 
 pytestmark = pytest.mark.usefixtures("no_ray")
@@ -55,31 +56,31 @@ def test_the_copy_is_a_whole_results_folder_after_scoring_again_too(tmp_path, co
 
 
 def test_a_copy_that_differs_is_sent_again(tmp_path):
-    results = Results(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
+    results = ResultsFolder(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
     [trial] = [path.name for path in (results.folder / "records").iterdir()]
     uri = f"file://{tmp_path}/copy"
-    copies.send_missing(results, [trial], uri)
+    remote_copies.send_missing(results, [trial], uri)
     for torn in ("format: 1\n", ""):  # as a store without renaming leaves it when its process is killed
         (tmp_path / "copy/records" / trial / "trial.yaml").write_text(torn)
-        copies.send_missing(results, [trial], uri)
+        remote_copies.send_missing(results, [trial], uri)
         assert files_of(tmp_path / "copy") == files_of(results.folder)
 
 
 def test_a_record_that_was_finished_here_is_not_replaced_by_its_copy(tmp_path):
-    results = Results(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
+    results = ResultsFolder(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
     [trial] = [path.name for path in (results.folder / "records").iterdir()]
     uri = f"file://{tmp_path}/copy"
-    copies.send_missing(results, [trial], uri)
+    remote_copies.send_missing(results, [trial], uri)
     newer = results.unpublished(trial)  # killed between finishing it and moving it to its place
     shutil.copytree(results.record(trial), newer, dirs_exist_ok=True)
     (newer / "provenance.json").write_text(json.dumps({"newer": True}))
     shutil.rmtree(results.record(trial))
-    assert copies.fetch(results, [trial], uri) == []
+    assert remote_copies.fetch(results, [trial], uri) == []
     assert json.loads((results.record(trial) / "provenance.json").read_text()) == {"newer": True}
 
 
 def test_what_tells_of_a_record_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
-    results = Results(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
+    results = ResultsFolder(tiny.finished(tmp_path / "results", methods=["vnet"], baseline=None))
     [trial] = [path.name for path in (results.folder / "records").iterdir()]
     store = fsspec.filesystem("file")
 
@@ -94,7 +95,7 @@ def test_what_tells_of_a_record_is_there_as_a_whole_or_not_at_all(tmp_path, monk
             self, source, *rest, **more)
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
-        copies.send(results, trial, f"file://{tmp_path}/copy")
+        remote_copies.send(results, trial, f"file://{tmp_path}/copy")
     there = {path.name for path in (tmp_path / "copy/records" / trial).iterdir()}
     assert "cases.csv" in there and "trial.yaml" not in there
 
@@ -102,7 +103,7 @@ def test_what_tells_of_a_record_is_there_as_a_whole_or_not_at_all(tmp_path, monk
 def test_masks_from_elsewhere_that_are_replaced_are_sent_again(tmp_path):
     """Their record differs in the masks alone."""
     planned = tiny.experiment(methods=["vnet"], baseline=None)
-    results, records = Results(tiny.finish(planned, tmp_path / "results")), []
+    results, records = ResultsFolder(tiny.finish(planned, tmp_path / "results")), []
     shape = prepare(planned.data).native("test-000").image.shape
     for value in (0, 1):
         write(tmp_path / "masks/test-000.nii.gz", np.full(shape, value, np.uint8))
@@ -121,4 +122,4 @@ def test_any_error_of_a_store_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(fsspec.filesystem("file")), "exists", refuse)
     with pytest.raises(ResultsError, match=r"cannot be read \(NoCredentials: Unable to locate credentials\)"):
-        copies.fetch(tiny.new_results(tmp_path), ["t"], f"file://{tmp_path}/copy")
+        remote_copies.fetch(tiny.new_results(tmp_path), ["t"], f"file://{tmp_path}/copy")

@@ -11,17 +11,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import clusters
 import pytest
-import tiny
 import torch
 import yaml
-from command_line import one_line_error
 from filelock import FileLock
+from helpers import clusters, tiny
+from helpers.command_line import one_line_error
 
-from benchmark import commands, records, tensorboard
-from benchmark.experiment import load_experiment
-from benchmark.records import FORMAT
+from benchmark.command_line import commands
+from benchmark.planning.experiment import load_experiment
+from benchmark.records import folder
+from benchmark.records.folder import FORMAT
+from benchmark.trial import tensorboard
 from reports import report
 
 TWO = {"methods": ["vnet"], "baseline": None, "seeds": [7, 8],
@@ -76,7 +77,7 @@ PLACES = {
     "a trial's folder": (Path, "mkdir", "running/TRIAL", the_system_says),
     "the first checkpoint": (torch, "save", "TRIAL/.checkpoint-00000001.pt", torch_says),
     "a later checkpoint": (torch, "save", "TRIAL/.checkpoint-00000003.pt", torch_says),
-    "predictions": (records.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
+    "predictions": (folder.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
     "cases.csv": (Path, "write_text", "TRIAL/record/cases.csv", the_system_says),
     "weights": (torch, "save", "TRIAL/record/weights.pt", torch_says),
     "trial.yaml": (Path, "write_text", "TRIAL/record/.trial.yaml", the_system_says),

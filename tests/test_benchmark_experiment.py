@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 
-from benchmark.experiment import ExperimentError, load_experiment
+from benchmark.planning.experiment import ExperimentError, load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 

@@ -3,15 +3,15 @@
 import pkgutil
 
 import pytest
-import tiny
+from helpers import tiny
 
 import methods
-import methods.networks
-from benchmark import fingerprint
-from benchmark.fingerprint import SAME_NUMBERS, SCORING, TRAINING, changed_files, code_fingerprint, path_of
-from benchmark.plan import make_trials
+import methods.shared.networks
+from benchmark.planning.plan import make_trials
+from benchmark.records import fingerprint
+from benchmark.records.fingerprint import SAME_NUMBERS, SCORING, TRAINING, changed_files, code_fingerprint, path_of
 from data.cache import prepare
-from methods import registry
+from methods.shared import registry
 
 CODE = '''"""What this file is for."""
 import math
@@ -80,8 +80,10 @@ def test_every_file_that_methods_share_decides_numbers():
         for trial in make_trials(tiny.experiment(methods=registry.names()), prepare(tiny.experiment().data))
     }
     shared = {f"methods/{module.name}.py" for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
-    shared |= {f"methods/networks/{module.name}.py" for module in pkgutil.iter_modules(methods.networks.__path__)}
-    assert shared - own - set(TRAINING) == {"methods/registry.py", "methods/_validation.py"}
+    shared |= {
+        f"methods/shared/networks/{module.name}.py" for module in pkgutil.iter_modules(methods.shared.networks.__path__)
+    }
+    assert shared - own - set(TRAINING) == {"methods/shared/registry.py", "methods/shared/validation.py"}
 
 
 def test_changed_files_are_named(tmp_path):
@@ -90,7 +92,7 @@ def test_changed_files_are_named(tmp_path):
     recorded = code_fingerprint(str(path))
     assert set(recorded) == {*TRAINING, *SCORING, str(path)}
     assert changed_files(recorded, str(path)) == []
-    assert changed_files(recorded | {"benchmark/metrics.py": "0"}, str(path)) == ["benchmark/metrics.py"]
+    assert changed_files(recorded | {"benchmark/trial/metrics.py": "0"}, str(path)) == ["benchmark/trial/metrics.py"]
     assert changed_files(recorded | {"methods/gone.py": "0"}, str(path)) == ["methods/gone.py"]
     without = {file: hash_ for file, hash_ in recorded.items() if file != "data/augment.py"}
     assert changed_files(without, str(path)) == ["data/augment.py"]

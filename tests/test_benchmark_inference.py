@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.experiment import Evaluation
-from benchmark.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
-from benchmark.scoring import predict_labels, score
+from benchmark.planning.experiment import Evaluation
+from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
+from benchmark.trial.scoring import predict_labels, score
 from data.cache import prepare
 from data.sources import PhantomSettings
-from methods.networks.vnet import VNet
+from methods.shared.networks.vnet import VNet
 
 CPU = torch.device("cpu")
 

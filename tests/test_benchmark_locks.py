@@ -7,10 +7,11 @@ import threading
 import time
 
 import pytest
-import tiny
+from helpers import tiny
 
-from benchmark.locks import SILENCE, run_lock, trial_lock
-from benchmark.records import Results, ResultsError
+from benchmark.records.files import ResultsError
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.locks import SILENCE, run_lock, trial_lock
 
 
 def leave_sign(results, host, silence):
@@ -25,14 +26,14 @@ def test_one_run_at_a_time_works_on_a_folder_and_the_second_hears_of_the_first(t
     with run_lock(results):
         while not (tmp_path / "running" / ".run.json").exists():
             time.sleep(0.01)
-        with pytest.raises(ResultsError) as caught, run_lock(Results(tmp_path)):
+        with pytest.raises(ResultsError) as caught, run_lock(ResultsFolder(tmp_path)):
             pass
     message = str(caught.value)
     assert (
         f"another run (process {os.getpid()} on {socket.gethostname()}, for 0 s, last sign of life 0 s ago)" in message
     )
     assert str(tmp_path) in message and "choose another folder with --results" in message
-    with run_lock(Results(tmp_path)):  # it is free again
+    with run_lock(ResultsFolder(tmp_path)):  # it is free again
         pass
     assert not (tmp_path / "running" / ".run.json").exists()
 

@@ -8,7 +8,7 @@ import pytest
 from medpy.metric import binary
 from scipy import ndimage
 
-from benchmark.metrics import case_metrics, largest_component, overlap, surface_distances
+from benchmark.trial.metrics import case_metrics, largest_components, overlap, surface_distances
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
@@ -145,17 +145,17 @@ def flood_filled(mask):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_largest_component_is_that_of_a_flood_fill(seed):
+def test_the_largest_components_is_that_of_a_flood_fill(seed):
     mask = np.random.default_rng(seed).random((9, 8, 7)) < 0.06  # sparse: many components
     components = sorted(flood_filled(mask), key=len)
     assert len(components) > 3
-    kept = set(map(tuple, np.argwhere(largest_component(mask.astype(np.uint8), 1))))
+    kept = set(map(tuple, np.argwhere(largest_components(mask.astype(np.uint8), 1))))
     assert kept in components and len(kept) == len(components[-1])
 
 
 def test_voxels_that_touch_by_a_corner_are_one_component():
     labels = (voxel(1, 1, 1) | voxel(2, 2, 2) | voxel(3, 3, 3) | box((6, 6, 6), (7, 7, 8))).astype(np.uint8)
-    assert np.array_equal(np.argwhere(largest_component(labels, 1)), [(1, 1, 1), (2, 2, 2), (3, 3, 3)])
+    assert np.array_equal(np.argwhere(largest_components(labels, 1)), [(1, 1, 1), (2, 2, 2), (3, 3, 3)])
 
 
 def test_each_class_keeps_its_own_component():
@@ -163,11 +163,11 @@ def test_each_class_keeps_its_own_component():
     labels[1:4, 1:4, 1:4] = 1
     labels[4:6, 1:4, 1:4] = 2  # touches class 1, and is the larger piece of its own
     labels[8, 8, 8], labels[8, 1, 8] = 1, 2
-    kept = largest_component(labels, 2)
+    kept = largest_components(labels, 2)
     assert kept.dtype == np.uint8
     assert np.array_equal(kept == 1, (labels == 1) & ~voxel(8, 8, 8))
     assert np.array_equal(kept == 2, (labels == 2) & ~voxel(8, 1, 8))
 
 
-def test_of_nothing_the_largest_component_is_nothing():
-    assert not largest_component(np.zeros((4, 5, 6), np.uint8), 2).any()
+def test_of_nothing_the_largest_components_is_nothing():
+    assert not largest_components(np.zeros((4, 5, 6), np.uint8), 2).any()

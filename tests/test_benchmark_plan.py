@@ -6,18 +6,18 @@ import shutil
 import time
 
 import pytest
-import tiny
 import torch
 import yaml
-from scan_folder import write_folder
+from helpers import tiny
+from helpers.scan_folder import write_folder
 
-from benchmark.experiment import Experiment, load_experiment
-from benchmark.plan import make_plan, make_trials, write_plan
-from benchmark.records import Results
-from benchmark.status import cell_states
+from benchmark.planning.experiment import Experiment, load_experiment
+from benchmark.planning.plan import make_plan, make_trials, write_plan
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.states import cell_states
 from data.cache import prepare
 from data.splits import labelled_ids
-from methods import registry
+from methods.shared import registry
 
 
 def ids(**changes):
@@ -179,7 +179,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def results(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "results")
-    return Results(tmp_path / "results")
+    return ResultsFolder(tmp_path / "results")
 
 
 def floor(results, **changes):
@@ -200,11 +200,11 @@ def test_done_and_new(results):
 
 
 def test_stale_names_the_file_that_changed(results):
-    change_record(results, code={"benchmark/metrics.py": "before", "methods/vnet.py": "before"})
+    change_record(results, code={"benchmark/trial/metrics.py": "before", "methods/vnet.py": "before"})
     cell = floor(results)
     assert cell.state == "stale"
-    assert "benchmark/metrics.py" in cell.reason and "methods/vnet.py" in cell.reason
-    assert "methods/losses.py" not in cell.reason
+    assert "benchmark/trial/metrics.py" in cell.reason and "methods/vnet.py" in cell.reason
+    assert "methods/shared/losses.py" not in cell.reason
 
 
 def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tmp_path, own_registry):
@@ -224,16 +224,18 @@ def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tm
 def test_another_evaluation_is_to_be_scored_again(results):
     cell = floor(results, evaluation={"empty": "exclude"})
     assert cell.state == "rescore" and cell.reason
-    change_record(results, code={"methods/losses.py": "before"})  # trained by other code: scoring would mix the two
+    change_record(
+        results, code={"methods/shared/losses.py": "before"}
+    )  # trained by other code: scoring would mix the two
     assert floor(results, evaluation={"empty": "exclude"}).state == "stale"
 
 
 def test_changed_scoring_code_scores_stored_weights_again_without_training(results):
     trial = floor(results).trial
     before = (results.record(trial.id) / "weights.pt").read_bytes()
-    change_record(results, code={"benchmark/metrics.py": "before"}, reason="an older metric")
+    change_record(results, code={"benchmark/trial/metrics.py": "before"}, reason="an older metric")
     cell = floor(results)
-    assert cell.state == "rescore" and "benchmark/metrics.py" in cell.reason
+    assert cell.state == "rescore" and "benchmark/trial/metrics.py" in cell.reason
     steps = [progress.stage for progress in tiny.run(trial, results, tiny.experiment())]
     assert steps == ["testing 1/1", "done"]
     assert floor(results).state == "done"

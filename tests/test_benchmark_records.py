@@ -6,20 +6,12 @@ import math
 
 import numpy as np
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
-from benchmark.records import (
-    FORMAT,
-    Results,
-    ResultsError,
-    csv_text,
-    read_prediction,
-    write_atomically,
-    write_case,
-    write_prediction,
-    write_text,
-)
+from benchmark.records.arrays import read_prediction, write_case, write_prediction
+from benchmark.records.files import ResultsError, csv_text, write_atomically, write_text
+from benchmark.records.folder import FORMAT, ResultsFolder
 
 
 @pytest.fixture
@@ -194,7 +186,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("a file stands where the folder should be")
-    message = error_of(Results(tmp_path / "results").create)
+    message = error_of(ResultsFolder(tmp_path / "results").create)
     assert message.startswith(f"results folder {tmp_path / 'results'} cannot be written")
 
 
@@ -217,7 +209,7 @@ def test_a_plan_that_is_missing_damaged_or_of_another_format(results):
 
 def test_folders_are_absolute_wherever_one_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    results = Results("here")
+    results = ResultsFolder("here")
     monkeypatch.chdir("/")
     assert results.record("t") == tmp_path / "here" / "records" / "t"
 

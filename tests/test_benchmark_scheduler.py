@@ -8,18 +8,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import tiny
 import yaml
+from helpers import tiny
 
-from benchmark import cli
-from benchmark.experiment import Execution, ExperimentError
+from benchmark.command_line import app
+from benchmark.planning.experiment import Execution, ExperimentError
 
 ENTRY = Path(__file__).parents[1] / "run_benchmark.py"
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    from benchmark import scheduler  # imports ray, which takes seconds
+    from benchmark.cluster import scheduler  # imports ray, which takes seconds
 
     return scheduler
 
@@ -118,7 +118,7 @@ def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
                                           "--results", str(folder)])  # fmt: skip
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            app.main()
         return stop.value.code or 0, capsys.readouterr().out
 
     written = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*")}

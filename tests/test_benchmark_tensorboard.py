@@ -3,7 +3,7 @@
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from benchmark.tensorboard import PREDICTION, TRUTH, EventFile, outlined
+from benchmark.trial.tensorboard import PREDICTION, TRUTH, EventFile, outlined
 
 
 def rows(first, last):

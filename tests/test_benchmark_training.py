@@ -5,20 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from helpers import tiny
 
-from benchmark.training import (
-    DivergedError,
-    build_method,
-    initial_state,
-    load_checkpoint,
-    make_stream,
-    save_checkpoint,
-    train,
-)
+from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
+from benchmark.trial.training import DivergedError, build_method, initial_state, make_stream, train
 from data.cache import prepare
-from methods import registry
+from methods.shared import registry
 
 CPU = torch.device("cpu")
 CODE = {"methods/some.py": "abc"}
@@ -185,8 +178,8 @@ def test_methods_at_one_seed_see_the_same_labelled_patches():
     streams = [begin(name)[1] for name in ("dtml", "ua_mt")]
     for step in range(3):
         one, other = (stream[step] for stream in streams)
-        assert np.array_equal(one["labeled_images"], other["labeled_images"])
-        assert np.array_equal(one["unlabeled_images"], other["unlabeled_images"])
+        assert np.array_equal(one["labelled_images"], other["labelled_images"])
+        assert np.array_equal(one["unlabelled_images"], other["unlabelled_images"])
 
 
 # The label firewall.

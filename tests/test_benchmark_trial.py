@@ -8,20 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import yaml
+from helpers import tiny
 
-from benchmark import fingerprint
-from benchmark import trial as trial_module
-from benchmark.experiment import Execution
-from benchmark.records import read_prediction
-from benchmark.status import standing
-from benchmark.trial import Trial, data_workers, run_trial, write_failure
+from benchmark.planning.experiment import Execution
+from benchmark.records import fingerprint
+from benchmark.records.arrays import read_prediction
+from benchmark.records.states import cell_state
+from benchmark.trial import run as trial_module
+from benchmark.trial.run import run_trial, write_failure
+from benchmark.trial.setup import data_workers
+from benchmark.trial.specification import Trial
 from data.cache import prepare
-from methods import registry
-from methods.networks.vnet import Backbone
-from methods.schedules import Schedule
+from methods.shared import registry
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
 
 ITERATIONS = tiny.VALUES["training"]["iterations"]
 EACH_STEP = {"device": "cpu", "data_workers": 0, "checkpoint_minutes": 0}  # a checkpoint after each step
@@ -82,7 +84,7 @@ def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path):
     signs.close()
     assert closed.read_record(trial.id) is None
     evaluation = planned.evaluation.model_dump(mode="json")
-    assert standing(trial.id, trial.method_file, evaluation, closed)[0] == "interrupted"
+    assert cell_state(trial.id, trial.method_file, evaluation, closed)[0] == "interrupted"
     assert tiny.run(trial, closed, planned)[-1].stage == "done"
     assert resumed_at(closed, trial) == 1
     assert_same(outcome(closed, trial), expected)
@@ -370,7 +372,7 @@ def test_a_method_that_cannot_predict_fails_in_the_test_and_keeps_its_training(p
 def test_an_error_in_a_data_worker_is_one_short_line(tmp_path, own_registry):
     path = tiny.write_plugin(tmp_path, "viewer")
     path.write_text(
-        path.read_text() + "    def views(self):\n        return {'bad': bad}\n\n\n"
+        path.read_text() + "    def extra_arrays(self):\n        return {'bad': bad}\n\n\n"
         "def bad(arrays, rng):\n    raise ValueError('no such view')\n"
     )
     registry.load_plugin(path)
@@ -383,7 +385,7 @@ def test_an_error_in_a_data_worker_is_one_short_line(tmp_path, own_registry):
 def test_changed_scoring_code_does_not_cost_a_resumed_trial_its_steps(tmp_path, monkeypatch):
     trial, planned = tiny.one_trial("vnet", training={"iterations": 6})
     results = tiny.new_results(tmp_path)
-    monkeypatch.setattr("benchmark.trial.REPORT_SECONDS", 0)
+    monkeypatch.setattr("benchmark.trial.run.REPORT_SECONDS", 0)
     steps = run_trial(trial, results, planned.execution)
     assert [next(steps).step for _ in range(3)] == [1, 2, 3]
     steps.close()
@@ -403,7 +405,7 @@ def test_a_record_says_the_most_that_any_session_had(tmp_path, monkeypatch):
     first = session(4)
     assert next(first).step == 1
     first.close()
-    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: next(peaks))
+    monkeypatch.setattr("benchmark.trial.provenance.peak_memory", lambda device: next(peaks))
     second = session(2)  # trains to the end, and is stopped as it tests
     while not next(second).stage.startswith("testing"):
         pass
@@ -427,9 +429,9 @@ def test_what_trained_anew_knows_nothing_of_earlier_sessions(tmp_path):
 def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypatch):
     trial, planned = tiny.one_trial("vnet", training={"iterations": 1})
     results = tiny.new_results(tmp_path)
-    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: 111)
+    monkeypatch.setattr("benchmark.trial.provenance.peak_memory", lambda device: 111)
     tiny.run(trial, results, planned)
-    monkeypatch.setattr("benchmark.provenance.peak_memory", lambda device: 7)
+    monkeypatch.setattr("benchmark.trial.provenance.peak_memory", lambda device: 7)
     evaluation = trial.evaluation.model_copy(update={"empty": "exclude"})
     tiny.run(trial.model_copy(update={"evaluation": evaluation}), results, planned)
     assert results.read_record(trial.id)["evaluation"]["empty"] == "exclude"

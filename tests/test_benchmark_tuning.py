@@ -6,13 +6,13 @@ import json
 import sys
 
 import pytest
-import tiny
 import yaml
-from scan_folder import write_folder
+from helpers import tiny
+from helpers.scan_folder import write_folder
 
-from benchmark.experiment import Experiment, MethodEntry, Tuning
-from benchmark.plan import make_plan, make_trials
-from benchmark.tuning import (
+from benchmark.planning.experiment import Experiment, MethodEntry, Tuning
+from benchmark.planning.plan import make_plan, make_trials
+from benchmark.planning.tuning import (
     Tried,
     _dice,
     proposals,
@@ -22,7 +22,7 @@ from benchmark.tuning import (
     validation_cases,
 )
 from data.cache import prepare
-from methods import registry
+from methods.shared import registry
 
 RANDOM = Tuning(draws=6, validation=1)
 OPTUNA = Tuning(draws=10, validation=1, search="optuna")
@@ -159,7 +159,7 @@ def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, n
     config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"draws": 2, "validation": 1})
     whole, folder = tmp_path / "whole", tmp_path / "results"
     assert command("run", config, "--results", whole)[0] == 0
-    scheduler = sys.modules["benchmark.scheduler"]
+    scheduler = sys.modules["benchmark.cluster.scheduler"]
     run_trials, begun = scheduler.run_trials, []
 
     def interrupted(trials, results, *arguments):

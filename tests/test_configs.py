@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.experiment import load_experiment
+from benchmark.planning.experiment import load_experiment
 from data.splits import ListFiles, read_lists, split_hash
-from methods import registry
+from methods.shared import registry
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 

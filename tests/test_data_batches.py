@@ -27,8 +27,8 @@ class FakeDataset:
 
 
 def noisy(batch, rng):
-    assert set(batch) == {"labeled_images", "labels", "unlabeled_images"}
-    return batch["unlabeled_images"] + rng.standard_normal(batch["unlabeled_images"].shape, dtype=np.float32)
+    assert set(batch) == {"labelled_images", "labels", "unlabelled_images"}
+    return batch["unlabelled_images"] + rng.standard_normal(batch["unlabelled_images"].shape, dtype=np.float32)
 
 
 def stream(labelled=LABELLED, unlabelled=UNLABELLED, b_l=2, b_u=2, seed=0, **more):
@@ -40,48 +40,50 @@ def equal(a, b):
 
 
 def test_shapes_types_and_no_other_field():
-    batch = stream(views={"noisy": noisy})[0]
+    batch = stream(extra_arrays={"noisy": noisy})[0]
     described = {key: (array.shape, array.dtype.name) for key, array in batch.items()}
     assert described == {
-        "labeled_images": ((2, 1, *PATCH), "float32"),
+        "labelled_images": ((2, 1, *PATCH), "float32"),
         "labels": ((2, *PATCH), "uint8"),
-        "unlabeled_images": ((2, 1, *PATCH), "float32"),
+        "unlabelled_images": ((2, 1, *PATCH), "float32"),
         "noisy": ((2, 1, *PATCH), "float32"),
     }
 
 
 def test_labels_belong_to_their_images():
     batch = stream()[3]
-    assert np.array_equal(batch["labels"], batch["labeled_images"][:, 0] % 1 > 0.5)
+    assert np.array_equal(batch["labels"], batch["labelled_images"][:, 0] % 1 > 0.5)
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
-    one = stream(views={"noisy": noisy})
+    one = stream(extra_arrays={"noisy": noisy})
     in_order = [one[step] for step in range(7)]
     copy = pickle.loads(pickle.dumps(one))
     for step in (6, 0, 3, 3):
         assert equal(copy[step], in_order[step])
     assert not equal(in_order[0], in_order[1])
-    assert not equal(in_order[0], stream(seed=1, views={"noisy": noisy})[0])
+    assert not equal(in_order[0], stream(seed=1, extra_arrays={"noisy": noisy})[0])
 
 
 def test_a_case_is_cropped_anew_at_each_step():
     one = stream(labelled=LABELLED[:1], unlabelled=UNLABELLED[:1], b_l=1, b_u=1)
-    for key in ("labeled_images", "unlabeled_images"):
+    for key in ("labelled_images", "unlabelled_images"):
         assert len({one[step][key].tobytes() for step in range(10)}) > 5
 
 
-def test_labelled_patches_do_not_depend_on_the_unlabelled_ones_or_the_views():
+def test_labelled_patches_do_not_depend_on_the_unlabelled_ones_or_the_extra_arrays():
     # so that two methods at one seed see the same labelled patches
-    a, b = stream(b_u=2)[4], stream(b_u=1, unlabelled=UNLABELLED[:3], views={"noisy": noisy})[4]
-    assert np.array_equal(a["labeled_images"], b["labeled_images"]) and np.array_equal(a["labels"], b["labels"])
+    a, b = stream(b_u=2)[4], stream(b_u=1, unlabelled=UNLABELLED[:3], extra_arrays={"noisy": noisy})[4]
+    assert np.array_equal(a["labelled_images"], b["labelled_images"]) and np.array_equal(a["labels"], b["labels"])
 
 
 def test_batches_are_of_the_cases_they_name():
     one = stream()
     for step in range(5):
         labelled, unlabelled = one.cases(step)
-        numbers = np.concatenate([one[step]["labeled_images"], one[step]["unlabeled_images"]]).max((1, 2, 3, 4)) // 100
+        numbers = (
+            np.concatenate([one[step]["labelled_images"], one[step]["unlabelled_images"]]).max((1, 2, 3, 4)) // 100
+        )
         assert [(LABELLED + UNLABELLED)[int(n)] for n in numbers] == labelled + unlabelled
 
 
@@ -113,8 +115,8 @@ def test_unlabelled_cases_come_in_permutations_renewed_each_epoch():
 
 def test_without_unlabelled_patches_their_array_is_empty():
     batch = stream(unlabelled=[], b_l=4, b_u=0)[0]
-    assert batch["unlabeled_images"].shape == (0, 1, *PATCH)
-    assert batch["labeled_images"].shape == (4, 1, *PATCH)
+    assert batch["unlabelled_images"].shape == (0, 1, *PATCH)
+    assert batch["labelled_images"].shape == (4, 1, *PATCH)
 
 
 @pytest.mark.parametrize(("labelled", "unlabelled"), [([], UNLABELLED), (LABELLED, [])])

@@ -165,7 +165,7 @@ def test_cases_may_have_no_label(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="case train-001 of Phantom has no label"):
         dataset.label("train-001")
     stream = PatchStream(dataset, [ID], ["train-001"], 1, 1, (8, 8, 8), "d4", seed=0)
-    assert stream[0]["unlabeled_images"].any()
+    assert stream[0]["unlabelled_images"].any()
 
 
 def test_labels_of_unlabelled_cases_are_never_opened(tmp_path):

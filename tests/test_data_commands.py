@@ -3,7 +3,7 @@
 import matplotlib.image
 import pytest
 import yaml
-from command_line import command, one_line_error  # noqa: F401
+from helpers.command_line import command, one_line_error  # noqa: F401
 
 from data.la import FILE, IMAGES
 

@@ -5,8 +5,8 @@ import json
 import h5py
 import numpy as np
 import pytest
+from helpers.scan_folder import SIZE, blob, scan, write, write_folder
 from pydantic import TypeAdapter, ValidationError
-from scan_folder import SIZE, blob, scan, write, write_folder
 
 from data.cache import prepare
 from data.case import DataError, DataProblems

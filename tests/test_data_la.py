@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from la_folder import IMAGE, LABEL, write_la_case, write_la_folder
+from helpers.la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 
 from data.cache import prepare
 from data.case import DataError

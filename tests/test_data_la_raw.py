@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from command_line import command, one_line_error  # noqa: F401
-from scan_folder import write
+from helpers.command_line import command, one_line_error  # noqa: F401
+from helpers.scan_folder import write
 
 from data.cache import prepare
 from data.case import DataError

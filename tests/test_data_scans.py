@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_folder import SIZE, blob, scan, write
+from helpers.scan_folder import SIZE, blob, scan, write
 
 from data.case import DataError
 from data.scans import Reading, file_hash, read_geometry, read_image, read_label, stem_of, suffix_of, write_labels

@@ -7,7 +7,7 @@ import pytest
 
 from docs import update_pages
 from docs.update_pages import BEGIN, END, LINK, PAGES, PageError, updated
-from methods import registry
+from methods.shared import registry
 from reports import published
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import tarfile
 
 import pytest
-from results_folder import cells_of, plan, write_folder
+from helpers.results_folder import cells_of, plan, write_folder
 
 from docs import update_results
 from docs.update_results import PAGES, expected_pages

@@ -10,22 +10,24 @@ from itertools import islice
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
+from helpers import tiny
 
-from benchmark.experiment import Evaluation, Execution, Training
-from benchmark.inference import fold_batch_norm
-from benchmark.plan import make_plan, write_plan
-from benchmark.rehearsal import LABELLED, UNLABELLED, phantoms, unseen_images
-from benchmark.scoring import predict_labels
-from benchmark.training import build_method, configure_torch, initial_state, make_stream, train
-from benchmark.trial import NOT_MEASURED, load_weights, memory_needs, run_trial
+from benchmark.contract.small_training import LABELLED, UNLABELLED, phantoms, unseen_images
+from benchmark.planning.experiment import Evaluation, Execution, Training
+from benchmark.planning.plan import make_plan, write_plan
+from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.run import run_trial
+from benchmark.trial.scoring import predict_labels
+from benchmark.trial.smoke import NOT_MEASURED, memory_needs
+from benchmark.trial.training import build_method, configure_torch, initial_state, make_stream, train
+from benchmark.trial.weights import load_weights
 from data.cache import prepare
-from methods import registry
+from methods.shared import registry
 
-# As benchmark/scheduler.py sets it for a run; cuBLAS reads it when it starts. That file is not imported here: Ray, once
-# imported, takes no other way of authentication, and tests of clusters ask for one.
+# As benchmark/cluster/scheduler.py sets it for a run; cuBLAS reads it when it starts. That file is not imported here:
+# Ray, once imported, takes no other way of authentication, and tests of clusters ask for one.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -192,7 +194,7 @@ def test_what_trials_need_is_measured_one_after_the_other():
 
 
 def test_trials_share_the_gpu_that_ray_finds(tmp_path):
-    from benchmark import scheduler
+    from benchmark.cluster import scheduler
 
     planned = tiny.experiment(
         methods=["vnet", "dtml"], seeds=[1, 2],

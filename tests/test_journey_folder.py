@@ -10,10 +10,10 @@ import shutil
 import numpy as np
 import SimpleITK as sitk
 import yaml
-from command_line import one_line_error
-from scan_folder import write
+from helpers.command_line import one_line_error
+from helpers.scan_folder import write
 
-from benchmark.records import read_prediction
+from benchmark.records.arrays import read_prediction
 from data.scans import Reading, read_geometry, read_label, stem_of, write_labels
 
 EXPERIMENT = {

@@ -5,16 +5,21 @@ from functools import cache
 
 import pytest
 
-from benchmark.contract import CHECKS
-from benchmark.rehearsal import Subject
-from methods import registry
-from methods.method import Batch
+from benchmark.contract.checks import CHECKS
+from benchmark.contract.small_training import Subject
+from methods.shared import registry
+from methods.shared.method import Batch
 
 subject = cache(Subject)  # its longer training serves several checks
 
 
 def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
-    assert [f.name for f in dataclasses.fields(Batch)] == ["labeled_images", "labels", "unlabeled_images", "views"]
+    assert [f.name for f in dataclasses.fields(Batch)] == [
+        "labelled_images",
+        "labels",
+        "unlabelled_images",
+        "extra_arrays",
+    ]
 
 
 @pytest.mark.parametrize("title", CHECKS)

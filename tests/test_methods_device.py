@@ -7,10 +7,10 @@ raises, and so does a tensor that a method made on another device than its batch
 import pytest
 import torch
 
-from methods import registry
-from methods.method import Batch
-from methods.networks.vnet import Backbone
-from methods.schedules import Schedule
+from methods.shared import registry
+from methods.shared.method import Batch
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
 
 STEPS = 400
 PATCH = (32, 32, 32)
@@ -23,10 +23,12 @@ def step_on_meta(name: str, step: int) -> None:
     labelled, unlabelled = method.patches(method.settings, 4)
     images = torch.empty(4, 1, *PATCH, device="meta")
     labels = torch.empty(labelled, *PATCH, dtype=torch.uint8, device="meta")
-    views = {view: torch.empty(labelled, 1, *PATCH, device="meta") for view in method.views()}
+    extra_arrays = {view: torch.empty(labelled, 1, *PATCH, device="meta") for view in method.extra_arrays()}
     optimizers = method.configure_optimizers(lambda parameters: torch.optim.SGD(list(parameters), lr=0.1, momentum=0.9))
     for phase in method.phases:
-        losses = method.training_step(Batch(images[:labelled], labels, images[4 - unlabelled :], views), step, phase)
+        losses = method.training_step(
+            Batch(images[:labelled], labels, images[4 - unlabelled :], extra_arrays), step, phase
+        )
         losses["total"].backward()
         optimizers[phase].step()
     method.after_step(step)

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_methods import build, make_batch, naive_cross_entropy, naive_dice_of_classes, no_dropout
+from helpers.tiny_methods import build, make_batch, naive_cross_entropy, naive_dice_of_classes, no_dropout
 
-from methods import registry
+from methods.shared import registry
 
 STEP = 3000
 RAMP = 0.2865047968601901  # exp(-5 / 4): e = 20 of 40
@@ -34,7 +34,7 @@ def test_each_network_gets_the_gradient_of_its_own_objective(classes, source, fa
     batch = make_batch(method)
     method.training_step(batch, STEP, "train")["total"].backward()
 
-    images = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    images = torch.cat([batch.labelled_images, batch.unlabelled_images])
     s, z = method.segmenter(images).logits, method.regressor(images).signed_distance
     p, q = 1 / (1 + torch.exp(-s)), 1 / (1 + torch.exp(1500 * z))
     segmentation = 0.5 * (naive_cross_entropy(s[:2], batch.labels) + naive_dice_of_classes(p[:2], batch.labels))
@@ -42,7 +42,7 @@ def test_each_network_gets_the_gradient_of_its_own_objective(classes, source, fa
     if "mask" in supervision:
         distance = distance + naive_dice_of_classes(q[:2], batch.labels)
     if "dis" in supervision:
-        distance = distance + ((z[:2] - batch.views["signed_distance"]) ** 2).mean()
+        distance = distance + ((z[:2] - batch.extra_arrays["signed_distance"]) ** 2).mean()
     consistency = ((q - p) ** 2).mean()
 
     for network, supervised in ((method.segmenter, segmentation), (method.regressor, distance)):
@@ -76,13 +76,13 @@ def test_the_distance_loss_never_sees_an_unlabelled_patch(supervision):
     # In eval mode, since batch statistics would tie all patches of a batch together.
     method = lively(supervision=supervision).eval()
     batch = make_batch(method)
-    assert batch.views["signed_distance"].shape == (2, 1, 32, 16, 16)
-    seen = batch.unlabeled_images.requires_grad_()
+    assert batch.extra_arrays["signed_distance"].shape == (2, 1, 32, 16, 16)
+    seen = batch.unlabelled_images.requires_grad_()
     losses = method.training_step(batch, STEP, "train")
     for name in ("distance", "segmentation"):
         assert not torch.autograd.grad(losses[name], seen, retain_graph=True)[0].any()
     assert torch.autograd.grad(losses["consistency"], seen)[0].any()
-    changed = dataclasses.replace(batch, unlabeled_images=seen.detach() + 1)
+    changed = dataclasses.replace(batch, unlabelled_images=seen.detach() + 1)
     again = method.training_step(changed, STEP, "train")
     assert again["distance"] == losses["distance"] and again["consistency"] != losses["consistency"]
 
@@ -90,13 +90,13 @@ def test_the_distance_loss_never_sees_an_unlabelled_patch(supervision):
 def test_the_consistency_sees_labelled_patches_too():
     method = lively().eval()
     batch = make_batch(method)
-    seen = batch.labeled_images.requires_grad_()
+    seen = batch.labelled_images.requires_grad_()
     assert torch.autograd.grad(method.training_step(batch, STEP, "train")["consistency"], seen)[0].any()
 
 
 def test_maps_are_prepared_only_where_they_are_used():
-    assert not build("dtml").views()
-    assert list(build("dtml", supervision="dis").views()) == ["signed_distance"]
+    assert not build("dtml").extra_arrays()
+    assert list(build("dtml", supervision="dis").extra_arrays()) == ["signed_distance"]
 
 
 def test_variants_and_patches():
@@ -114,9 +114,9 @@ def test_variants_and_patches():
 def test_without_unlabelled_patches_the_consistency_is_that_of_the_labelled_ones():
     method = lively(unlabelled=False)
     batch = make_batch(method)
-    s, z = method.segmenter(batch.labeled_images).logits, method.regressor(batch.labeled_images).signed_distance
+    s, z = method.segmenter(batch.labelled_images).logits, method.regressor(batch.labelled_images).signed_distance
     expected = ((torch.sigmoid(-1500 * z) - torch.sigmoid(s)) ** 2).mean()
-    assert len(batch.labeled_images) == 4 and len(batch.unlabeled_images) == 0
+    assert len(batch.labelled_images) == 4 and len(batch.unlabelled_images) == 0
     assert method.training_step(batch, STEP, "train")["consistency"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 

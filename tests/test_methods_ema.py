@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from methods.ema import make_teacher, update_teacher
-from methods.noise import add_noise
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.noise import add_noise
 
 
 def network(seed):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods.networks import heads
-from methods.networks.heads import Head
+from methods.shared.networks import heads
+from methods.shared.networks.heads import Head
 
 
 @pytest.mark.parametrize("chunk", [heads.CHUNK, 7])

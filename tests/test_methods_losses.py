@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from tiny_methods import naive_cross_entropy, naive_dice, naive_dice_of_classes
+from helpers.tiny_methods import naive_cross_entropy, naive_dice, naive_dice_of_classes
 
-from methods.losses import MAX_ENTROPY, binary_entropy, dice_loss, one_hot, segmentation_loss
+from methods.shared.losses import MAX_ENTROPY, binary_entropy, dice_loss, one_hot, segmentation_loss
 
 
 @pytest.fixture(params=[1, 2], ids=["C=1", "C=2"])

@@ -6,15 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods import registry
 from methods.asdnet import ASDNet
 from methods.bcp import BCP, _region_loss, largest_components
 from methods.double_uncertainty import channel_entropy
 from methods.mc_net import _dice_loss, _sharpen
-from methods.method import Batch
-from methods.networks.discriminators import ConfidenceNetwork
-from methods.networks.vnet import Backbone, VNetOutput
-from methods.schedules import Schedule
+from methods.shared import registry
+from methods.shared.method import Batch
+from methods.shared.networks.discriminators import ConfidenceNetwork
+from methods.shared.networks.vnet import Backbone, VNetOutput
+from methods.shared.schedules import Schedule
 from methods.tcse import draw_symmetries, turn, turn_back, zoom
 from methods.urpc import _divergence
 
@@ -92,7 +92,7 @@ def test_dtc_objective():
     output = method.network(data.images)
     p, z, y = output.logits.sigmoid(), output.signed_distance, (data.labels == 1).float()[:, None]
     dice = 1 - (2 * (p[:2] * y).sum() + 1e-5) / (p[:2].square().sum() + y.square().sum() + 1e-5)
-    regression = (z[:2] - data.views["signed_distance"]).square().mean()
+    regression = (z[:2] - data.extra_arrays["signed_distance"]).square().mean()
     consistency = (torch.sigmoid(-1500 * z) - p).square().mean()
     weight = math.exp(-5 * (1 - 24 / 40) ** 2)  # step 60 of 100: stair 24 of 40
     assert losses["total"].item() == pytest.approx((dice + 0.3 * regression + weight * consistency).item(), rel=1e-4)
@@ -232,7 +232,7 @@ def test_bcp_mixes_whole_pairs_and_its_student_sees_both_at_once(step, monkeypat
     method.student.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     method.training_step(data, step, "train")
     [mixes] = seen  # two patches for its batch norm
-    (a, b), (c, d) = data.labeled_images, data.unlabeled_images
+    (a, b), (c, d) = data.labelled_images, data.unlabelled_images
     expected = ((a, b), (b, a)) if step == 0 else ((a, c), (d, b))  # outside, inside
     assert torch.equal(mixes, torch.stack([torch.where(outer[0] == 1, out, within) for out, within in expected]))
 
@@ -295,8 +295,8 @@ def test_unlabelled_images_send_a_gradient_into_what_predicts(name):
     """At three quarters of the schedule: a library once shipped a mean teacher whose consistency loss was always 0."""
     method = build(name)
     data = batch()
-    images = data.unlabeled_images.clone().requires_grad_()
-    data = Batch(data.labeled_images, data.labels, images, data.views)
+    images = data.unlabelled_images.clone().requires_grad_()
+    data = Batch(data.labelled_images, data.labels, images, data.extra_arrays)
     phase = "segment" if "segment" in method.phases else method.phases[0]
     for module in method.modules():  # batch statistics alone would couple the patches
         if isinstance(module, torch.nn.BatchNorm3d):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.networks import autocast
-from methods.networks.autocast import Conv3d, ConvTranspose3d
-from methods.networks.discriminators import DistanceMapDiscriminator
-from methods.networks.vnet import Backbone, VNet
+from methods.shared.networks import autocast
+from methods.shared.networks.autocast import Conv3d, ConvTranspose3d
+from methods.shared.networks.discriminators import DistanceMapDiscriminator
+from methods.shared.networks.vnet import Backbone, VNet
 
 CONVOLUTIONS = (1, 2, 3, 3, 3)  # of the five encoder blocks
 

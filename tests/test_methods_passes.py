@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.experiment import Training
-from benchmark.training import build_method, initial_state, make_stream, train
+from benchmark.planning.experiment import Training
+from benchmark.trial.training import build_method, initial_state, make_stream, train
 from data.cache import prepare
 from data.sources import PhantomSettings
-from methods import registry
+from methods.shared import registry
 
 CPU = torch.device("cpu")
 STEPS = 6000

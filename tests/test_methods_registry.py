@@ -7,10 +7,10 @@ import textwrap
 import pytest
 import torch
 
-from benchmark.rehearsal import Rehearsal
-from methods import registry
-from methods.method import Info, Method, Passes
-from methods.registry import MethodError
+from benchmark.contract.small_training import SmallTraining
+from methods.shared import registry
+from methods.shared.method import Info, Method, Passes
+from methods.shared.registry import MethodError
 
 INFO = Info(title="A", year=2000, source="tests", fidelity="adapted", passes=Passes(train=4))
 
@@ -20,11 +20,11 @@ PLUGIN = '''
 
 import torch
 
-from methods.ema import make_teacher, update_teacher
-from methods.losses import segmentation_loss
-from methods.method import Info, Method, MethodSettings, Passes, setting
-from methods.noise import add_noise
-from methods.registry import register
+from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.losses import segmentation_loss
+from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.noise import add_noise
+from methods.shared.registry import register
 
 
 @register("my_mean_teacher")
@@ -46,7 +46,7 @@ class MyMeanTeacher(Method):
         labelled = len(batch.labels)
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
-            target = self.teacher(add_noise(batch.unlabeled_images)).logits.sigmoid()
+            target = self.teacher(add_noise(batch.unlabelled_images)).logits.sigmoid()
         consistency = (logits[labelled:].sigmoid() - target).square().mean()
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
@@ -59,8 +59,8 @@ class MyMeanTeacher(Method):
 '''
 
 SMALL = """
-from methods.method import Info, Method, Passes
-from methods.registry import register
+from methods.shared.method import Info, Method, Passes
+from methods.shared.registry import register
 
 @register({name!r})
 class Plugin(Method):
@@ -141,7 +141,7 @@ def test_a_plug_in_of_forty_lines_trains_and_predicts(tmp_path):
     path = write(tmp_path / "my_method.py", PLUGIN)
     assert registry.load_plugin(path) == ["my_mean_teacher"]
     assert "my_mean_teacher" in registry.names()
-    trained = Rehearsal("my_mean_teacher", {"consistency_weight": 1.0}).run()
+    trained = SmallTraining("my_mean_teacher", {"consistency_weight": 1.0}).run()
     history = trained.history()
     assert [row["step"] for row in history] == [0, 1, 2]
     assert set(history[0]) >= {"supervised", "consistency", "total"}
@@ -178,7 +178,7 @@ def test_a_plug_in_that_fails_to_import(tmp_path, text, cause):
 
 
 def test_a_plug_in_that_registers_nothing(tmp_path):
-    path = write(tmp_path / "empty.py", "from methods.method import Method\nclass Forgotten(Method): pass\n")
+    path = write(tmp_path / "empty.py", "from methods.shared.method import Method\nclass Forgotten(Method): pass\n")
     message = error_of(registry.load_plugin, path)
     assert str(path) in message and "@register" in message
 
@@ -240,7 +240,7 @@ def test_a_starting_file_is_a_method_that_trains(tmp_path):
     assert registry.load_plugin(path) == ["my_idea"]
     method = registry.get("my_idea")
     assert (method.info.title, method.info.year, method.__name__) == ("My Idea", 2026, "MyIdea")
-    assert all(row["consistency"] > 0 for row in Rehearsal("my_idea").run().history())
+    assert all(row["consistency"] > 0 for row in SmallTraining("my_idea").run().history())
 
 
 @pytest.mark.parametrize(

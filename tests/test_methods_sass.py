@@ -5,13 +5,13 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_methods import build, make_batch, naive_dice_of_classes, no_dropout
+from helpers.tiny_methods import build, make_batch, naive_dice_of_classes, no_dropout
 
-from benchmark.experiment import Training
-from benchmark.training import _run_phase, initial_state
-from methods import registry
-from methods.networks.vnet import Backbone
-from methods.schedules import Schedule
+from benchmark.planning.experiment import Training
+from benchmark.trial.training import _run_phase, initial_state
+from methods.shared import registry
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
 
 STEP = 3000
 RAMP = 0.2865047968601901  # exp(-5 / 4)
@@ -50,11 +50,11 @@ def test_the_segmenters_loss(classes):
     method = no_dropout(build("sass", classes=classes, adversarial_weight=2.0)).train()
     batch = make_batch(method)
     losses = method.training_step(batch, STEP, "segment")
-    images = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    images = torch.cat([batch.labelled_images, batch.unlabelled_images])
     output = method.network(images)
     segmentation = naive_dice_of_classes(torch.sigmoid(output.logits[:2]), batch.labels)
-    distance = ((output.signed_distance[:2] - batch.views["signed_distance"]) ** 2).mean()
-    judged = method.discriminator(output.signed_distance[2:], batch.unlabeled_images)
+    distance = ((output.signed_distance[:2] - batch.extra_arrays["signed_distance"]) ** 2).mean()
+    judged = method.discriminator(output.signed_distance[2:], batch.unlabelled_images)
     adversarial = -log_probability(judged, [1, 1]).mean()  # to pass for labelled
     for name, expected in (("segmentation", segmentation), ("distance", distance), ("adversarial", adversarial)):
         assert losses[name].item() == pytest.approx(expected.item(), rel=1e-4)
@@ -67,11 +67,11 @@ def test_the_discriminators_loss_has_class_1_for_labelled(classes):
     method = no_dropout(build("sass", classes=classes)).train()
     batch = make_batch(method)
     # Images and a discriminator so unlike that exchanged classes would show.
-    batch = dataclasses.replace(batch, unlabeled_images=5 * batch.unlabeled_images + 5)
+    batch = dataclasses.replace(batch, unlabelled_images=5 * batch.unlabelled_images + 5)
     with torch.no_grad():
         method.discriminator.head.weight.mul_(10)
     loss = method.training_step(batch, STEP, "discriminate")["total"]
-    images = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    images = torch.cat([batch.labelled_images, batch.unlabelled_images])
     maps = method.network.eval()(images).signed_distance.detach()
     judged = method.discriminator(maps, images)
     assert loss.item() == pytest.approx(-log_probability(judged, [1, 1, 0, 0]).mean().item(), rel=1e-4)
@@ -104,7 +104,7 @@ def test_the_phases_leave_each_others_gradients_and_weights_alone():
 def test_the_adversarial_loss_reaches_the_distance_head_through_unlabelled_patches_alone():
     method = build("sass").eval()
     batch = make_batch(method)
-    labelled, unlabelled = batch.labeled_images.requires_grad_(), batch.unlabeled_images.requires_grad_()
+    labelled, unlabelled = batch.labelled_images.requires_grad_(), batch.unlabelled_images.requires_grad_()
     losses = method.training_step(batch, STEP, "segment")
     of_labelled, of_unlabelled = torch.autograd.grad(losses["adversarial"], (labelled, unlabelled), retain_graph=True)
     assert not of_labelled.any() and of_unlabelled.any()
@@ -127,9 +127,9 @@ def test_the_discriminator_sees_eval_mode_predictions_of_the_weights_just_update
     _run_phase(state, batch, "discriminate")
 
     (training, maps, images), (training_later, maps_later, images_later) = seen
-    assert training is False and maps.requires_grad and torch.equal(images, batch.unlabeled_images)
+    assert training is False and maps.requires_grad and torch.equal(images, batch.unlabelled_images)
     assert training_later is True and not maps_later.requires_grad
-    everything = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    everything = torch.cat([batch.labelled_images, batch.unlabelled_images])
     assert torch.equal(images_later, everything)
     with torch.no_grad():
         assert torch.equal(maps_later, updated.eval()(everything).signed_distance)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from methods.schedules import Schedule
+from methods.shared.schedules import Schedule
 
 PUBLISHED = Schedule(6000)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from methods.signed_distance import (
-    SignedDistanceView,
+from methods.shared.signed_distance import (
+    SignedDistanceMaps,
     active_fraction,
     distance_loss,
     distance_to_mask,
@@ -161,8 +161,8 @@ def test_the_active_fraction_counts_voxels_that_still_learn():
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_view_has_a_map_for_each_labelled_patch_and_class(classes):
     labels = np.random.default_rng(0).integers(0, classes + 1, (3, 6, 5, 4)).astype(np.uint8)
-    arrays = {"labels": labels, "labeled_images": None, "unlabeled_images": None}
-    maps = SignedDistanceView(classes)(arrays, np.random.default_rng(0))
+    arrays = {"labels": labels, "labelled_images": None, "unlabelled_images": None}
+    maps = SignedDistanceMaps(classes)(arrays, np.random.default_rng(0))
     assert maps.shape == (3, classes, 6, 5, 4) and maps.dtype == np.float32
     for patch, c in itertools.product(range(3), range(classes)):
         np.testing.assert_allclose(maps[patch, c], naive_map(labels[patch] == c + 1), atol=1e-6)
@@ -171,7 +171,7 @@ def test_the_view_has_a_map_for_each_labelled_patch_and_class(classes):
 def test_a_class_that_a_patch_lacks_is_far_everywhere():
     labels = np.zeros((1, 4, 4, 4), np.uint8)
     labels[0, 1:3] = 1
-    maps = SignedDistanceView(2)({"labels": labels}, np.random.default_rng(0))
+    maps = SignedDistanceMaps(2)({"labels": labels}, np.random.default_rng(0))
     assert (maps[0, 1] == 1).all() and maps[0, 0].min() < 0.1
 
 

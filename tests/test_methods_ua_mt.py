@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from tiny_methods import CPU, build, make_batch
+from helpers.tiny_methods import CPU, build, make_batch
 
-from benchmark.experiment import Training
-from benchmark.training import _run_phase, initial_state
+from benchmark.planning.experiment import Training
+from benchmark.trial.training import _run_phase, initial_state
 
 STEP = 3000
 RAMP = 0.2865047968601901  # exp(-5 / 4)
@@ -45,7 +45,7 @@ def test_the_consistency_is_that_of_the_release_with_the_same_random_numbers(cla
     losses = method.training_step(batch, STEP, "train")
 
     torch.manual_seed(5)
-    images = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    images = torch.cat([batch.labelled_images, batch.unlabelled_images])
     logits = other.student(images).logits
     x = images if patches == "all" else images[2:]
     student = torch.sigmoid(logits if patches == "all" else logits[2:])
@@ -81,7 +81,7 @@ def test_which_patches_the_consistency_sees(patches, sees_labelled):
         for network in (method.student, method.teacher):
             network.segmentation[0].bias.fill_(2)  # sure everywhere
     batch = make_batch(method)
-    labelled, unlabelled = batch.labeled_images.requires_grad_(), batch.unlabeled_images.requires_grad_()
+    labelled, unlabelled = batch.labelled_images.requires_grad_(), batch.unlabelled_images.requires_grad_()
     losses = method.training_step(batch, STEP, "train")
     of_labelled, of_unlabelled = torch.autograd.grad(losses["consistency"], (labelled, unlabelled), retain_graph=True)
     assert bool(of_labelled.any()) is sees_labelled and of_unlabelled.any()
@@ -97,7 +97,7 @@ def test_what_the_teacher_is_given(patches, count, passes):
     method.teacher.register_forward_pre_hook(lambda m, inputs: given.append(inputs[0]))
     method.student.register_forward_pre_hook(lambda m, inputs: clean.append(inputs[0]))
     method.training_step(batch, STEP, "train")
-    images = torch.cat([batch.labeled_images, batch.unlabeled_images])
+    images = torch.cat([batch.labelled_images, batch.unlabelled_images])
     assert len(clean) == 1 and torch.equal(clean[0], images)
     assert [len(x) for x in given] == [count] + [2 * count] * (passes // 2)
     images = images[4 - count :]

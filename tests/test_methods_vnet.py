@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_methods import build, make_batch, naive_cross_entropy, naive_dice_of_classes, no_dropout
+from helpers.tiny_methods import build, make_batch, naive_cross_entropy, naive_dice_of_classes, no_dropout
 
-from methods import registry
-from methods.networks.vnet import Backbone
-from methods.schedules import Schedule
+from methods.shared import registry
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
 
 
 @pytest.mark.parametrize("name", ["vnet", "vnet_sdm"])
@@ -20,7 +20,7 @@ def test_patches_are_all_labelled_or_the_half_that_the_others_get(name):
 def test_the_loss_of_the_v_net_is_half_cross_entropy_half_dice(classes):
     method = no_dropout(build("vnet", classes))
     batch = make_batch(method)
-    logits = method.network(batch.labeled_images).logits
+    logits = method.network(batch.labelled_images).logits
     expected = 0.5 * (naive_cross_entropy(logits, batch.labels) + naive_dice_of_classes(logits.sigmoid(), batch.labels))
     assert method.training_step(batch, 0, "train")["total"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -37,16 +37,16 @@ def test_the_loss_of_the_v_net_is_half_cross_entropy_half_dice(classes):
 def test_the_losses_of_the_distance_v_net(settings, loss, classes):
     method = no_dropout(build("vnet_sdm", classes, **settings))
     batch = make_batch(method)
-    z = method.network(batch.labeled_images).signed_distance
-    expected = loss(z, batch.views.get("signed_distance"), batch.labels)
+    z = method.network(batch.labelled_images).signed_distance
+    expected = loss(z, batch.extra_arrays.get("signed_distance"), batch.labels)
     losses = method.training_step(batch, 0, "train")
     assert losses["total"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses["active_fraction"].item() == pytest.approx((z.abs() < 7 / 1500).float().mean().item())
 
 
 def test_maps_are_prepared_only_where_they_are_used():
-    assert list(build("vnet_sdm", supervision="dis").views()) == ["signed_distance"]
-    assert not build("vnet_sdm").views() and not build("vnet").views()
+    assert list(build("vnet_sdm", supervision="dis").extra_arrays()) == ["signed_distance"]
+    assert not build("vnet_sdm").extra_arrays() and not build("vnet").extra_arrays()
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import cell, cells_of, plan, scored, write_plan, write_record
+from helpers.results_folder import cell, cells_of, plan, scored, write_plan, write_record
 
 from reports.results import read_results
 from reports.tables import make_tables

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 from scipy import ndimage
 
 from reports import figures

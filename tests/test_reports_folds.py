@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_tables_of
+from helpers.results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_tables_of
 
 from reports.merging import read_folders
 from reports.report import write_report

@@ -1,6 +1,16 @@
 import numpy as np
 import pytest
-from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_record, write_tables_of
+from helpers.results_folder import (
+    CASES,
+    cell,
+    cells_of,
+    plan,
+    scored,
+    write_folder,
+    write_plan,
+    write_record,
+    write_tables_of,
+)
 from scipy import stats
 
 from reports import published

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import CASES, cell, cells_of, plan, values, write_folder, write_plan, write_tables_of
+from helpers.results_folder import CASES, cell, cells_of, plan, values, write_folder, write_plan, write_tables_of
 
 from reports.results import read_results
 from reports.tables import long

@@ -4,7 +4,17 @@ import warnings
 
 import pandas as pd
 import pytest
-from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_heartbeat, write_plan, write_record
+from helpers.results_folder import (
+    CASES,
+    cell,
+    cells_of,
+    plan,
+    scored,
+    write_folder,
+    write_heartbeat,
+    write_plan,
+    write_record,
+)
 
 from reports.merging import read_folders
 from reports.results import PROGRESS, ReportError, read_results

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from page_folder import ball, labels, page_of, write_picture, write_pictures
-from results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from helpers.page_folder import ball, labels, page_of, write_picture, write_pictures
+from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 
-from benchmark.metrics import largest_component
-from benchmark.records import write_prediction
+from benchmark.records.arrays import write_prediction
+from benchmark.trial.metrics import largest_component
 from reports.figures import Drawn, LeftOut
 from reports.page import LIMIT, Experiment, volumes, write_page
 from reports.page.cases import choose

@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from page_folder import SHAPE, labels, page_of, write_pictures
-from results_folder import cell, plan, write_plan, write_record
+from helpers.page_folder import SHAPE, labels, page_of, write_pictures
+from helpers.results_folder import cell, plan, write_plan, write_record
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")

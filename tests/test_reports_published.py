@@ -2,7 +2,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from results_folder import cell, plan
+from helpers.results_folder import cell, plan
 
 from data.la import _preparation
 from reports import published

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from results_folder import (
+from helpers.results_folder import (
     cell,
     cells_of,
     plan,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 
 from reports.results import ReportError, read_results
 

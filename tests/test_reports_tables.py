@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import (
+from helpers.results_folder import (
     CASES,
     cell,
     cells_of,
@@ -194,10 +194,12 @@ def test_the_caption_states_the_protocol(tmp_path):
 def test_stale_records_are_marked_in_their_row_and_explained(tmp_path):
     folder = write_folder(tmp_path, plan(cells_of("a", "b")))
     first = "a-8-1-first"
-    write_tables_of(folder, stale=lambda cell, _: "changed since: methods/losses.py" if cell["trial"] == first else "")
+    write_tables_of(
+        folder, stale=lambda cell, _: "changed since: methods/shared/losses.py" if cell["trial"] == first else ""
+    )
     text = (folder / "report" / "tables" / "comparison.md").read_text(encoding="utf-8")
     assert "| A§ |" in text and "B§" not in text
-    assert "§ Stale: changed since: methods/losses.py" in text
+    assert "§ Stale: changed since: methods/shared/losses.py" in text
 
 
 def test_choosing_the_postprocessing_needs_no_new_records(tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
+from helpers.results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
 from scipy import stats
 
 from reports.merging import read_folders

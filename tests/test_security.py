@@ -13,17 +13,17 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-import tiny
 import torch
 import yaml
-from command_line import one_line_error
-from page_folder import page_of, write_pictures
-from results_folder import CASES, cell, plan, values, write_plan, write_record, write_tables_of
+from helpers import tiny
+from helpers.command_line import one_line_error
+from helpers.page_folder import page_of, write_pictures
+from helpers.results_folder import CASES, cell, plan, values, write_plan, write_record, write_tables_of
 
-from benchmark import copies
-from benchmark.fingerprint import training_fingerprint
-from benchmark.records import ResultsError
-from benchmark.training import CHECKPOINT_FORMAT
+from benchmark.records import remote_copies
+from benchmark.records.files import ResultsError
+from benchmark.records.fingerprint import training_fingerprint
+from benchmark.trial.training import CHECKPOINT_FORMAT
 from data import phantom
 from data.cache import prepare
 from data.case import DataError
@@ -276,7 +276,7 @@ def test_a_fetched_record_is_written_nowhere_else(tmp_path):
         for name in ("trial.yaml", "../../../marker"):
             store.store[f"/copy/records/t/{name}"] = type(store).open(store, "/made", "wb")
         with pytest.raises(ResultsError, match="leads out of the record: remove it there"):
-            copies.fetch(results, ["t"], "memory://copy")
+            remote_copies.fetch(results, ["t"], "memory://copy")
     finally:
         store.store.clear()
     assert not list(tmp_path.rglob("marker")) and not results.record("t").exists()

@@ -5,15 +5,15 @@ import pytest
 import torch
 from speed import reference
 
-from benchmark.inference import predict_volume
-from benchmark.metrics import case_metrics
+from benchmark.trial.inference import predict_volume
+from benchmark.trial.metrics import case_metrics
 from data.augment import crop_patch
 from data.phantom import PhantomSettings, PhantomSource
-from methods import registry
-from methods.method import Batch
-from methods.networks.vnet import Backbone
-from methods.schedules import Schedule
-from methods.signed_distance import signed_distance_map
+from methods.shared import registry
+from methods.shared.method import Batch
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
+from methods.shared.signed_distance import signed_distance_map
 
 PATCH, WIDTH, STEPS, STEP = (32, 16, 16), 2, 6000, 4000
 

@@ -13,19 +13,19 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmark.experiment import Training, load_experiment
-from benchmark.inference import predict_volume
-from benchmark.records import Results
-from benchmark.training import build_method, configure_torch
+from benchmark.planning.experiment import Training, load_experiment
+from benchmark.records.folder import ResultsFolder
+from benchmark.trial.inference import predict_volume
+from benchmark.trial.training import build_method, configure_torch
 from data.cache import Dataset, prepare
-from methods import registry
-from methods.method import Method
-from methods.networks.vnet import VNet, VNetOutput
-from methods.signed_distance import distance_to_mask
+from methods.shared import registry
+from methods.shared.method import Method
+from methods.shared.networks.vnet import VNet, VNetOutput
+from methods.shared.signed_distance import distance_to_mask
 
 
 def main(folder: str) -> None:
-    results = Results(folder)
+    results = ResultsFolder(folder)
     experiment = load_experiment(results.experiment_file)
     configure_torch(experiment.training)
     dataset = prepare(experiment.data)

@@ -25,9 +25,10 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import clusters  # noqa: E402
+from helpers import clusters  # noqa: E402
 
-from benchmark.records import Results, read_prediction  # noqa: E402
+from benchmark.records.arrays import read_prediction  # noqa: E402
+from benchmark.records.folder import ResultsFolder  # noqa: E402
 
 SHORT = (
     "training.iterations=40", "execution.checkpoint_iterations=5", "execution.tensorboard=false", "data.test=2",
@@ -277,7 +278,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def incomplete(folder: Path) -> list[str]:
     """What a results folder lacks, or has too much of."""
-    results = Results(folder)
+    results = ResultsFolder(folder)
     planned = [cell["trial"] for cell in results.read_plan()["cells"]]
     there = [path.name for path in sorted((folder / "records").iterdir())]
     found = [f"{trial}: lost" for trial in planned if trial not in there]

@@ -34,11 +34,11 @@ import os
 import torch
 from torch import nn
 
-import benchmark.trial
-from methods.method import Info, Method, Passes
-from methods.registry import register
+import benchmark.trial.run
+from methods.shared.method import Info, Method, Passes
+from methods.shared.registry import register
 
-benchmark.trial.REPORT_SECONDS = float(os.environ.get("SCALE_REPORT_SECONDS", benchmark.trial.REPORT_SECONDS))
+benchmark.trial.run.REPORT_SECONDS = float(os.environ.get("SCALE_REPORT_SECONDS", benchmark.trial.run.REPORT_SECONDS))
 
 
 @register("noop")
@@ -108,11 +108,11 @@ def write_experiment(scratch: Path, seeds: int, iterations: int) -> Path:
 def plan(config: Path) -> tuple:
     """The experiment, its results folder beside the file, and all its trials."""
     sys.path.insert(0, str(ROOT))
-    from benchmark.experiment import load_experiment
-    from benchmark.plan import make_plan, write_plan
-    from benchmark.records import Results
+    from benchmark.planning.experiment import load_experiment
+    from benchmark.planning.plan import make_plan, write_plan
+    from benchmark.records.folder import ResultsFolder
 
-    experiment, results = load_experiment(config), Results(config.parent / "results")
+    experiment, results = load_experiment(config), ResultsFolder(config.parent / "results")
     results.create()
     cells = make_plan(experiment, results)
     write_plan(experiment, cells, results)
@@ -124,7 +124,7 @@ def measure(scratch: Path, count: int) -> dict:
     begin = time.perf_counter()
     experiment, results, trials = plan(write_experiment(scratch, count or 2, iterations=1 if count else SIGNS // 2))
     planned = time.perf_counter()
-    from benchmark.scheduler import run_trials
+    from benchmark.cluster.scheduler import run_trials
 
     done, signs = [], []
 

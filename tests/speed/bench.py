@@ -49,14 +49,14 @@ from workload import (
     with_settings_of_a_trial,
 )
 
-from benchmark import provenance
-from benchmark.experiment import Evaluation, Execution
-from benchmark.inference import fold_batch_norm, predict_volume, windows
-from benchmark.metrics import case_metrics
-from benchmark.scoring import predict_labels, score
-from methods import registry
-from methods.networks.autocast import Conv3d
-from methods.signed_distance import signed_distance_map
+from benchmark.planning.experiment import Evaluation, Execution
+from benchmark.trial import provenance
+from benchmark.trial.inference import fold_batch_norm, predict_volume, windows
+from benchmark.trial.metrics import case_metrics
+from benchmark.trial.scoring import predict_labels, score
+from methods.shared import registry
+from methods.shared.networks.autocast import Conv3d
+from methods.shared.signed_distance import signed_distance_map
 
 STEPS = {"vnet": (4.2, 5), "dtml": (4.2, 5), "dtc": (4.2, 5), "ua_mt": (3.6, 4.2)}  # target and stretch of each
 MATMUL_SIZES = (1024, 2048, 4096)

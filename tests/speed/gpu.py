@@ -29,10 +29,10 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 from workload import FIRST_STEP, PAPER, ROOT, STEPS, STUDY, Cases, Size, flop_of, timed
 
-from benchmark import provenance
-from benchmark.experiment import Execution
-from benchmark.inference import fold_batch_norm, predict_volume
-from methods import registry
+from benchmark.planning.experiment import Execution
+from benchmark.trial import provenance
+from benchmark.trial.inference import fold_batch_norm, predict_volume
+from methods.shared import registry
 
 GPU = torch.device("cuda")
 BLOCK, BLOCKS, WARM_UP = 10, 3, 8  # steps, blocks of them, steps before the first block

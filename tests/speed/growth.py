@@ -22,7 +22,7 @@ import psutil
 import torch
 from workload import CPU, PAPER, ROOT, Cases, Size, loop, timed, with_settings_of_a_trial
 
-from benchmark import provenance
+from benchmark.trial import provenance
 from data.cache import prepare
 from data.sources import PhantomSettings
 
@@ -82,7 +82,7 @@ def workers(number: int) -> dict[str, float]:
     """
     scale, count = _scale(), WORKERS[number]
     sys.path.insert(0, str(ROOT / "tests"))
-    from clusters import cluster
+    from helpers.clusters import cluster
 
     with tempfile.TemporaryDirectory() as scratch, cluster(1, count) as made:
         folder = Path(scratch)
@@ -93,7 +93,7 @@ def workers(number: int) -> dict[str, float]:
         experiment, results, trials = scale.plan(
             scale.write_experiment(folder, seeds=TRIALS_A_WORKER * count, iterations=1)
         )
-        from benchmark.scheduler import run_trials  # Ray reads the cluster's token when it is imported
+        from benchmark.cluster.scheduler import run_trials  # Ray reads the cluster's token when it is imported
 
         peak = [0.0]
         threading.Thread(target=_watch_workers, args=(peak,), daemon=True).start()

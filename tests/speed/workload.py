@@ -18,14 +18,14 @@ import torch  # noqa: E402
 from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from benchmark import allocator  # noqa: E402
-from benchmark import training as loop  # noqa: E402
-from benchmark.experiment import Execution, Training  # noqa: E402
-from benchmark.trial import data_workers  # noqa: E402
+from benchmark.planning.experiment import Execution, Training  # noqa: E402
+from benchmark.trial import allocator  # noqa: E402
+from benchmark.trial import training as loop  # noqa: E402
+from benchmark.trial.setup import data_workers  # noqa: E402
 from data.cache import Dataset, prepare  # noqa: E402
 from data.sources import PhantomSettings  # noqa: E402
-from methods import registry  # noqa: E402
-from methods.method import Method  # noqa: E402
+from methods.shared import registry  # noqa: E402
+from methods.shared.method import Method  # noqa: E402
 
 CPU = torch.device("cpu")
 ROUNDS, SLOW_ROUNDS, SLOW = 5, 2, 10.0

@@ -1,0 +1,1 @@
+"""Ray Tune runs the trials, on this machine or on many."""

@@ -1,0 +1,1 @@
+"""What a user types: commands, options, progress on the terminal."""

@@ -1,0 +1,255 @@
+"""The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from benchmark.records.files import ResultsError
+from benchmark.records.folder import ResultsFolder
+from data.errors import UserError
+
+app = typer.Typer(
+    help="Compare semi-supervised methods for 3D medical image segmentation.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+data_app = typer.Typer(help="Get data, check it, look at it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
+console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
+
+Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file, see configs/.")],
+    overrides: Overrides = [],  # noqa: B006
+    results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
+    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
+    rerun: Annotated[
+        Literal["stale"] | None, typer.Option(help="Run again what code of before a change has made.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed or diverged.")] = False,
+    address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A Ray cluster that runs: auto or HOST:PORT. Default: this machine.")
+    ] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is done and what would run.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
+    ] = False,
+) -> None:
+    """Run what an experiment has not got a record of yet, then write its report."""
+    from benchmark.command_line import commands
+    from benchmark.planning.experiment import load_experiment
+
+    if results is not None and str(results).startswith("-"):
+        raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
+    experiment = load_experiment(config, overrides, list(map(str, plugin)))
+    folder = ResultsFolder(results or Path("results") / experiment.name)
+    again = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
+    if smoke:
+        commands.smoke(experiment, console)
+    elif dry_run:
+        commands.dry_run(experiment, folder, again, console)
+    elif not commands.run(experiment, folder, again, address, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
+    """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
+    from benchmark.command_line import commands
+    from benchmark.planning.experiment import ExperimentError
+
+    if wrong := [override for override in overrides if not override.startswith("evaluation.")]:
+        raise ExperimentError(
+            f"--set {wrong[0]}: `evaluate` changes keys that begin with evaluation. only; to train under "
+            "another protocol, `run` the experiment into another folder"
+        )
+    results = ResultsFolder(folder)
+    results.read_plan()
+    if not commands.evaluate(results, overrides, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to set it beside.")],
+    labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels its makers used.")],
+    unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
+) -> None:
+    """Score masks that another tool has made as one more row of a results folder, under its own evaluation."""
+    from benchmark.command_line import commands
+
+    if not commands.score(masks, name, labelled, unlabelled, seed, ResultsFolder(results), console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A finished trial, RESULTS/records/TRIAL.")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A scan or a folder of scans.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the labels go, as NIfTI.")] = Path("predictions"),
+    normalise: Annotated[
+        Literal["zscore", "none"] | None,
+        typer.Option(help="Instead of the trial's own: raw scans for a network that saw z-scored files need zscore."),
+    ] = None,
+) -> None:
+    """Segment new scans with a finished trial; labels are written on the scans' own grid."""
+    from benchmark.command_line import commands
+
+    commands.predict(record, images, to, normalise, console)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="ResultsFolder folders.")],
+    packed_timings: Annotated[
+        bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
+    ] = False,
+) -> None:
+    """Write DIR/report from the records of a results folder; over several folders, into the first."""
+    from benchmark.records.states import write_report
+
+    console.print(
+        f"report: {write_report(*map(ResultsFolder, folders), packed_timings=packed_timings)}", soft_wrap=True
+    )
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """What a results folder has, cell by cell."""
+    from benchmark.records.states import cell_states
+
+    table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
+    states = cell_states(ResultsFolder(folder))
+    for cell, state, reason in states:
+        table.add_row(cell["trial"], cell["display"], str(cell["draw"]), state, reason)
+    console.print(table)
+    console.print(f"{sum(state == 'done' for _, state, _ in states)} of {len(states)} cells done")
+
+
+@app.command()
+def methods(
+    method: Annotated[
+        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="A method, or a file that registers some.")
+    ] = None,
+) -> None:
+    """List the methods, or the settings of one and what they may be."""
+    from benchmark.command_line import commands
+
+    if method is None:
+        commands.show_methods(console)
+    else:
+        commands.show_method(method, console)
+
+
+@app.command()
+def check(
+    method: Annotated[str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods, or a name.")],
+) -> None:
+    """Hold a method to what every method must do, on the CPU and on phantoms, in about half a minute."""
+    from benchmark.command_line import commands
+
+    if not commands.check(method, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
+    """Write NAME.py here: a small method that works, to begin your own from."""
+    from benchmark.command_line import commands
+
+    commands.new_method(name, console)
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[Literal["la"], typer.Argument(help="la: the 100 left-atrium scans of 2018, 500 MB.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", envvar="SEMISEG_LA", help="Where they go.")] = Path("la"),
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL_OR_DIR", help="A mirror or a local folder of <case>/mri_norm2.h5."),
+    ] = None,
+) -> None:
+    """Download a public data set and hold it to its checksums; what is there already is not fetched again."""
+    from benchmark.command_line import data_commands
+
+    if not data_commands.fetch_la(to, origin, console):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="SEMISEG_LA", help="A left-atrium folder.")],
+) -> None:
+    """Hold a left-atrium folder to the checksums of the distribution."""
+    from benchmark.command_line import data_commands
+
+    if not data_commands.verify_la(folder, console):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[Literal["la-raw"], typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its training set, one folder a case.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the prepared cases go.")] = Path("la-prepared"),
+    crop: Annotated[
+        Literal["label", "centre"], typer.Option(help="Around the ground truth, as published, or without a look at it.")
+    ] = "label",
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of the crop's margins.")] = 0,
+) -> None:
+    """Make a left-atrium folder from raw scans: z-scored as a whole, then cropped by a rule that records state."""
+    from benchmark.command_line import data_commands
+
+    data_commands.prepare_la_raw(folder, to, seed, crop, console)
+
+
+@data_app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+) -> None:
+    """Write a small folder of phantom scans as NIfTI: the layout that `source: folder` reads."""
+    from benchmark.command_line import data_commands
+
+    data_commands.example(folder, console)
+
+
+@data_app.command()
+def info(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file: its data block counts.")],
+    overrides: Overrides = [],  # noqa: B006
+    picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")] = Path("data.png"),
+) -> None:
+    """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
+    from benchmark.command_line import data_commands
+    from benchmark.planning.experiment import load_experiment
+
+    if not data_commands.info(load_experiment(config, overrides), picture, console):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
+    try:
+        status = app(standalone_mode=False)
+        if status != INTERRUPTED:
+            sys.exit(status)
+        message = "interrupted; run the same command again to go on"
+    except UserError as error:
+        message = " ".join(str(error).splitlines())  # a file's name may have two lines
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
+            raise
+        message = f"{error.format_message().rstrip('.')}; see --help" if sys.argv[1:] else "no command given"
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

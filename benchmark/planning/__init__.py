@@ -1,0 +1,1 @@
+"""From an experiment file to the trials that are left to run."""

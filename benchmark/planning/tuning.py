@@ -1,0 +1,283 @@
+"""Equal tuning: every method gets the same number of settings to try, and is judged on cases that no table shows.
+
+Trials of a search run at full length: none is stopped early, for a consistency ramp is below 0.3 until half-time, and a
+method that profits from it late would lose. Each is a trial like any other, in the folder `tuning/` of the results; the
+settings with the best mean Dice on the validation cases then run under the experiment's own budgets, draws and seeds,
+in `tuned/`.
+"""
+
+import csv
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import optuna
+import yaml
+
+from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
+from benchmark.planning.plan import Cell, make_plan
+from benchmark.records.files import write_text
+from benchmark.records.folder import TUNED, ResultsFolder
+from data.cache import prepare
+from data.randomness import generator, integer_seed
+from data.splits import labelled_ids
+from methods.shared import registry
+
+ROUND = 4  # settings that Optuna proposes before it hears how they did
+WIDE = 10  # a range whose ends are so many times apart is searched by orders of magnitude
+DIGITS = 3  # of a proposed number
+ENDED = {"done", "stale", "failed", "diverged"}
+
+Run = Callable[[Experiment, ResultsFolder], bool]  # runs what is left of an experiment; False if anything failed
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Settings of a method over its published ones, and their mean Dice on the validation cases, 0 if they failed."""
+
+    settings: dict
+    dice: float
+
+
+def tune(experiment: Experiment, results: ResultsFolder, run: Run) -> bool:
+    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on."""
+    folder = ResultsFolder(results.folder / "tuning")
+    held_out, budget = validation_cases(experiment), search_budget(experiment)
+    tried: list[list[Tried]] = [[] for _ in experiment.methods]
+    while any(new := [proposals(*each, experiment.tuning) for each in zip(experiment.methods, tried, strict=True)]):
+        planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
+        search = search_experiment(experiment, held_out, budget, planned)
+        run(search, folder)
+        if not has_ended(search, folder):
+            return False
+        cells = {_resolved(cell.trial.method, cell.trial.settings): cell for cell in make_plan(search, folder)}
+        stale = sum(cell.state == "stale" for cell in cells.values())
+        tried = [
+            [Tried(each, _dice(cells[_resolved(entry.name, each)], folder, experiment)) for each in settings]
+            for entry, settings in zip(experiment.methods, planned, strict=True)
+        ]
+    chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
+    _write_choice(experiment, held_out, budget, tried, chosen, folder)
+    tuned, target = tuned_experiment(experiment, budget, chosen, stale), ResultsFolder(results.folder / TUNED)
+    _share_records(make_plan(tuned, target), results, target)
+    return run(tuned, target)
+
+
+def has_ended(experiment: Experiment, results: ResultsFolder) -> bool:
+    """Whether no trial is left to run, failed ones aside: what goes on from here needs no other."""
+    return all(cell.state in ENDED for cell in make_plan(experiment, results))
+
+
+def search_budget(experiment: Experiment) -> int:
+    """The first budget that leaves unlabelled cases: with every label there is the ceiling alone."""
+    everything = len(prepare(experiment.data).train_ids)
+    return next(count for count in experiment.labelled if count < everything)
+
+
+def validation_cases(experiment: Experiment) -> list[str]:
+    """Training cases whose label no trial of the experiment but the ceiling uses, nor that of another scan of their
+    patients. The first free ones of one order, so that a further budget or draw changes few. Raises ExperimentError."""
+    dataset, wanted = prepare(experiment.data), experiment.tuning.validation
+    patient_of, everything = dataset.source.patient_of, len(dataset.train_ids)
+    if min(experiment.labelled) >= everything:
+        raise ExperimentError(
+            f"tuning: labelled {experiment.labelled} leaves no unlabelled case of {dataset.name}, and so no method to "
+            "tune: add a smaller budget"
+        )
+    used = {
+        patient_of(case) for count in experiment.labelled if count < everything for draw in experiment.draws
+        for case in labelled_ids(dataset.with_label, count, draw)
+    }  # fmt: skip
+    order = generator(experiment.tuning.seed, "validation cases").permutation(len(dataset.with_label))
+    free = [case for i in order if patient_of(case := dataset.with_label[i]) not in used]
+    if wanted >= len(free):
+        raise ExperimentError(
+            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that none but "
+            "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
+        )
+    return sorted(free[:wanted])
+
+
+def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[dict]:
+    """The settings to try next, none when there were `tuning.draws`: the published ones first, then from the ranges
+    that the method declares. Depends on its arguments alone, so that a search which was stopped goes on as it was.
+
+    A method without ranges, or with fewer choices than draws, tries fewer.
+    """
+    ranges = _ranges(entry)
+    known = {_resolved(entry.name, each.settings) for each in tried} or {_resolved(entry.name, entry.settings)}
+    new = [] if tried else [entry.settings]
+    most = tuning.draws if tuning.search == "random" else min(tuning.draws, len(tried) + ROUND)
+    draw = _random if tuning.search == "random" else _optuna
+    for attempt in range(20 * tuning.draws if ranges else 0):  # some may come twice
+        if len(tried) + len(new) >= most:
+            break
+        candidate = entry.settings | draw(entry, ranges, tried, tuning, len(tried) * 1000 + attempt)
+        if (meaning := _resolved(entry.name, candidate)) not in known:
+            known.add(meaning)
+            new.append(candidate)
+    return new
+
+
+def most_trials(experiment: Experiment) -> int:
+    """Trials of the search at most: a method may have fewer choices than draws."""
+    return sum(experiment.tuning.draws if _ranges(entry) else 1 for entry in experiment.methods)
+
+
+def search_experiment(
+    experiment: Experiment, held_out: list[str], budget: int, settings: list[list[dict]]
+) -> Experiment:
+    """The experiment whose methods are all these settings, at this budget and the first draw, scored on `held_out`.
+    What two entries of one method both try is one row."""
+    entries: dict[str, MethodEntry] = {}
+    for entry, mine in zip(experiment.methods, settings, strict=True):
+        for number, each in enumerate(mine):
+            name = f"{entry.display or registry.get(entry.name).info.title} #{number}"
+            row = MethodEntry(name=entry.name, display=name, settings=each)
+            entries.setdefault(_resolved(entry.name, each), row)
+    return experiment.model_copy(update={
+        "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
+        "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
+        "baseline": None, "reference": None, "labelled": [budget], "draws": experiment.draws[:1],
+        "seeds": [experiment.tuning.seed], "tuning": None, "execution": _copied_to(experiment, "tuning"),
+    })  # fmt: skip
+
+
+def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], stale: int = 0) -> Experiment:
+    """The experiment with the settings that were chosen, which knows how. Entries of one method that chose the same are
+    one row. stale: trials of the search that code of before a change has made."""
+    tuning = experiment.tuning
+    how = (
+        f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
+        f"{tuning.validation} training cases whose labels none but the ceiling uses, with {budget} labelled; "
+        "a method that declares no range, as the supervised V-Net, has nothing to tune"
+        + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
+    )
+    entries: dict[str, MethodEntry] = {}
+    for entry, settings in zip(experiment.methods, chosen, strict=True):
+        meaning = _resolved(entry.name, settings)
+        if meaning not in entries or entry.display == experiment.reference:
+            entries[meaning] = entry.model_copy(update={"settings": settings})
+    return experiment.model_copy(update={
+        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, equally tuned",
+        "tuned": Tuned(experiment=experiment.name, how=how),
+        "methods": list(entries.values()), "tuning": None, "execution": _copied_to(experiment, TUNED),
+    })  # fmt: skip
+
+
+def _copied_to(experiment: Experiment, part: str) -> Execution:
+    """A second store is a whole results folder, as the first is: each part has its own below it."""
+    execution = experiment.execution
+    return (
+        execution
+        if execution.copy_to is None
+        else execution.model_copy(update={"copy_to": f"{execution.copy_to.rstrip('/')}/{part}"})
+    )
+
+
+def _resolved(method: str, settings: dict) -> str:
+    """What settings mean, defaults included: the same text for what would be the same trial."""
+    return json.dumps([method, registry.settings_of(method, settings).model_dump(mode="json")], sort_keys=True)
+
+
+def _ranges(entry: MethodEntry) -> dict[str, list]:
+    """What the method's settings may be, (low, high) or choices, but for those that the experiment fixes."""
+    fields = registry.get(entry.name).Settings.model_fields
+    searched = {name: registry.search_of(field) for name, field in fields.items()}
+    return {name: search for name, search in searched.items() if search and name not in entry.settings}
+
+
+def _distribution(search: list) -> optuna.distributions.BaseDistribution:
+    if not registry.is_range(search):
+        return optuna.distributions.CategoricalDistribution(search)
+    low, high = search
+    if all(type(end) is int for end in search):
+        return optuna.distributions.IntDistribution(low, high)
+    return optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= WIDE)
+
+
+def _random(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
+    """A draw of its own for each setting, named after it: one setting more leaves the others as they are."""
+    values = {}
+    for name, search in ranges.items():
+        rng, distribution = generator(tuning.seed, f"tuning {entry.name}.{name}", attempt), _distribution(search)
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            values[name] = search[rng.integers(len(search))]
+        elif isinstance(distribution, optuna.distributions.IntDistribution):
+            values[name] = int(rng.integers(search[0], search[1] + 1))
+        elif distribution.log:
+            values[name] = math.exp(rng.uniform(*map(math.log, search)))
+        else:
+            values[name] = float(rng.uniform(*search))
+    return _rounded(values)
+
+
+def _optuna(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = integer_seed(tuning.seed, f"tuning {entry.name}", attempt) % 2**32
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND)
+    )
+    distributions = {name: _distribution(search) for name, search in ranges.items()}
+    published = registry.settings_of(entry.name, entry.settings).model_dump()
+    for each in tried:
+        values = {name: each.settings.get(name, published[name]) for name in ranges}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=each.dice))
+            except ValueError:  # a published value outside of its range teaches nothing
+                continue
+    return _rounded(study.ask(distributions).params)
+
+
+def _rounded(values: dict) -> dict:
+    return {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in values.items()}
+
+
+def _dice(cell: Cell, folder: ResultsFolder, experiment: Experiment) -> float:
+    """Mean Dice over validation cases and structures of a trial that is done, where there is one (a structure that is
+    neither there nor found has none); 0 of a trial that failed."""
+    if cell.state in ("failed", "diverged"):
+        return 0.0
+    with (folder.record(cell.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
+        wanted = {"metric": "dice", "postprocessing": experiment.evaluation.postprocessing}
+        values = [float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items() and r["value"]]
+    return fmean(values) if values else 0.0
+
+
+def _write_choice(
+    experiment: Experiment, held_out: list[str], budget: int, tried: list, chosen: list[dict], folder: ResultsFolder
+) -> None:
+    """tuning/chosen.yaml: what was tried, how it did, and what was taken."""
+    content = {"validation": held_out, "labelled": budget}
+    for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
+        name = entry.display or registry.get(entry.name).info.title
+        rows = [{"settings": dict(each.settings), "dice": round(each.dice, 4)} for each in mine]
+        content[f"{number} {name}"] = {"chosen": dict(best), "tried": rows}
+    write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _share_records(cells: list[Cell], results: ResultsFolder, target: ResultsFolder) -> None:
+    """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
+    target.create()
+    for cell in cells:
+        trial = cell.trial.id
+        record = results.read_record(trial)
+        if cell.state != "done" and record is not None and record["state"] == "done":
+            folder = target.unpublished(trial)
+            shutil.copytree(results.record(trial), folder, copy_function=_link, dirs_exist_ok=True)
+            target.publish(trial)
+
+
+def _link(source: str, target: str) -> None:
+    """A record's files are replaced, never changed, so two records may share them; not every file system lets them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

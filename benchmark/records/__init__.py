@@ -1,0 +1,1 @@
+"""The results folder: its files, its models, and the state of each cell."""

@@ -1,0 +1,73 @@
+"""Writing files so that they are there as a whole or not at all, and what to say where a disk refuses them."""
+
+import csv
+import errno
+import io
+import os
+from pathlib import Path
+
+from data.errors import UserError
+
+
+class ResultsError(UserError):
+    """A results folder that cannot be used; the message is one line for the user."""
+
+
+class StorageError(ResultsError):
+    """The disk does not take what is to be written. No trial is at fault: none counts as failed."""
+
+
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}  # of a disk, not of what is written to it
+
+
+def storage_error(folder: Path, error: Exception) -> StorageError | None:
+    """The one line on an error that is the disk's; None for any other. torch.save has words of its own."""
+    if isinstance(error, OSError) and error.errno in FAULTS:
+        what, why = error.filename or folder, error.strerror or str(error)
+    elif isinstance(error, RuntimeError) and ("inline_container" in str(error) or "PytorchStream" in str(error)):
+        what, why = folder, str(error).partition("strerror: ")[2].split("\n")[0] or os.strerror(errno.ENOSPC)
+    else:
+        return None
+    return StorageError(
+        f"{what} cannot be written ({why}): make room or make it writable, then run the same command again; it goes on "
+        f"from the checkpoints and records in {folder}"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(partial)` for a temporary path beside `path`, flush it to disk and rename it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a write that fails does not say where
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def csv_text(rows: list[dict]) -> str:
+    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def flush_to_disk(folder: Path, recursive: bool = True) -> None:
+    for path in [folder, *(folder.rglob("*") if recursive else ())]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

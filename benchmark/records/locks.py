@@ -1,0 +1,109 @@
+"""One run at a time works on a results folder, and one process at a time on a trial."""
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmark.records.files import ResultsError, write_text
+from benchmark.records.folder import ResultsFolder
+
+SILENCE = 120  # seconds without a sign of life after which a run or a trial counts as dead
+TELL_SECONDS = 30  # between two signs of life of a run
+
+
+@contextmanager
+def run_lock(results: ResultsFolder) -> Iterator[None]:
+    """Entered by one run at a time. It ends with its process, however that ends: the next run takes over.
+
+    Raises ResultsError, which says who works there, if another run does. On a shared file system whose locks do not
+    reach other machines its signs of life tell: a run on another machine counts as dead after SILENCE.
+    """
+    lock = FileLock(results.folder / "running" / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ResultsError(_taken(results)) from error
+    except OSError as error:
+        raise ResultsError(
+            f"{results.folder} cannot be locked ({error.strerror}): choose a folder on a file system that has "
+            "locks, with --results"
+        ) from error
+    try:
+        holder = _holder(results)
+        elsewhere = holder is not None and holder["host"] != socket.gethostname()
+        if elsewhere and time.time() - holder["time"] < SILENCE:
+            raise ResultsError(_taken(results))
+        with _signs_of_life(_sign(results)):
+            try:
+                yield
+            finally:
+                shutil.rmtree(_trials(results), ignore_errors=True)  # nobody works on a trial any more
+    finally:
+        lock.release()
+
+
+def trial_lock(results: ResultsFolder, trial: str) -> FileLock:
+    """A context manager that waits while another process works on the trial: a worker may outlive a killed run."""
+    folder = _trials(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{trial}.lock", timeout=600)
+
+
+def _trials(results: ResultsFolder) -> Path:
+    return results.folder / "running" / ".trials"
+
+
+def _sign(results: ResultsFolder) -> Path:
+    return results.folder / "running" / ".run.json"
+
+
+def _holder(results: ResultsFolder) -> dict | None:
+    """Host, process, start and last sign of life of the run that works here, or did when it was killed."""
+    try:
+        holder = json.loads(_sign(results).read_text(encoding="utf-8"))
+        return {"host": str(holder["host"]), "process": int(holder["process"]),
+                "start": float(holder["start"]), "time": float(holder["time"])}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _taken(results: ResultsFolder) -> str:
+    who, holder = "another run", _holder(results)
+    if holder is not None:
+        age, silence = (round(time.time() - holder[key]) for key in ("start", "time"))
+        who = (
+            f"another run (process {holder['process']} on {holder['host']}, for {age} s, last sign of life {silence} s "
+            "ago)"
+        )
+    return f"{who} is working on {results.folder}: wait for it or stop it, or choose another folder with --results"
+
+
+@contextmanager
+def _signs_of_life(path: Path) -> Iterator[None]:
+    """While this is entered, `path` says who works here."""
+    who = {"host": socket.gethostname(), "process": os.getpid(), "start": time.time()}
+    stopped = threading.Event()
+
+    def tell() -> None:
+        while True:
+            with suppress(OSError):  # a full disk is for the run itself to complain of
+                write_text(path, json.dumps(who | {"time": time.time()}))
+            if stopped.wait(TELL_SECONDS):
+                return
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""One trial from its first step to its record: training, inference, metrics."""

@@ -1,0 +1,63 @@
+"""Checkpoints of a training: a corrupt one never costs more than the steps since its predecessor."""
+
+import zipfile
+from pathlib import Path
+
+import torch
+
+from benchmark.records.files import write_atomically
+from benchmark.trial.training import TrainingState
+
+CHECKPOINT_FORMAT = 1
+
+
+def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
+    """Write checkpoint-<step>.pt and remove all but the two written last: a corrupt one has a predecessor.
+
+    `code` is the fingerprint of the code that trained it: other code starts anew instead of going on from it.
+    """
+    state.flush()
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "code": code,
+        "step": state.step,
+        "method": state.method.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "optimizers": {phase: optimizer.state_dict() for phase, optimizer in state.optimizers.items()},
+        "history": state.history,
+    }
+    write_atomically(folder / f"checkpoint-{state.step:08d}.pt", lambda partial: torch.save(content, partial))
+    written = sorted(_checkpoints(folder), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for old in written[2:]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
+    """Bring `state` to the newest readable checkpoint of the same code in `folder`; with none it stays as it is."""
+    for path in sorted(_checkpoints(folder), reverse=True):
+        content = _read_checkpoint(path)
+        if (content.get("format"), content.get("code")) != (CHECKPOINT_FORMAT, code):
+            continue
+        state.method.load_state_dict(content["method"])
+        for phase, optimizer in state.optimizers.items():
+            optimizer.load_state_dict(content["optimizers"][phase])
+        if state.scaler.is_enabled():
+            state.scaler.load_state_dict(content["scaler"])
+        state.step, state.history = content["step"], content["history"]
+        return
+
+
+def _read_checkpoint(path: Path) -> dict:
+    """What the file holds, or nothing if it is damaged anywhere."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None  # torch.load does not look at the checksums that torch.save writes
+        # To the CPU: load_state_dict copies to where each tensor belongs, and Adam's step counts belong on the CPU.
+        content = torch.load(path, map_location="cpu", weights_only=True) if whole else {}
+    except Exception:  # garbage makes torch.load raise nearly anything
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return list(folder.glob("checkpoint-*.pt"))

@@ -1,0 +1,47 @@
+"""One line on why a trial failed, and what to do about it."""
+
+import traceback
+from pathlib import Path
+
+import torch
+
+from benchmark.records.fingerprint import path_of
+from benchmark.trial.specification import Trial
+
+
+def is_killed_worker(error: Exception) -> bool:
+    """Whether a process that prepares batches was killed, for lack of memory perhaps; not an exception in one."""
+    return "DataLoader worker (pid" in str(error)
+
+
+def failure_reason(error: Exception, trial: Trial) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"the GPU's memory is too small: {less_memory('execution.gpus_per_trial', trial)}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
+    line = last_line_in(path_of(trial.method_file), error)
+    return _error_line(error) + (f" ({trial.method_file}:{line})" if line else "")
+
+
+def last_line_in(file: Path, error: Exception) -> int | None:
+    """The line of a file that an error came through last; None if it did not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if Path(f.filename).resolve() == file.resolve()), None)
+
+
+def less_memory(share: str, trial: Trial) -> str:
+    """What to do about too little memory: `share`, the setting that packs fewer trials, then those of the trial."""
+    training = trial.training
+    return (
+        f"raise {share}, so that fewer trials run at a time, or lower execution.window_batch, training.patch "
+        f"(now {list(training.patch)}), training.batch_size (now {training.batch_size}) or training.width "
+        f"(now {training.width}); those of training change the protocol"
+    )
+
+
+def _error_line(error: Exception) -> str:
+    """The error in one line; of one that a data worker passes on with its whole traceback, the last line."""
+    text = str(error)
+    if "Original Traceback" in text:
+        return text.strip().splitlines()[-1]
+    return f"{type(error).__name__}: {' '.join(text.split())}"

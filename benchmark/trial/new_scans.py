@@ -1,0 +1,114 @@
+"""New scans, segmented by a finished trial."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from benchmark.planning.experiment import Evaluation, ExperimentError, Training, load_experiment
+from benchmark.records.files import ResultsError
+from benchmark.records.folder import ResultsFolder
+from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
+from benchmark.trial.scoring import postprocessed
+from benchmark.trial.setup import choose_device
+from benchmark.trial.training import build_method, configure_torch
+from benchmark.trial.weights import load_weights
+from data.case import collect_problems, raise_problems
+from data.folder import CHANNEL
+from data.resample import grid_shape, resample
+from data.scans import Reading, by_stem, read_image, stem_of, suffix_of, write_labels
+from methods.shared import registry
+
+SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
+
+
+def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = None) -> Iterator[tuple[Path, Path]]:
+    """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
+
+    The scan is read and resampled as the trial's own cases were; `normalise`, if given, in the place of how those were
+    normalised. Raises ResultsError for a folder that is no finished record, DataError for scans that cannot be read and
+    ExperimentError where labels would take the place of a scan, before any is segmented.
+    """
+    trial = _trial(record)
+    data = trial["data"]
+    try:
+        training, evaluation = Training(**trial["training"]), Evaluation(**trial["evaluation"])
+        reading = Reading(**data["reading"] | ({"normalise": normalise} if normalise else {}))
+        values = list(data["class_names"].values())
+        spacing = np.broadcast_to(data["spacing"] or data["native_spacing"], 3).astype(float)
+        cell = trial["cell"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
+    scans = _scans(images, reading)
+    targets = {name: to / f"{name}.nii.gz" for name in scans}
+    if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
+        raise ExperimentError(
+            f"--to {to}: the labels would take the place of the scan {over[0]}: choose another folder"
+        )
+    problems = []
+    for file in scans.values():
+        with collect_problems(problems):
+            read_image(file, reading)
+    raise_problems(problems)
+
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExperimentError(f"--to {to} cannot be made a folder: {error}") from error
+    experiment = ResultsFolder(record.resolve().parent.parent).experiment_file  # record may be "."
+    if experiment.exists():  # for its plug-ins
+        load_experiment(experiment)
+    place = choose_device("auto")
+    if training.precision == "fp16" and place.type == "cpu":  # which is for GPUs; weights are fp32
+        training = training.model_copy(update={"precision": "fp32"})
+    configure_torch(training)
+    settings = registry.settings_of(cell["method"], cell["settings"])
+    method = build_method(cell["method"], settings, training, len(values), cell["seed"], place)
+    load_weights(record, method, place)
+    method = fold_batch_norm(method)
+    for name, file in scans.items():
+        image, geometry = read_image(file, reading)
+        own = geometry.array_spacing
+        same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(own, spacing, strict=True))
+        grid = image if same else resample(image, grid_shape(image.shape, own, spacing))
+        with torch.inference_mode():
+            probabilities = predict_volume(
+                method.predict, grid, len(values), training.patch, evaluation.stride, 4, place
+            )
+        labels = postprocessed(label_map(probabilities, image.shape), len(values), evaluation)
+        write_labels(targets[name], labels, geometry, values)
+        yield file, targets[name]
+
+
+def _trial(record: Path) -> dict:
+    try:
+        trial = yaml.safe_load((record / "trial.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = "" if isinstance(error, FileNotFoundError) else f" ({' '.join(str(error).split())})"
+        raise ResultsError(f"{record} is no record: give a folder RESULTS/records/TRIAL{why}") from error
+    if not isinstance(trial, dict) or trial.get("state") != "done" or not (record / "weights.pt").exists():
+        raise ResultsError(f"{record} is no finished trial with weights: choose one that `status` shows as done")
+    return trial
+
+
+def _scans(images: Path, reading: Reading) -> dict[str, Path]:
+    """The scan of each case: of nnU-Net's channels the one that the trial has seen."""
+    if images.is_dir():
+        found, problems = by_stem(images.iterdir())
+        raise_problems(problems)
+    elif images.is_file() and suffix_of(images):
+        found = {stem_of(images): images}
+    else:
+        what = "is no scan" if images.exists() else "does not exist"
+        raise ExperimentError(f"{images} {what}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
+    channel = f"_{reading.channel or 0:04d}"
+    of_channel = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
+    numbered = reading.channel is not None and (of_channel or all(map(CHANNEL.fullmatch, found)))
+    if numbered or len(of_channel) == len(found):
+        found = of_channel
+    if not found:
+        raise ExperimentError(f"{images} holds no scan" + (f" of channel {channel[1:]}" if reading.channel else ""))
+    return found

@@ -1,0 +1,81 @@
+"""Where, when and with what a trial ran."""
+
+import os
+import platform
+import socket
+import subprocess
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from benchmark.trial import allocator
+from methods.shared.networks.autocast import CPU_HAS_BF16
+
+PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
+
+
+@cache
+def revision() -> dict:
+    """The checkout's git revision and whether its files differ from it; None where there is no git or no checkout."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")  # a user's own files beside it change no code
+    return {
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else bool(changes),
+    }
+
+
+@cache
+def environment() -> dict:
+    """Versions, host and processor of this machine."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def describe_device(device: torch.device) -> str:
+    """The GPU's name, or the processor's and what torch uses of it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring anew: an actor's process may have run other trials."""
+    allocator.release()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # where there is no such file, or no right to it, the peak is the process's
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes: the allocator's peak on a GPU, the process's peak resident set on the CPU (None where unknown)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    """Its name and what torch uses of it, which can differ by a factor of four under one name."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}{', bf16' * CPU_HAS_BF16})"

@@ -1,0 +1,259 @@
+"""One trial from first step to record: train, predict, score. No Ray here: a generator that anything can drive."""
+
+import json
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import yaml
+
+from benchmark.planning.experiment import Execution
+from benchmark.records import remote_copies
+from benchmark.records.arrays import write_case, write_prediction
+from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
+from benchmark.records.fingerprint import code_fingerprint, training_fingerprint
+from benchmark.records.folder import FORMAT, ResultsFolder, write_heartbeat
+from benchmark.records.locks import trial_lock
+from benchmark.records.states import INTERRUPTED, cell_state
+from benchmark.trial import provenance
+from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
+from benchmark.trial.failures import failure_reason, is_killed_worker
+from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.profiling import traced
+from benchmark.trial.scoring import postprocessed, predict_labels, score
+from benchmark.trial.setup import data_workers, set_up
+from benchmark.trial.specification import Progress, Trial
+from benchmark.trial.tensorboard import SLICES, EventFile
+from benchmark.trial.training import DivergedError, TrainingState, initial_state, make_stream, train
+from benchmark.trial.weights import load_record
+from data import scans
+from data.cache import Dataset
+from methods.shared.method import Method
+
+REPORT_SECONDS = 1.0  # between two signs of life
+SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of a record's provenance
+
+
+def run_trial(
+    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict | None = None
+) -> Iterator[Progress]:
+    """Run a trial, or what is left of it, to a record; yields signs of life, the last one with stage "done".
+
+    An exception of the trial's own ends in a record that says why (stage "failed" or "diverged"), not in a traceback.
+    Those that say nothing about the trial are raised and leave it as a killed process would: StorageError where the
+    disk is full or read-only, RuntimeError where somebody killed a data worker.
+    Closing the generator saves a checkpoint first. `circumstances`: what the record's provenance says besides what this
+    process can tell, such as the revision of the code and how many trials share the machine.
+    """
+    circumstances = circumstances or {**provenance.revision(), SHARING: 1}
+    try:
+        with trial_lock(results, trial.id):
+            yield from _run_to_record(trial, results, execution, circumstances)
+    except (OSError, RuntimeError) as error:
+        if (full := storage_error(results.folder, error)) is None:
+            raise
+        raise full from error
+
+
+def _run_to_record(
+    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict
+) -> Iterator[Progress]:
+    results.running(trial.id).mkdir(parents=True, exist_ok=True)
+    try:
+        results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
+        evaluation = trial.evaluation.model_dump(mode="json")
+        state, _ = cell_state(trial.id, trial.method_file, evaluation, results)
+        if state == "done":
+            results.clear(trial.id)
+        else:
+            folder = results.tensorboard(trial.id) if execution.tensorboard else None
+            with closing(EventFile(folder)) as events:
+                yield from _run(trial, results, execution, circumstances, events, trained=state == "rescore")
+        reason = None
+        if execution.copy_to:
+            try:
+                remote_copies.send(results, trial.id, execution.copy_to)
+            except ResultsError as error:  # the record is there; the end of the run tries once more
+                reason = f"done, but {error}"
+        yield _sign(trial, "done", trial.training.iterations, reason=reason)
+    except DivergedError as error:
+        yield write_failure(trial, results, "diverged", str(error))
+    except Exception as error:
+        if storage_error(results.folder, error) or is_killed_worker(error):
+            raise
+        yield write_failure(trial, results, "failed", failure_reason(error, trial))
+
+
+def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str) -> Progress:
+    """Leave a record that says why a trial has no figures; one that has figures is never replaced."""
+    earlier = results.read_record(trial.id)
+    if earlier is None or earlier["state"] != "done":
+        _write_trial_yaml(results.unpublished(trial.id), trial, state, reason)
+        results.publish(trial.id)
+    return _sign(trial, state, 0, reason=reason)
+
+
+def _run(
+    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict, events: EventFile, trained: bool
+) -> Iterator[Progress]:
+    """`trained`: stored weights are only to be scored again."""
+    device, dataset, method = set_up(trial, execution)
+    provenance.reset_peak_memory(device)
+    begin = time.perf_counter()
+    if trained:
+        history, facts = load_record(results.record(trial.id), method, device)
+        facts["scored_again"] = {
+            **circumstances, "device": provenance.describe_device(device), "host": provenance.environment()["host"]
+        }  # fmt: skip
+    else:
+        state = initial_state(method, trial.training)
+        load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
+        sessions = _Sessions(results, trial, begun=state.step > 0)
+        sessions.note(SHARING, circumstances[SHARING])
+        facts = {
+            **provenance.environment(),
+            **circumstances,
+            "device": provenance.describe_device(device),
+            "threads": trial.training.threads,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "resumed_at_step": state.step,
+        }
+        yield from _train(trial, results, execution, dataset, state, device, events)
+        sessions.note(MEMORY, provenance.peak_memory(device))
+        history = csv_text(state.history)
+        seconds = state.history[-1]["seconds"]  # of all its sessions
+        facts |= {"seconds_training": seconds, "iterations_per_second": round(trial.training.iterations / seconds, 4)}
+
+    # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
+    folder = results.unpublished(trial.id)
+    seconds = yield from _test(trial, results, execution, dataset, method, folder, events)
+    facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
+    if not trained:  # weights that are only scored again have cost what they cost
+        sessions.note(MEMORY, provenance.peak_memory(device))
+        facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
+    (folder / "history.csv").write_text(history, encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    torch.save(method.state_dict(), folder / "weights.pt")
+    _write_trial_yaml(folder, trial, "done", None)
+    results.publish(trial.id)
+
+
+class _Sessions:
+    """The most that any session of a trial had, of what its record has one number of: the trials that shared the
+    machine, the memory. A session alone must not pass for a training that was packed for most of its time.
+
+    `begun`: this session goes on from a checkpoint; else what an earlier one left says nothing of this training.
+    """
+
+    def __init__(self, results: ResultsFolder, trial: Trial, begun: bool):
+        self._path = results.running(trial.id) / "sessions.json"
+        self.most: dict[str, int | None] = {}
+        if begun:
+            with suppress(OSError, ValueError):
+                self.most = dict(json.loads(self._path.read_text(encoding="utf-8")))
+
+    def note(self, name: str, value: int | None) -> None:
+        self.most[name] = max((each for each in (self.most.get(name), value) if each is not None), default=None)
+        write_text(self._path, json.dumps(self.most))
+
+
+def _train(
+    trial: Trial, results: ResultsFolder, execution: Execution, dataset: Dataset, state: TrainingState,
+    device: torch.device, events: EventFile,
+) -> Iterator[Progress]:  # fmt: skip
+    training, folder = trial.training, results.running(trial.id)
+    code = training_fingerprint(trial.method_file)
+    stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
+    last_sign = last_checkpoint = time.monotonic()
+    workers = data_workers(execution, state.method, device)
+    steps = train(state, stream, training, trial.seed, device, workers)
+    trace = ExitStack()
+    try:
+        step_is_over = trace.enter_context(traced(results.trace(trial.id), execution.profile_steps))
+        for step in steps:
+            step_is_over()
+            now = time.monotonic()
+            every = execution.checkpoint_iterations
+            if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
+                save_checkpoint(state, folder, code)
+                last_checkpoint = now
+            if now - last_sign >= REPORT_SECONDS or step == training.iterations:
+                state.flush()
+                events.add_losses(state.history)
+                last_sign = now
+                yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
+        save_checkpoint(state, folder, code)
+    except GeneratorExit:
+        with suppress(OSError, RuntimeError):  # a generator that is being closed has nobody to tell
+            save_checkpoint(state, folder, code)
+        _alive(results, _sign(trial, INTERRUPTED, state.step))
+        raise
+    finally:
+        trace.close()
+        steps.close()  # ends the data workers now, not at some collection of garbage
+
+
+def _test(
+    trial: Trial, results: ResultsFolder, execution: Execution, dataset: Dataset, method: Method, folder: Path,
+    events: EventFile,
+) -> Generator[Progress, None, float]:  # fmt: skip
+    """Predict and score every test case: predictions/ and cases.csv. Returns the seconds of predicting alone."""
+    (folder / "predictions").mkdir()
+    method = fold_batch_norm(method)
+    rows: list[dict] = []
+    seconds = 0.0
+    for number, case_id in enumerate(trial.test, start=1):
+        yield _alive(results, _sign(trial, f"testing {number}/{len(trial.test)}", trial.training.iterations))
+        native = dataset.native(case_id)
+        begin = time.perf_counter()
+        labels = predict_labels(
+            method, dataset, case_id, trial.training.patch, trial.evaluation, execution.window_batch
+        )
+        seconds += time.perf_counter() - begin
+        rows += score(labels, native, dataset.classes, trial.evaluation)
+        if number <= SLICES:
+            events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
+        write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
+        if (geometry := dataset.source.geometry(case_id)) is not None:  # for other tools: as the headline is scored
+            masks = postprocessed(labels, dataset.classes, trial.evaluation)
+            values = list(dataset.source.class_names.values())
+            scans.write_labels(folder / "predictions" / f"{case_id}.nii.gz", masks, geometry, values)
+        write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
+    (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
+    return seconds
+
+
+def _write_trial_yaml(folder: Path, trial: Trial, state: str, reason: str | None) -> None:
+    """The record's own description, written last: without it there is no record."""
+    content = {
+        "format": FORMAT,
+        "trial": trial.id,
+        "state": state,
+        "reason": reason,
+        "cell": trial.cell,
+        "data": trial.data_summary,
+        "labelled": trial.labelled,
+        "unlabelled": trial.unlabelled,
+        "test": trial.test,
+        "training": trial.training.model_dump(mode="json"),
+        "evaluation": trial.evaluation.model_dump(mode="json"),
+        "code": code_fingerprint(trial.method_file),
+    }
+    write_text(folder / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _last_total(state: TrainingState) -> float:
+    """What the first phase minimised in the last step."""
+    return next(value for name, value in state.history[-1].items() if name.endswith("total"))
+
+
+def _sign(trial: Trial, stage: str, step: int, **more) -> Progress:
+    return Progress(trial=trial.id, stage=stage, step=step, iterations=trial.training.iterations, **more)
+
+
+def _alive(results: ResultsFolder, progress: Progress) -> Progress:
+    write_heartbeat(results, progress.trial, progress.model_dump())
+    return progress

@@ -1,0 +1,42 @@
+"""From a trained method to the figures of a case."""
+
+import numpy as np
+
+from benchmark.planning.experiment import Evaluation
+from benchmark.trial.inference import label_map, predict_volume
+from benchmark.trial.metrics import case_metrics, largest_components
+from data.cache import Dataset
+from data.case import Case
+from methods.shared.method import Method
+
+
+def predict_labels(
+    method: Method,
+    dataset: Dataset,
+    case_id: str,
+    patch: tuple[int, int, int],
+    evaluation: Evaluation,
+    window_batch: int,
+    max_windows: int | None = None,
+) -> np.ndarray:
+    """Predicted labels (H,W,D) of a case on its own grid, before postprocessing; the method is in eval mode."""
+    device = next(method.parameters()).device
+    image = dataset.image(case_id)
+    probabilities = predict_volume(
+        method.predict, image, dataset.classes, patch, evaluation.stride, window_batch, device, max_windows
+    )
+    return label_map(probabilities, dataset.native(case_id).image.shape)
+
+
+def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> np.ndarray:
+    """Labels (H,W,D) as the headline figures score them."""
+    return largest_components(labels, classes) if evaluation.postprocessing == "largest_component" else labels
+
+
+def score(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluation) -> list[dict]:
+    """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
+    rows = []
+    for name, masks in (("none", labels), ("largest_component", largest_components(labels, classes))):
+        scores = case_metrics(masks, case.label, classes, case.spacing, evaluation.empty)
+        rows += [{"checkpoint": "last", "postprocessing": name, "case": case.id, **metric} for metric in scores]
+    return rows

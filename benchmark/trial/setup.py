@@ -1,0 +1,56 @@
+"""Device, data set and a freshly built method for a trial."""
+
+import json
+from functools import cache, lru_cache
+
+import torch
+from pydantic import TypeAdapter
+
+from benchmark.cluster import plugin_files
+from benchmark.planning.experiment import Execution, ExperimentError
+from benchmark.trial.specification import Trial
+from benchmark.trial.training import build_method, configure_torch
+from data.cache import Dataset, prepare
+from data.sources import DataSettings
+from methods.shared import registry
+from methods.shared.method import Method
+
+WORKERS_FOR_A_GPU = 4  # data workers of a method with extra arrays, on a GPU
+
+
+def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
+    for plugin in trial.plugins:
+        _load_plugin(plugin)
+    configure_torch(trial.training)
+    device = choose_device(execution.device)
+    if trial.training.precision == "fp16" and device.type == "cpu":
+        raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
+    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    settings = registry.settings_of(trial.method, trial.settings)
+    return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
+
+
+@cache
+def _load_plugin(path: str) -> None:
+    """Once a process, as every other module: its code must stay the code that the record's fingerprint is of."""
+    registry.load_plugin(plugin_files.here(path))
+
+
+@lru_cache(maxsize=2)
+def _dataset(settings: str) -> Dataset:
+    return prepare(TypeAdapter(DataSettings).validate_json(settings))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that execution.device names; auto is the GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ExperimentError("execution.device is cuda, but torch finds no CUDA device here: use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def data_workers(execution: Execution, method: Method, device: torch.device) -> int:
+    """Processes that prepare a trial's batches. One keeps a CPU busy, and a GPU where it only cuts out patches; for
+    extra_arrays, such as distance maps, a GPU would wait for it most of the time."""
+    if execution.data_workers != "auto":
+        return execution.data_workers
+    return WORKERS_FOR_A_GPU if device.type == "cuda" and method.extra_arrays() else 1

@@ -1,0 +1,34 @@
+"""Weights, losses and provenance read back from a record."""
+
+import json
+import textwrap
+from pathlib import Path
+
+import torch
+
+from benchmark.records.files import ResultsError
+from methods.shared.method import Method
+
+
+def load_record(record: Path, method: Method, device: torch.device) -> tuple[str, dict]:
+    """Give `method` the weights of a record; returns its history and provenance."""
+    load_weights(record, method, device)
+    try:
+        history = (record / "history.csv").read_text(encoding="utf-8")
+        return history, json.loads((record / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(record, error) from error
+
+
+def load_weights(record: Path, method: Method, device: torch.device) -> None:
+    """Give `method` the weights of a record. Raises ResultsError."""
+    try:
+        # weights_only: a pickle can run anything, and records are passed on
+        method.load_state_dict(torch.load(record / "weights.pt", map_location=device, weights_only=True))
+    except Exception as error:  # garbage makes torch.load raise nearly anything
+        raise _unreadable(record, error) from error
+
+
+def _unreadable(record: Path, error: Exception) -> ResultsError:
+    reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+    return ResultsError(f"{record} cannot be read, remove it to train the trial again ({reason})")

@@ -1,0 +1,1 @@
+"""What the methods have in common: their interface, losses, schedules, networks."""
