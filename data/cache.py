@@ -1,8 +1,8 @@
 """Cases as plain arrays on disk, built once and then opened as memory maps.
 
 The cache has one folder an entry: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash
-of what decides the arrays (the case's content, the spacing and the code that prepares it), so an entry is never out of
-date, and a cache may be shared by all experiments and processes, or deleted when nothing runs.
+of what decides the arrays: the case's content, the spacing and the version of the preparation (`data/numerics.py`). So
+an entry is never out of date. All experiments and processes may share a cache, and it may be deleted when nothing runs.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from data import resample, scans
+from data import resample
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.numerics import PREPARATION
 from data.sources import DataSettings, Source, open_source
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
@@ -91,7 +91,6 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"(?!\.\.?$)[^/\\\0-\x1f]+", i)]:
         raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
     sides = _sides(source, settings)
-    code = _code(source)
     native: dict[str, Path] = {}
     training: dict[str, Path] = {}
     problems = list(source.problems)
@@ -100,14 +99,14 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
         for case_id in dict.fromkeys([*source.train_ids, *sides[1]]):
             with collect_problems(problems):
                 content = source.content_key(case_id)
-                native[case_id] = _entry(folder, [content, None, code], partial(source.read, case_id))
+                native[case_id] = _entry(folder, [content, None, PREPARATION], partial(source.read, case_id))
         raise_problems([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
         for case_id, entry in native.items():
             training[case_id] = entry
             if settings.spacing is not None:
                 case, spacing = _open_case(case_id, entry), _three(settings.spacing)
                 _check_spacing(case, spacing)
-                key = [_description(entry)["content"], spacing, code]
+                key = [_description(entry)["content"], spacing, PREPARATION]
                 training[case_id] = _entry(folder, key, partial(resample.resample_case, case, spacing, source.classes))
     except OSError as error:
         raise DataError(
@@ -159,12 +158,6 @@ def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
     if math.prod(shape) > MOST_VOXELS:
         sizes, mm = " x ".join(map(str, shape)), " x ".join(f"{each:g}" for each in dict.fromkeys(spacing))
         raise DataError(f"data.spacing {mm} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")
-
-
-def _code(source: Source) -> str:
-    """A hash of the source text that decides an entry's arrays."""
-    files = [__file__, resample.__file__, scans.__file__, sys.modules[type(source).__module__].__file__]
-    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def _entry(folder: Path, key: list, make: Callable[[], Case]) -> Path:

@@ -8,7 +8,7 @@ import time
 import psutil
 from helpers import clusters, tiny
 
-from benchmark.planning.experiment import load_experiment
+from benchmark.planning.experiment_file import load_experiment
 
 # Slow enough to be killed on the way, where SLOW is set; its code must be what the run has shipped.
 SLOW = "import os, time, benchmark; time.sleep(float(os.environ.get('SLOW', 0)));"

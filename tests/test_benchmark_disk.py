@@ -19,7 +19,7 @@ from helpers import clusters, tiny
 from helpers.command_line import one_line_error
 
 from benchmark.command_line import commands
-from benchmark.planning.experiment import load_experiment
+from benchmark.planning.experiment_file import load_experiment
 from benchmark.records import folder
 from benchmark.records.folder import FORMAT
 from benchmark.trial import tensorboard

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from helpers import tiny
 
-from benchmark.planning.experiment import ExperimentError, load_experiment
+from benchmark.planning.experiment import ExperimentError
+from benchmark.planning.experiment_file import load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 

@@ -11,7 +11,8 @@ import yaml
 from helpers import tiny
 from helpers.scan_folder import write_folder
 
-from benchmark.planning.experiment import Experiment, load_experiment
+from benchmark.planning.experiment import Experiment
+from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan, make_trials, write_plan
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.states import cell_states

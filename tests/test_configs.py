@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.planning.experiment import load_experiment
+from benchmark.planning.experiment_file import load_experiment
 from data.splits import ListFiles, read_lists, split_hash
 from methods.shared import registry
 

@@ -1,24 +1,34 @@
-"""What goes with trials to another machine beside the packages that Ray ships: the text of plug-ins, from anywhere."""
+"""Plug-ins on their way to another process or machine: their text, and that of the local modules that they import."""
 
 import tempfile
 from pathlib import Path
 
-_HERE: dict[str, Path] = {}  # a plug-in's path on the machine of the run: where its text lies on this one
+from benchmark.records import source_code
+
+_UNPACKED: dict[str, Path] = {}  # a plug-in's path on the machine of the run: where its text lies on this one
+
+Texts = dict[str, dict[str, str]]  # by plug-in: the text of each file, by its path relative to the plug-in's folder
 
 
-def texts(plugins: list[str]) -> dict[str, str]:
-    """The plug-ins' text, by path."""
-    return {path: Path(path).read_text(encoding="utf-8") for path in plugins}
+def read(plugins: list[str]) -> Texts:
+    """The text of every plug-in and of the local modules that it imports."""
+    return {
+        path: {name: file.read_text(encoding="utf-8") for name, file in source_code.plugin_files(Path(path)).items()}
+        for path in plugins
+    }
 
 
-def unpack(plugins: dict[str, str]) -> None:
-    """Lay down plug-ins on this machine. A run's trials all use this text, whatever becomes of the file meanwhile."""
-    for path, text in plugins.items():
-        if path not in _HERE:
-            _HERE[path] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-")) / Path(path).name
-            _HERE[path].write_text(text, encoding="utf-8")
+def unpack(plugins: Texts) -> None:
+    """Write plug-ins into a folder of this machine: all trials of a run use this text, even if the files change."""
+    for path, texts in plugins.items():
+        if path not in _UNPACKED:
+            folder = Path(tempfile.mkdtemp(prefix="semiseg-plugin-"))
+            for name, text in texts.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+            _UNPACKED[path] = folder / Path(path).name
 
 
-def here(path: str) -> Path:
+def location(path: str) -> Path:
     """Where a plug-in lies on this machine."""
-    return _HERE.get(path, Path(path))
+    return _UNPACKED.get(path, Path(path))

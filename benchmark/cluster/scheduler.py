@@ -35,8 +35,8 @@ from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 from benchmark.cluster import plugin_files  # noqa: E402
 from benchmark.planning.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.records.files import ResultsError, StorageError  # noqa: E402
-from benchmark.records.fingerprint import PACKAGES, path_of  # noqa: E402
 from benchmark.records.folder import ResultsFolder  # noqa: E402
+from benchmark.records.source_code import CHECKOUT  # noqa: E402
 from benchmark.trial import provenance  # noqa: E402
 from benchmark.trial.failures import is_killed_worker, less_memory  # noqa: E402
 from benchmark.trial.run import SHARING, run_trial, write_failure  # noqa: E402
@@ -66,10 +66,10 @@ def run_trials(
     same threads (they share one protocol). Returns False if interrupted with Ctrl-C, after the running trials have
     saved their checkpoints. Raises ExperimentError if no machine can ever hold a trial, or there is no cluster.
     """
-    plugins = plugin_files.texts(sorted({path for trial in trials for path in trial.plugins}))
+    plugins = plugin_files.read(sorted({path for trial in trials for path in trial.plugins}))
     _connect(address)
     try:
-        return _Run(trials, results, execution, on_progress, plugins).to_the_end()
+        return _Run(trials, results, execution, on_progress, plugins).run_all()
     finally:
         ray.shutdown()
 
@@ -79,10 +79,10 @@ def _connect(address: str) -> None:
     if address == LOCAL:
         ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         return
-    _reach(address)
+    _check_reachable(address)
     own = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
     shipped = {
-        "py_modules": [str(path_of(package)) for package in PACKAGES],
+        "py_modules": [str(CHECKOUT / package) for package in ("methods", "data", "benchmark")],
         "excludes": ["__pycache__"],
         "env_vars": ENVIRONMENT | own,
     }
@@ -97,7 +97,7 @@ def _connect(address: str) -> None:
         raise ExperimentError(f"--address {address}: {_NO_CLUSTER} ({reason})") from error
 
 
-def _reach(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raises ExperimentError where nothing answers at HOST:PORT: Ray itself would try for many minutes."""
     if address == "auto":
         return
@@ -122,7 +122,7 @@ class _Run:
         for share in set(self.gpus.values()):
             _check_size(execution, self.threads, share)
 
-    def to_the_end(self) -> bool:
+    def run_all(self) -> bool:
         """Rounds of Tune: a trial whose process died again and again, but got further, is worth another round."""
         left = list(self.trials)
         while left:
@@ -144,7 +144,7 @@ class _Run:
         listener = _Listener(self.on_progress, self.results, self.trials)
         actor = tune.with_parameters(
             _TrialActor,
-            trials={trial: (self.trials[trial].model_dump_json(), self._circumstances(trial)) for trial in left},
+            trials={trial: (self.trials[trial].model_dump_json(), self._run_facts(trial)) for trial in left},
             results=str(self.results.folder),
             execution=self.execution.model_dump_json(),
             plugins=self.plugins,
@@ -208,14 +208,14 @@ class _Run:
                 needs |= self._needs(group, len(group)) if len(group) > 1 else {group[0]: NOT_MEASURED}
         return needs
 
-    def _circumstances(self, trial: str) -> dict:
+    def _run_facts(self, trial: str) -> dict:
         """What the trial's worker cannot know, for its record."""
         share = self.gpus[trial]
         together = int(1 / min(share, 1) if share else self.most_cpus // self.threads)
         return {**provenance.revision(), SHARING: min(together, len(self.trials))}
 
     def _step(self, trial: str) -> int:
-        return (self.results.heartbeat(trial) or {"step": 0})["step"]
+        return self.results.last_step(trial)
 
     def _write_failure(self, trial: str, reason: str) -> None:
         try:
@@ -225,7 +225,7 @@ class _Run:
             raise ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}") from error
 
 
-def _measure(trials: list[str], execution: str, plugins: dict[str, str]) -> list[tuple[int, int]]:
+def _measure(trials: list[str], execution: str, plugins: plugin_files.Texts) -> list[tuple[int, int]]:
     plugin_files.unpack(plugins)
     return memory_needs([Trial.model_validate_json(t) for t in trials], Execution.model_validate_json(execution))
 
@@ -286,12 +286,12 @@ class _TrialActor(tune.Trainable):
         self._start(config)
 
     def _start(self, config: dict) -> None:
-        trial, circumstances = self._trials[config["trial"]]
+        trial, run_facts = self._trials[config["trial"]]
         trial = Trial.model_validate_json(trial)
         if self._results.plan_file.exists():
-            self._steps = run_trial(trial, self._results, self._execution, circumstances)
+            self._steps = run_trial(trial, self._results, self._execution, run_facts)
         else:
-            self._steps = (sign for sign in [_unseen(trial, self._results.folder)])
+            self._steps = (sign for sign in [_folder_not_visible(trial, self._results.folder)])
 
     def reset_config(self, new_config: dict) -> bool:
         self._steps.close()
@@ -309,13 +309,13 @@ class _TrialActor(tune.Trainable):
         self._steps.close()  # an interrupted trial saves its checkpoint
 
 
-def _unseen(trial: Trial, folder: Path) -> Progress:
+def _folder_not_visible(trial: Trial, folder: Path) -> Progress:
     """What a worker can say, but not write, where it does not see the results folder."""
     reason = f"{socket.gethostname()} does not see {folder}: use a results folder that all nodes share (--results)"
     return Progress(trial=trial.id, stage="failed", step=0, iterations=trial.training.iterations, reason=reason)
 
 
-def last_words(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """What an error says, without the traceback that Ray puts before it and what Python puts after one it has lost."""
     lines = [line for line in str(error).splitlines() if line.strip() not in ("", "NoneType: None")]
     return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
@@ -348,7 +348,7 @@ class _Listener(tune.Callback, tune.Stopper):
             return
         if progress.stage in FINAL:
             self.finished.add(progress.trial)
-        if progress.stage == "failed" and self._results.read_record(progress.trial) is None:
+        if progress.stage == "failed" and not self._results.has_record(progress.trial):
             self.failed_elsewhere[progress.trial] = progress.reason
         else:
             self._on_progress(progress)
@@ -359,5 +359,5 @@ class _Listener(tune.Callback, tune.Stopper):
             advice = less_memory("execution.memory_gib", self._trials[name])
             reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
         else:
-            reason = last_words(error)
+            reason = last_line(error)
         self.lost[name] = reason

@@ -18,6 +18,7 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(help="Get data, check it, look at it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+RENAMED = {"score": "add-masks"}  # commands of earlier versions
 INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
 console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
@@ -43,20 +44,20 @@ def run(
         bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
     ] = False,
 ) -> None:
-    """Run what an experiment has not got a record of yet, then write its report."""
+    """Run the trials of an experiment that are not finished, then write its report."""
     from benchmark.command_line import commands
-    from benchmark.planning.experiment import load_experiment
+    from benchmark.planning.experiment_file import load_experiment
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
     experiment = load_experiment(config, overrides, list(map(str, plugin)))
     folder = ResultsFolder(results or Path("results") / experiment.name)
-    again = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
+    also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
         commands.smoke(experiment, console)
     elif dry_run:
-        commands.dry_run(experiment, folder, again, console)
-    elif not commands.run(experiment, folder, again, address, console):
+        commands.dry_run(experiment, folder, also, console)
+    elif not commands.run(experiment, folder, also, address, console):
         raise typer.Exit(1)
 
 
@@ -78,7 +79,7 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
-def score(
+def add_masks(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
     results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to set it beside.")],
@@ -86,10 +87,10 @@ def score(
     unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
     seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
 ) -> None:
-    """Score masks that another tool has made as one more row of a results folder, under its own evaluation."""
+    """Add masks that another tool made as one more row of a results folder, scored as its own rows are."""
     from benchmark.command_line import commands
 
-    if not commands.score(masks, name, labelled, unlabelled, seed, ResultsFolder(results), console):
+    if not commands.add_masks(masks, name, labelled, unlabelled, seed, ResultsFolder(results), console):
         raise typer.Exit(1)
 
 
@@ -117,7 +118,7 @@ def report(
     ] = False,
 ) -> None:
     """Write DIR/report from the records of a results folder; over several folders, into the first."""
-    from benchmark.records.states import write_report
+    from benchmark.command_line.reporting import write_report
 
     console.print(
         f"report: {write_report(*map(ResultsFolder, folders), packed_timings=packed_timings)}", soft_wrap=True
@@ -127,14 +128,14 @@ def report(
 @app.command()
 def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
-    from benchmark.records.states import cell_states
+    from benchmark.records.states import DONE, planned_states
 
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
-    states = cell_states(ResultsFolder(folder))
-    for cell, state, reason in states:
-        table.add_row(cell["trial"], cell["display"], str(cell["draw"]), state, reason)
+    states = planned_states(ResultsFolder(folder))
+    for cell, state in states:
+        table.add_row(cell.trial, cell.display, str(cell.draw), state.state, state.reason)
     console.print(table)
-    console.print(f"{sum(state == 'done' for _, state, _ in states)} of {len(states)} cells done")
+    console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
 
 
 @app.command()
@@ -232,7 +233,7 @@ def info(
 ) -> None:
     """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
     from benchmark.command_line import data_commands
-    from benchmark.planning.experiment import load_experiment
+    from benchmark.planning.experiment_file import load_experiment
 
     if not data_commands.info(load_experiment(config, overrides), picture, console):
         raise typer.Exit(1)
@@ -250,6 +251,8 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
             raise
+        if sys.argv[1:2] and (new := RENAMED.get(sys.argv[1])):
+            error.format_message = lambda: f"the command {sys.argv[1]!r} is now called {new!r}"
         message = f"{error.format_message().rstrip('.')}; see --help" if sys.argv[1:] else "no command given"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -10,118 +11,141 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from benchmark.command_line.progress import ProgressView, duration
-from benchmark.planning.experiment import Experiment, ExperimentError, load_experiment
-from benchmark.planning.plan import Cell, make_plan, write_plan
+from benchmark.command_line.reporting import write_report
+from benchmark.planning.experiment import Experiment, ExperimentError
+from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
 from benchmark.records.files import ResultsError
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import run_lock
-from benchmark.records.states import write_report
+from benchmark.records.models import EXTERNAL
+from benchmark.records.source_code import CHECKOUT
+from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE
 from benchmark.trial import external_masks
+from data.cache import Dataset, prepare
+from data.errors import one_line
 from methods.shared import registry
 
-CHECKOUT = Path(__file__).parents[1]
-KEPT = {"stale": "--rerun stale", "failed": "--retry-failed", "diverged": "--retry-failed"}
+KEPT = {STALE: "--rerun stale", FAILED: "--retry-failed", DIVERGED: "--retry-failed"}
 
 
-def run(experiment: Experiment, results: ResultsFolder, again: set[str], address: str, console: Console) -> bool:
-    """Run what is left of the experiment, and cells in the states `again`, on the Ray cluster at `address`; tune, if it
-    asks for that; write the report. False if something failed or it was interrupted."""
+def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: str, console: Console) -> bool:
+    """Run what is left of an experiment, tune if it asks for that, and write the report.
 
-    def run_one(part: Experiment, folder: ResultsFolder) -> bool:
-        if experiment.tuning is not None:  # which of its three parts this is
+    Args:
+        experiment: what is to be run.
+        folder: its results folder.
+        also: states of cells that are run again.
+        address: of a Ray cluster; "local" is this machine.
+        console: where progress is printed.
+
+    Returns:
+        False if something failed or the run was interrupted.
+    """
+
+    def run_part(part: Experiment, folder: ResultsFolder, dataset: Dataset | None) -> tuple[Plan, bool]:
+        if experiment.tuning is not None:  # one of three parts
             console.print(part.title or part.name, style="bold", soft_wrap=True)
-        return _run_one(part, folder, again, address, console)
+        return _run_part(part, folder, dataset, also, address, console)
 
+    dataset = None
     if experiment.tuning is not None:
         from benchmark.planning.tuning import has_ended, tune, validation_cases
 
-        validation_cases(experiment)  # that there are any is better known now than after the first part
-    complete = run_one(experiment, results)
-    if experiment.tuning is not None and has_ended(experiment, results):
-        complete = tune(experiment, results, run_one) and complete
-    console.print(f"report: {write_report(results)}", soft_wrap=True)
+        dataset = prepare(experiment.data)
+        validation_cases(experiment, dataset)  # refused now rather than after the first part
+    plan, complete = run_part(experiment, folder, dataset)
+    if experiment.tuning is not None and has_ended(plan):
+        complete = tune(plan, run_part) and complete
+    console.print(f"report: {write_report(folder)}", soft_wrap=True)
     return complete
 
 
-def _run_one(experiment: Experiment, results: ResultsFolder, again: set[str], address: str, console: Console) -> bool:
-    results.create()
-    with run_lock(results):
-        external_masks.finish_interrupted(results)
-        cells = make_plan(experiment, results)
-        if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(cells, results, copy_to)):
+def _run_part(
+    experiment: Experiment, folder: ResultsFolder, dataset: Dataset | None, also: set[str], address: str,
+    console: Console,
+) -> tuple[Plan, bool]:  # fmt: skip
+    folder.create()
+    with run_lock(folder):
+        external_masks.finish_interrupted(folder)
+        plan = make_plan(experiment, folder, dataset)
+        if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(plan, copy_to)):
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
-            cells = make_plan(experiment, results)
-        left_out = _left_out(cells, results)
-        write_plan(experiment, cells, results)
-        for cell in cells:
-            if cell.state == "done":
-                results.clear(cell.trial.id)
-        todo = [cell for cell in cells if _to_run(cell, again)]
-        _say_what(cells, todo, console)
+            plan = plan.reread()
+        left_out = _left_out(plan)
+        write_plan(plan)
+        for planned in plan.trials:
+            if planned.state == DONE:
+                folder.clear(planned.trial.id)
+        todo = plan.to_run(also)
+        _print_counts(plan, todo, console)
         if left_out:
             console.print(
                 f"{left_out} trials of this folder are not of this experiment: their records stay, its tables leave "
                 "them out (--set 'methods+=[…]' adds methods and keeps the others)",
                 soft_wrap=True,
             )
-        complete = _run_cells(experiment, todo, results, address, console)
-        return _send(cells, results, copy_to, console) and complete
+        complete = _run_trials(plan, todo, address, console)
+        complete = _send(plan, copy_to, console) and complete
+        return plan.reread(), complete
 
 
-def evaluate(results: ResultsFolder, overrides: list[str], console: Console) -> bool:
-    """Score stored weights again, of tuned settings too, with these overrides of the evaluation block. False if
-    something failed."""
+def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> bool:
+    """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed."""
     complete = True
-    for part in results.parts():
+    for part in folder.parts():
         part.create()
         experiment = load_experiment(part.experiment_file, overrides)
         with run_lock(part):
-            cells = _same_plan(experiment, part)
-            write_plan(experiment, cells, part)
-            todo = [cell for cell in cells if cell.state == "rescore"]
-            console.print(f"{len(todo)} of {len(cells)} cells to score again, none to train")
-            if stale := sum(cell.state == "stale" for cell in cells):
+            plan = _same_plan(experiment, part)
+            write_plan(plan)
+            todo = [planned for planned in plan.trials if planned.state == RESCORE]
+            console.print(f"{len(todo)} of {len(plan.trials)} cells to score again, none to train")
+            if stale := sum(planned.state == STALE for planned in plan.trials):
                 console.print(
-                    f"{stale} stale cells are not: their training code has changed, and weights may not fit it any "
-                    "more; `run --rerun stale` trains them again"
+                    f"{stale} stale cells are not scored: their training code has changed, and weights may not fit it "
+                    "any more; `run --rerun stale` trains them again"
                 )
-            complete = _run_cells(experiment, todo, part, "local", console) and complete
-            complete = _send(cells, part, experiment.execution.copy_to, console) and complete
-    console.print(f"report: {write_report(results)}", soft_wrap=True)
+            complete = _run_trials(plan, todo, "local", console) and complete
+            complete = _send(plan, experiment.execution.copy_to, console) and complete
+    console.print(f"report: {write_report(folder)}", soft_wrap=True)
     return complete
 
 
-def _same_plan(experiment: Experiment, results: ResultsFolder) -> list[Cell]:
-    """The cells of a folder that stays what it is. Raises ExperimentError where its trials would be others today: then
-    what is done would belong to no cell."""
-    external_masks.finish_interrupted(results)
-    planned = _planned(results)
-    cells = make_plan(experiment, results)
-    if others := planned - {cell.trial.id for cell in cells}:
+def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:
+    """The plan of a folder that stays what it is.
+
+    Raises:
+        ExperimentError: its trials would be others today, so that what is done would belong to no cell.
+    """
+    external_masks.finish_interrupted(folder)
+    planned = _planned(folder)
+    plan = make_plan(experiment, folder)
+    if others := planned - {found.trial.id for found in plan.trials}:
         raise ExperimentError(
-            f"{len(others)} of the {len(planned)} trials of {results.folder} would be others today: its data, or "
+            f"{len(others)} of the {len(planned)} trials of {folder.folder} would be others today: its data, or "
             "defaults that it relies on, have changed since. Bring them back, or `run` it into another folder"
         )
-    return cells
+    return plan
 
 
-def _planned(results: ResultsFolder) -> set[str]:
-    """The trials of the folder's plan; no experiment names those of masks from elsewhere. Raises ResultsError."""
-    return {cell["trial"] for cell in results.read_plan()["cells"] if cell["method"] != external_masks.FOREIGN}
+def _planned(folder: ResultsFolder) -> set[str]:
+    """The trials of the folder's plan; no experiment names those of external masks. Raises ResultsError."""
+    return {cell.trial for cell in folder.read_plan().cells if cell.method != EXTERNAL}
 
 
-def score(
-    masks: Path, name: str, labelled: int, unlabelled: int, seed: int, results: ResultsFolder, console: Console
+def add_masks(
+    masks: Path, name: str, labelled: int, unlabelled: int, seed: int, folder: ResultsFolder, console: Console
 ) -> bool:
-    """Make the masks a row of a results folder, and write its report. False if they could not be copied."""
-    results.read_plan()
-    experiment = load_experiment(results.experiment_file)
-    with run_lock(results):
-        cells = _same_plan(experiment, results)
-        trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, experiment, results)
-        write_plan(experiment, cells, results)
-        console.print(f"scored as {trial}; report: {write_report(results)}", soft_wrap=True)
-        return _send(cells, results, experiment.execution.copy_to, console)
+    """Make masks of another tool a row of a results folder, and write its report. False if copying failed."""
+    folder.read_plan()
+    experiment = load_experiment(folder.experiment_file)
+    with run_lock(folder):
+        plan = _same_plan(experiment, folder)
+        trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
+        write_plan(plan)
+        console.print(f"scored as {trial}; report: {write_report(folder)}", soft_wrap=True)
+        return _send(plan, experiment.execution.copy_to, console)
 
 
 def predict(record: Path, images: Path, to: Path, normalise: str | None, console: Console) -> None:
@@ -132,102 +156,103 @@ def predict(record: Path, images: Path, to: Path, normalise: str | None, console
         console.print(f"{scan}: {labels}", soft_wrap=True)
 
 
-def _fetch(cells: list[Cell], results: ResultsFolder, uri: str) -> int:
+def _fetch(plan: Plan, uri: str) -> int:
     """Bring records that only the copy has, of a folder that was lost; how many."""
     from benchmark.records import remote_copies
 
-    wanted = [cell.trial.id for cell in cells] + remote_copies.named(f"{external_masks.FOREIGN}-", uri)
-    missing = [trial for trial in wanted if results.read_record(trial) is None]
-    return len(remote_copies.fetch(results, missing, uri))
+    wanted = [planned.trial.id for planned in plan.trials]
+    wanted += [trial for prefix in external_masks.PREFIXES for trial in remote_copies.named(f"{prefix}-", uri)]
+    missing = [trial for trial in wanted if not plan.folder.has_record(trial)]
+    return len(remote_copies.fetch(plan.folder, missing, uri))
 
 
-def _send(cells: list[Cell], results: ResultsFolder, uri: str | None, console: Console) -> bool:
-    """Make the copy whole, where one is asked for: records that were done before it was, the plan and the cases. False
-    if that fails, which is said and ends nothing: the results folder has everything."""
+def _send(plan: Plan, uri: str | None, console: Console) -> bool:
+    """Complete the copy, where one is asked for: earlier records, the plan and the cases.
+
+    False if that fails. It is printed and ends nothing: the results folder has everything.
+    """
     if uri is None:
         return True
     from benchmark.records import remote_copies
 
-    made = [cell.trial.id for cell in cells] + [cell["trial"] for cell in external_masks.cells_of(results)]
+    trials = [planned.trial.id for planned in plan.trials]
+    trials += [cell.trial for cell in external_masks.cells_of(plan.folder)]
     try:
-        remote_copies.send_missing(results, [trial for trial in made if results.read_record(trial) is not None], uri)
+        remote_copies.send_missing(plan.folder, [trial for trial in trials if plan.folder.has_record(trial)], uri)
     except ResultsError as error:
         console.print(f"not copied: {error}", style="red", soft_wrap=True)
         return False
     return True
 
 
-def _run_cells(
-    experiment: Experiment, todo: list[Cell], results: ResultsFolder, address: str, console: Console
-) -> bool:
+def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Console) -> bool:
     finished, failures = True, []
     if todo:
         from benchmark.cluster.scheduler import run_trials
 
         with ProgressView(todo, console) as view:
-            finished = run_trials([cell.trial for cell in todo], results, experiment.execution, view, address)
+            trials = [planned.trial for planned in todo]
+            finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address)
         failures = view.failures
-    for cell, reason in failures:
-        c = cell.trial.cell
-        line = f"failed: {c['display']}, {c['labelled']} labelled, seed {c['seed']}: {reason}"
-        console.print(line, soft_wrap=True)
+    for planned, reason in failures:
+        console.print(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}", soft_wrap=True)
     if failures:
         console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
-    for reason in external_masks.bring_up_to_date(experiment, results):
+    for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
         console.print(f"not scored again: {reason}", soft_wrap=True)
     return finished and not failures
 
 
-def dry_run(experiment: Experiment, results: ResultsFolder, again: set[str], console: Console) -> None:
+def _title(planned: PlannedTrial) -> str:
+    return f"{planned.trial.cell.display}, {planned.trial.cell.labelled} labelled"
+
+
+def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], console: Console) -> None:
     """Print every cell with its state and why, what would run, and an estimate of hours."""
     from benchmark.planning.estimate import seconds_of_training
 
-    cells = make_plan(experiment, results)
+    plan = make_plan(experiment, folder)
     # A trial's name begins with its method, budget and seed; it is what other commands ask for.
     table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
-    for cell in cells:
-        c = cell.trial.cell
-        table.add_row(c["trial"], c["display"], str(c["draw"]), c["role"], cell.state, cell.reason)
+    for planned in plan.trials:
+        cell = planned.trial.cell
+        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, planned.reason)
     console.print(table)
-    todo = [cell for cell in cells if _to_run(cell, again)]
-    _say_what(cells, todo, console)
+    todo = plan.to_run(also)
+    _print_counts(plan, todo, console)
     if experiment.tuning is not None:
         from benchmark.planning.tuning import most_trials, validation_cases
 
-        held_out = ", ".join(validation_cases(experiment))
+        held_out = ", ".join(validation_cases(experiment, plan.dataset))
         search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
         console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
-    if train := [cell.trial for cell in todo if cell.state != "rescore"]:
+    if train := [planned.trial for planned in todo if planned.state != RESCORE]:
         seconds = seconds_of_training(train, experiment)
         console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate"
                       + (", without tuning)" if experiment.tuning else ")"))  # fmt: skip
 
 
 def smoke(experiment: Experiment, console: Console) -> None:
-    """Two steps and one window of every cell, in this process. Raises whatever goes wrong, with the cell's name."""
+    """Two steps and one window of every cell, in this process. Raises what goes wrong, with the cell's name."""
     import tempfile
 
     from benchmark.trial.smoke import smoke_test
 
     with tempfile.TemporaryDirectory() as empty:
-        cells = make_plan(experiment, ResultsFolder(empty))
-    seen = set()
-    for cell in cells:
-        c = cell.trial.cell
-        if (c["display"], c["labelled"]) in seen:  # seeds and draws run the same code
-            continue
-        seen.add((c["display"], c["labelled"]))
+        plan = make_plan(experiment, ResultsFolder(empty))
+    first = {_title(planned): planned for planned in reversed(plan.trials)}  # seeds and draws run the same code
+    for title, planned in reversed(first.items()):
         try:
-            seconds = smoke_test(cell.trial, experiment.execution)
+            seconds = smoke_test(planned.trial, experiment.execution)
         except Exception as error:
+            title = title.replace(", ", " with ")
             raise ExperimentError(
-                f"smoke test of {c['display']} with {c['labelled']} labelled failed: "
-                f"{type(error).__name__}: {' '.join(str(error).split())}"
+                f"smoke test of {title} failed: {one_line(f'{type(error).__name__}: {error}')}"
             ) from error
-        console.print(f"{c['display']}, {c['labelled']} labelled: ok, {seconds:.2f} s a step")
-    console.print(f"all {len(seen)} kinds of cell run")
+        console.print(f"{title}: ok, {seconds:.2f} s a step")
+    console.print(f"all {len(first)} kinds of cell run")
 
 
 def show_methods(console: Console) -> None:
@@ -291,25 +316,21 @@ def new_method(name: str, console: Console) -> None:
     )
 
 
-def _to_run(cell: Cell, again: set[str]) -> bool:
-    return cell.state in {"new", "running", "interrupted", "rescore"} | again
-
-
-def _left_out(cells: list[Cell], results: ResultsFolder) -> int:
+def _left_out(plan: Plan) -> int:
     """How many records of the folder's earlier plan belong to no cell of this one."""
     try:
-        earlier = _planned(results)
+        earlier = _planned(plan.folder)
     except ResultsError:  # none yet, or one that is mended now
         return 0
-    return sum(results.read_record(trial) is not None for trial in earlier - {cell.trial.id for cell in cells})
+    return sum(plan.folder.has_record(trial) for trial in earlier - {planned.trial.id for planned in plan.trials})
 
 
-def _say_what(cells: list[Cell], todo: list[Cell], console: Console) -> None:
-    counts = Counter(cell.state for cell in cells)
-    console.print(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+def _print_counts(plan: Plan, todo: Iterable[PlannedTrial], console: Console) -> None:
+    counts = Counter(planned.state for planned in plan.trials)
+    console.print(f"{len(plan.trials)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items())
                   + f"; {len(todo)} to run")  # fmt: skip
     for state, option in KEPT.items():
-        kept = [cell for cell in cells if cell.state == state and cell not in todo]
+        kept = [planned for planned in plan.trials if planned.state == state and planned not in todo]
         if kept:
             line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `{option}` runs them again"
             console.print(line, soft_wrap=True)

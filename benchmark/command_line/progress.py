@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from benchmark.planning.plan import Cell
+from benchmark.planning.plan import PlannedTrial
 from benchmark.trial.specification import Progress
 
 LINE_SECONDS = 30  # between two plain lines of one trial
@@ -16,7 +16,7 @@ STYLES = {"done": "green", "failed": "red", "diverged": "red", "waiting": "dim"}
 
 @dataclass
 class _Row:
-    cell: Cell
+    planned: PlannedTrial
     stage: str = "waiting"
     step: int = 0
     iterations: int = 0
@@ -35,10 +35,10 @@ class _Row:
         self.loss, self.reason, self.seen = progress.loss, progress.reason, now
 
     def columns(self) -> list[str]:
-        cell = self.cell.trial.cell
+        cell = self.planned.trial.cell
         left = (self.iterations - self.step) / self.rate if self.rate and self.stage == "training" else None
         return [
-            cell["display"], str(cell["labelled"]), str(cell["draw"]), str(cell["seed"]), self.reason or self.stage,
+            cell.display, str(cell.labelled), str(cell.draw), str(cell.seed), self.reason or self.stage,
             f"{self.step}/{self.iterations}" if self.iterations else "",
             f"{self.rate:.2f}" if self.rate else "", f"{self.loss:.4f}" if self.loss is not None else "",
             duration(left) if left is not None else "",
@@ -51,8 +51,8 @@ HEADERS = ["method", "labelled", "draw", "seed", "state", "step", "it/s", "loss"
 class ProgressView:
     """Context manager; call it with each sign of life."""
 
-    def __init__(self, cells: list[Cell], console: Console):
-        self._rows = {cell.trial.id: _Row(cell) for cell in cells}
+    def __init__(self, trials: list[PlannedTrial], console: Console):
+        self._rows = {planned.trial.id: _Row(planned) for planned in trials}
         self._console = console
         self._live = (
             Live(console=console, refresh_per_second=2, get_renderable=self._table) if console.is_terminal else None
@@ -83,9 +83,9 @@ class ProgressView:
             )
 
     @property
-    def failures(self) -> list[tuple[Cell, str]]:
+    def failures(self) -> list[tuple[PlannedTrial, str]]:
         return [
-            (row.cell, row.reason or row.stage) for row in self._rows.values() if row.stage in ("failed", "diverged")
+            (row.planned, row.reason or row.stage) for row in self._rows.values() if row.stage in ("failed", "diverged")
         ]
 
     def _table(self) -> Table:

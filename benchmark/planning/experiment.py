@@ -1,61 +1,31 @@
-"""The experiment file: its schema, overrides, and error messages that say which key is wrong."""
+"""The schema of an experiment file."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from benchmark.records import protocol
+from benchmark.records.models import Tuned
+from benchmark.records.protocol import Block, Evaluation
 from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings
 from methods.shared import registry
-from methods.shared.validation import describe
 
 
 class ExperimentError(UserError):
     """Something in the experiment file or the command line that cannot be; the message is one line for the user."""
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
-            raise ValueError("must be a number")  # pydantic takes true for 1
-        return value
-
-
-class Training(_Block):
-    """What decides the weights besides data, method and seed. Part of a trial's id; defaults as published."""
-
-    iterations: PositiveInt = 6000
-    batch_size: int = Field(4, ge=2, description="patches a step")
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (112, 112, 80)
-    width: PositiveInt = Field(16, description="channels of the V-Net's first level")
-    learning_rate: PositiveFloat = 0.01
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
-    augmentation: str = "uamt_exact"
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    threads: PositiveInt = Field(2, description="CPU threads of a trial, and the CPUs it asks for")
-    compile: Literal["none", "default", "reduce-overhead"] = Field(
-        "none", description="mode of torch.compile for the networks; reduce-overhead: CUDA graphs"
-    )
-    deterministic: bool = Field(False, description="deterministic GPU kernels; on the CPU training always is")
+class Training(protocol.Training):
+    """The training block of an experiment file: one that names an augmentation that exists."""
 
     @field_validator("augmentation")
     @classmethod
@@ -64,27 +34,8 @@ class Training(_Block):
             raise ValueError(f"must be one of {', '.join(AUGMENTATIONS)}")
         return name
 
-    @field_validator("patch")
-    @classmethod
-    def _sensible_patch(cls, patch: tuple[int, int, int]) -> tuple[int, int, int]:
-        if min(patch) < 16 or max(patch) > 512:
-            raise ValueError("each side must lie between 16 (the V-Net halves four times) and 512 voxels")
-        return patch
 
-
-class Evaluation(_Block):
-    """How stored weights are scored. Not part of a trial's id: `evaluate` scores again without training."""
-
-    stride: tuple[PositiveInt, PositiveInt, PositiveInt] = (18, 18, 4)
-    postprocessing: Literal["none", "largest_component"] = Field(
-        "largest_component", description="what the table's headline figures show; both are always stored"
-    )
-    empty: Literal["worst", "exclude"] = Field(
-        "worst", description="surface distances of an empty prediction: the image diagonal, or left out"
-    )
-
-
-class Execution(_Block):
+class Execution(Block):
     """How trials are run. Decides no number."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -109,25 +60,20 @@ class Execution(_Block):
     tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 
 
-class Tuning(_Block):
+class Tuning(Block):
     """Settings searched for every method alike, beside the published ones."""
 
-    draws: int = Field(ge=2, description="settings that each method may try, its published ones among them")
+    settings_per_method: int = Field(
+        ge=2, description="how many settings each method tries, the published ones included"
+    )
     search: Literal["random", "optuna"] = "random"
     validation: PositiveInt = Field(
         description="training cases whose labels choose settings; the ceiling alone uses them"
     )
-    seed: int = Field(0, description="of the settings drawn, the validation cases chosen, and the search's trainings")
+    seed: int = Field(0, description="decides the settings tried, the validation cases and the search's trainings")
 
 
-class Tuned(_Block):
-    """Where an experiment's settings come from, if a search has chosen them; written by the search, not by users."""
-
-    experiment: str = Field(description="the one with published settings")
-    how: str
-
-
-class MethodEntry(_Block):
+class MethodEntry(Block):
     """One method with settings over its published defaults; `display` names its row."""
 
     name: str
@@ -142,7 +88,7 @@ class MethodEntry(_Block):
         return display
 
 
-class Experiment(_Block):
+class Experiment(Block):
     """Methods x labelled budgets x draws x seeds on one data set under one protocol."""
 
     name: str
@@ -221,92 +167,3 @@ class Experiment(_Block):
                 f"{list(self.training.patch)}: windows would leave gaps"
             )
         return self
-
-
-def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[str] = ()) -> Experiment:
-    """Read an experiment file, apply `key=value` overrides, load its plug-ins.
-
-    Raises ExperimentError, or registry.MethodError for a plug-in, with one line that names the file and the key.
-    """
-    path = Path(path)
-    try:
-        values = _read_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ExperimentError(f"experiment file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"experiment file {path} cannot be read: {error}") from error
-    except NOT_YAML as error:
-        raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
-    if not isinstance(values, dict):
-        raise ExperimentError(f"experiment file {path} must be a mapping of keys, see configs/demo.yaml")
-    for override in overrides:
-        _override(values, override)
-    try:
-        experiment = Experiment.model_validate(values)
-    except ValidationError as error:
-        changed = "".join(f" --set {override}" for override in overrides)
-        raise ExperimentError(f"{path}{changed}: {describe(error, Experiment)}") from error
-    files = [str((path.parent / Path(p).expanduser()).resolve()) for p in experiment.plugins]
-    files += [str(Path(p).expanduser().resolve()) for p in plugins]
-    for file in files:
-        registry.load_plugin(file)
-    return experiment.model_copy(update={"plugins": files})
-
-
-def _where(error: Exception) -> str:
-    return " ".join(str(error).split()).replace('in "<unicode string>", ', "")
-
-
-# What yaml raises: ValueError for 2024-13-45, a date to it, and RecursionError for brackets nested a thousand deep.
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-
-
-def _read_yaml(text: str) -> Any:
-    """What the text holds. A key given twice is refused: yaml would take the last one without a word."""
-    _refuse_keys_given_twice(yaml.compose(text, yaml.SafeLoader), seen=set())
-    return yaml.safe_load(text)
-
-
-def _refuse_keys_given_twice(node: yaml.Node | None, seen: set[int]) -> None:
-    if id(node) in seen or not isinstance(node, yaml.CollectionNode):  # an alias may lead to its own beginning
-        return
-    seen.add(id(node))
-    children = node.value
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"key {twice[0]!r} is given twice, below line {node.start_mark.line + 1}: remove one")
-        children = [value for _, value in node.value]
-    for child in children:
-        _refuse_keys_given_twice(child, seen)
-
-
-def _override(values: dict, override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
-        raise ExperimentError(f"--set {override!r}: write key=value, for instance --set training.iterations=1000")
-    try:
-        value = _read_yaml(text)
-    except NOT_YAML as error:
-        raise ExperimentError(f"--set {override!r}: the value is not valid YAML") from error
-    key, adds = key.removesuffix("+"), key.endswith("+")
-    *parents, last = key.split(".")
-    target: Any = values
-    for part in parents:
-        if isinstance(target, list) and part.isdigit() and int(part) < len(target):
-            target = target[int(part)]
-        elif isinstance(target, dict):
-            target = target.setdefault(part, {})
-        else:
-            raise ExperimentError(f"--set {override!r}: there is no {part!r} to set something in")
-    if adds:
-        there = target.get(last) if isinstance(target, dict) else None
-        if not isinstance(there, list) or not isinstance(value, list):
-            raise ExperimentError(f"--set {override!r}: += adds a list to a list, as in --set 'methods+=[my_method]'")
-        value = there + value
-    if isinstance(target, dict):
-        target[last] = value
-    elif isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
-    else:
-        raise ExperimentError(f"--set {override!r}: {'.'.join(parents)} is neither a mapping nor long enough a list")

@@ -4,32 +4,76 @@ import hashlib
 import inspect
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
+from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
-from benchmark.records.fingerprint import name_of
-from benchmark.records.folder import FORMAT, ResultsFolder
-from benchmark.records.states import cell_state
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.models import FORMAT, Cell, Data
+from benchmark.records.source_code import name_of
+from benchmark.records.states import TO_RUN, cell_state
 from benchmark.trial import external_masks
 from benchmark.trial.specification import Trial
 from data.cache import Dataset, prepare
+from data.errors import one_line
 from data.splits import Fold, labelled_ids, split_hash, unlabelled_ids
 from methods.shared import registry
 from methods.shared.method import Method, MethodSettings
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A trial, where it stands (see `benchmark.records.states`) and why."""
+class PlannedTrial:
+    """A trial with the state of its cell (see `benchmark.records.states`) and the reason."""
 
     trial: Trial
     state: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with its data set and all its trials: made once a run, and passed to whoever needs one of them."""
+
+    experiment: Experiment
+    dataset: Dataset
+    folder: ResultsFolder
+    trials: list[PlannedTrial]
+
+    def to_run(self, also: Iterable[str] = ()) -> list[PlannedTrial]:
+        """The trials that are left to run, and those in the states `also`."""
+        return [planned for planned in self.trials if planned.state in TO_RUN.union(also)]
+
+    def reread(self) -> "Plan":
+        """The same plan with the states that the results folder shows now."""
+        return replace(self, trials=_with_states([planned.trial for planned in self.trials], self.folder))
+
+
+def make_plan(experiment: Experiment, folder: ResultsFolder, dataset: Dataset | None = None) -> Plan:
+    """All trials of an experiment with their states.
+
+    Args:
+        experiment: what is to be run.
+        folder: its results folder.
+        dataset: the experiment's data set, if it is prepared already; else it is prepared here.
+
+    Raises:
+        ExperimentError, MethodError, DataError: something in the experiment cannot be.
+        ResultsError: the folder holds a plan or records of another format, which must not be written over.
+    """
+    folder.check_format()
+    dataset = dataset or prepare(experiment.data)
+    return Plan(experiment, dataset, folder, _with_states(make_trials(experiment, dataset), folder))
+
+
+def _with_states(trials: list[Trial], folder: ResultsFolder) -> list[PlannedTrial]:
+    found = [(trial, cell_state(folder, trial.id, trial.wanted)) for trial in trials]
+    return [PlannedTrial(trial, state.state, state.reason) for trial, state in found]
 
 
 def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
@@ -111,9 +155,9 @@ def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
     meaning: dict[str, tuple] = {}
     for trial in trials:
         identity = (trial.method, json.dumps(trial.settings, sort_keys=True))
-        if meaning.setdefault(trial.cell["display"], identity) != identity:
+        if meaning.setdefault(trial.cell.display, identity) != identity:
             raise ExperimentError(
-                f"two methods are displayed as {trial.cell['display']!r}: give one of them a `display` of its own"
+                f"two methods are displayed as {trial.cell.display!r}: give one of them a `display` of its own"
             )
     if experiment.reference is not None and experiment.reference not in meaning:
         raise ExperimentError(
@@ -134,13 +178,13 @@ def _asked(method: type[Method], name: str, *arguments) -> Any:
     except registry.MethodError:  # says in its own words what the user is to do
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         file = inspect.getsourcefile(method)
         raise registry.MethodError(f"{file}: {method.__name__}.{name}() raised {reason}; mend it there") from error
 
 
 def _make_trial(
-    experiment: Experiment, dataset: Dataset, summary: dict, entry: MethodEntry, role: str, count: int, draw, seed: int
+    experiment: Experiment, dataset: Dataset, summary: Data, entry: MethodEntry, role: str, count: int, draw, seed: int
 ) -> Trial:
     method = registry.get(entry.name)
     settings = registry.settings_of(entry.name, entry.settings)
@@ -161,27 +205,29 @@ def _make_trial(
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
     trial_id = f"{entry.name}-{count}-s{seed}-{digest}"
     info = method.info
-    cell = {
-        "trial": trial_id,
-        "method": entry.name,
-        "variant": _asked(method, "variant", settings),
-        "display": entry.display or info.title,
-        "year": info.year,
-        "source": info.source,
-        "fidelity": info.fidelity,
-        "settings": settings.model_dump(mode="json", exclude_defaults=True),
-        "unpublished": _unpublished(method, settings),
-        "labelled": len(labelled),
-        "unlabelled": len(unlabelled),
-        "draw": draw,
-        "seed": seed,
-        "role": role,
-    }
+    method_file = name_of(Path(inspect.getsourcefile(method)).resolve())
+    cell = Cell(
+        trial=trial_id,
+        method=entry.name,
+        variant=_asked(method, "variant", settings),
+        display=entry.display or info.title,
+        year=info.year,
+        source=info.source,
+        fidelity=info.fidelity,
+        settings=settings.model_dump(mode="json", exclude_defaults=True),
+        unpublished=_unpublished(method, settings),
+        labelled=len(labelled),
+        unlabelled=len(unlabelled),
+        draw=draw,
+        seed=seed,
+        role=role,
+        method_file=method_file,
+    )
     return Trial(
-        id=trial_id, cell=cell, method=entry.name, method_file=name_of(Path(inspect.getsourcefile(method)).resolve()),
-        settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled, test=dataset.test_ids,
-        seed=seed, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
+        id=trial_id, cell=cell, settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled,
+        test=dataset.test_ids, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
         training=experiment.training, evaluation=experiment.evaluation, plugins=experiment.plugins,
+        numerics=numerics.current(entry.name, method_file),
     )  # fmt: skip
 
 
@@ -203,28 +249,28 @@ def _unpublished(method: type[Method], settings: MethodSettings) -> list[str]:
     ]
 
 
-def _data_summary(experiment: Experiment, dataset: Dataset) -> dict:
+def _data_summary(experiment: Experiment, dataset: Dataset) -> Data:
     settings = experiment.data.model_dump(mode="json")
     spacings = {case_id: list(dataset.native(case_id).spacing) for case_id in dataset.test_ids}
     first = spacings[dataset.test_ids[0]]
-    return {
-        "name": dataset.name,
-        "source": settings["source"],
-        "spacing": dataset.spacing,
-        "native_spacing": first,
-        "other_spacings": {case_id: spacing for case_id, spacing in spacings.items() if spacing != first},
-        "fingerprint": dataset.test_fingerprint,
-        "split": _split_text(settings),
-        "split_hash": split_hash(dataset.train_ids, dataset.test_ids),
-        "folds": settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
-        "train": len(dataset.train_ids),
-        "with_label": len(dataset.with_label),
-        "test": len(dataset.test_ids),
-        "classes": dataset.classes,
-        "class_names": dataset.source.class_names,
-        "reading": dataset.source.reading.model_dump(mode="json"),
-        "preparation": dataset.source.preparation,
-    }
+    return Data(
+        name=dataset.name,
+        source=settings["source"],
+        spacing=settings["spacing"],
+        native_spacing=first,
+        other_spacings={case_id: spacing for case_id, spacing in spacings.items() if spacing != first},
+        fingerprint=dataset.test_fingerprint,
+        split=_split_text(settings),
+        split_hash=split_hash(dataset.train_ids, dataset.test_ids),
+        folds=settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
+        train=len(dataset.train_ids),
+        with_label=len(dataset.with_label),
+        test=len(dataset.test_ids),
+        classes=dataset.classes,
+        class_names=dataset.source.class_names,
+        reading=dataset.source.reading.model_dump(mode="json"),
+        preparation=dataset.source.preparation,
+    )
 
 
 def _split_text(settings: dict) -> str:
@@ -236,46 +282,31 @@ def _split_text(settings: dict) -> str:
     return f"{split}; {held_out} of its training cases in the place of the test cases" if held_out else split
 
 
-def make_plan(experiment: Experiment, results: ResultsFolder) -> list[Cell]:
-    """All cells of an experiment with their standing; builds the data cache where it must.
-
-    Raises ResultsError over a plan or records of another format: they would be trained again, and written over.
-    """
-    results.check_format()
-    dataset = prepare(experiment.data)
-    evaluation = experiment.evaluation.model_dump(mode="json")
-    return [
-        Cell(trial, *cell_state(trial.id, trial.method_file, evaluation, results))
-        for trial in make_trials(experiment, dataset)
-    ]
-
-
-def write_plan(experiment: Experiment, cells: list[Cell], results: ResultsFolder) -> None:
+def write_plan(plan: Plan) -> None:
     """plan.json, from which reports know what was planned, and experiment.yaml, from which it can be planned again.
 
-    Rows of masks from elsewhere that the folder holds are planned, too.
+    Rows of masks that other tools made are planned, too, if the folder holds them.
     """
-    summary = cells[0].trial.data_summary
-    plan = {
-        "format": FORMAT,
-        "experiment": experiment.name,
-        "title": experiment.title or experiment.name,
-        "reference": experiment.reference,
-        "tuned": experiment.tuned and experiment.tuned.model_dump(),
-        "data": summary,
-        "training": experiment.training.model_dump(mode="json"),
-        "evaluation": experiment.evaluation.model_dump(mode="json"),
-        "cells": [cell.trial.cell | {"method_file": cell.trial.method_file} for cell in cells]
-        + external_masks.cells_of(results),
-    }
+    experiment, folder = plan.experiment, plan.folder
+    stored = models.Plan(
+        format=FORMAT,
+        experiment=experiment.name,
+        title=experiment.title or experiment.name,
+        reference=experiment.reference,
+        tuned=experiment.tuned,
+        data=plan.trials[0].trial.data_summary,
+        training=experiment.training.model_dump(),
+        evaluation=experiment.evaluation,
+        cells=[planned.trial.cell for planned in plan.trials] + external_masks.cells_of(folder),
+    )
     content = experiment.model_dump(mode="json")
     if "$" not in content["data"].get("root", "$"):  # else it is of the machine that reads it
         content["data"] = _absolute(content["data"])
-    stored = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
-        write_text(results.plan_file, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
-        write_text(results.experiment_file, stored)
+        folder.write_plan(stored)
+        write_text(folder.experiment_file, text)
     except OSError as error:
-        if (full := storage_error(results.folder, error)) is None:
+        if (full := storage_error(folder.folder, error)) is None:
             raise
         raise full from error

@@ -12,18 +12,20 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import optuna
 import yaml
 
 from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
-from benchmark.planning.plan import Cell, make_plan
+from benchmark.planning.plan import Plan, PlannedTrial, make_plan
 from benchmark.records.files import write_text
 from benchmark.records.folder import TUNED, ResultsFolder
-from data.cache import prepare
+from benchmark.records.states import DIVERGED, DONE, FAILED, STALE
+from data.cache import Dataset
 from data.randomness import generator, integer_seed
 from data.splits import labelled_ids
 from methods.shared import registry
@@ -31,9 +33,11 @@ from methods.shared import registry
 ROUND = 4  # settings that Optuna proposes before it hears how they did
 WIDE = 10  # a range whose ends are so many times apart is searched by orders of magnitude
 DIGITS = 3  # of a proposed number
-ENDED = {"done", "stale", "failed", "diverged"}
+ENDED = {DONE, STALE, FAILED, DIVERGED}
 
-Run = Callable[[Experiment, ResultsFolder], bool]  # runs what is left of an experiment; False if anything failed
+# Runs what is left of an experiment on a data set, if that is prepared already. Returns its plan with the states after
+# the run, and False if anything failed.
+Run = Callable[[Experiment, ResultsFolder, Dataset | None], tuple[Plan, bool]]
 
 
 @dataclass(frozen=True)
@@ -44,46 +48,61 @@ class Tried:
     dice: float
 
 
-def tune(experiment: Experiment, results: ResultsFolder, run: Run) -> bool:
-    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on."""
-    folder = ResultsFolder(results.folder / "tuning")
-    held_out, budget = validation_cases(experiment), search_budget(experiment)
+def tune(plan: Plan, run: Run) -> bool:
+    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on.
+
+    Args:
+        plan: of the experiment with published settings, after its run.
+        run: runs an experiment in a folder.
+    """
+    experiment, folder = plan.experiment, ResultsFolder(plan.folder.folder / "tuning")
+    held_out, budget = validation_cases(experiment, plan.dataset), search_budget(experiment, plan.dataset)
     tried: list[list[Tried]] = [[] for _ in experiment.methods]
-    while any(new := [proposals(*each, experiment.tuning) for each in zip(experiment.methods, tried, strict=True)]):
+    dataset = None  # without the validation cases; the same in every round
+    while any(new := [proposals(entry, mine, experiment.tuning) for entry, mine in _pairs(experiment, tried)]):
         planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
-        search = search_experiment(experiment, held_out, budget, planned)
-        run(search, folder)
-        if not has_ended(search, folder):
+        searched, _ = run(search_experiment(experiment, held_out, budget, planned), folder, dataset)
+        dataset = searched.dataset
+        if not has_ended(searched):
             return False
-        cells = {_resolved(cell.trial.method, cell.trial.settings): cell for cell in make_plan(search, folder)}
-        stale = sum(cell.state == "stale" for cell in cells.values())
+        trials = {_resolved(found.trial.method, found.trial.settings): found for found in searched.trials}
+        stale = sum(found.state == STALE for found in searched.trials)
         tried = [
-            [Tried(each, _dice(cells[_resolved(entry.name, each)], folder, experiment)) for each in settings]
-            for entry, settings in zip(experiment.methods, planned, strict=True)
+            [Tried(settings, _dice(trials[_resolved(entry.name, settings)], folder, experiment)) for settings in mine]
+            for entry, mine in _pairs(experiment, planned)
         ]
-    chosen = [max(mine, key=lambda each: each.dice).settings for mine in tried]  # of equals the first: as published
+    chosen = [max(mine, key=lambda tried: tried.dice).settings for mine in tried]  # of equals the first: as published
     _write_choice(experiment, held_out, budget, tried, chosen, folder)
-    tuned, target = tuned_experiment(experiment, budget, chosen, stale), ResultsFolder(results.folder / TUNED)
-    _share_records(make_plan(tuned, target), results, target)
-    return run(tuned, target)
+    tuned, target = tuned_experiment(experiment, budget, chosen, stale), ResultsFolder(plan.folder.folder / TUNED)
+    _share_records(make_plan(tuned, target, plan.dataset), plan.folder)
+    _, complete = run(tuned, target, plan.dataset)
+    return complete
 
 
-def has_ended(experiment: Experiment, results: ResultsFolder) -> bool:
+def _pairs(experiment: Experiment, of_methods: list) -> Iterator[tuple[MethodEntry, Any]]:
+    return zip(experiment.methods, of_methods, strict=True)
+
+
+def has_ended(plan: Plan) -> bool:
     """Whether no trial is left to run, failed ones aside: what goes on from here needs no other."""
-    return all(cell.state in ENDED for cell in make_plan(experiment, results))
+    return all(planned.state in ENDED for planned in plan.trials)
 
 
-def search_budget(experiment: Experiment) -> int:
-    """The first budget that leaves unlabelled cases: with every label there is the ceiling alone."""
-    everything = len(prepare(experiment.data).train_ids)
-    return next(count for count in experiment.labelled if count < everything)
+def search_budget(experiment: Experiment, dataset: Dataset) -> int:
+    """The first budget that leaves unlabelled cases: with every label only the upper bound is trained."""
+    return next(count for count in experiment.labelled if count < len(dataset.train_ids))
 
 
-def validation_cases(experiment: Experiment) -> list[str]:
-    """Training cases whose label no trial of the experiment but the ceiling uses, nor that of another scan of their
-    patients. The first free ones of one order, so that a further budget or draw changes few. Raises ExperimentError."""
-    dataset, wanted = prepare(experiment.data), experiment.tuning.validation
-    patient_of, everything = dataset.source.patient_of, len(dataset.train_ids)
+def validation_cases(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """Training cases whose labels choose settings.
+
+    No trial but the upper bound uses their labels, or that of another scan of their patients. They are the first free
+    ones of one order, so that a further budget or draw changes few.
+
+    Raises:
+        ExperimentError: too few cases are free.
+    """
+    wanted, patient_of, everything = experiment.tuning.validation, dataset.source.patient_of, len(dataset.train_ids)
     if min(experiment.labelled) >= everything:
         raise ExperimentError(
             f"tuning: labelled {experiment.labelled} leaves no unlabelled case of {dataset.name}, and so no method to "
@@ -104,17 +123,21 @@ def validation_cases(experiment: Experiment) -> list[str]:
 
 
 def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[dict]:
-    """The settings to try next, none when there were `tuning.draws`: the published ones first, then from the ranges
-    that the method declares. Depends on its arguments alone, so that a search which was stopped goes on as it was.
+    """The settings to try next; none when `tuning.settings_per_method` were tried.
+
+    The published ones come first, then ones from the ranges that the method declares. They depend on the arguments
+    alone, so that a search which was stopped goes on as it was.
 
     A method without ranges, or with fewer choices than draws, tries fewer.
     """
     ranges = _ranges(entry)
     known = {_resolved(entry.name, each.settings) for each in tried} or {_resolved(entry.name, entry.settings)}
     new = [] if tried else [entry.settings]
-    most = tuning.draws if tuning.search == "random" else min(tuning.draws, len(tried) + ROUND)
+    most = (
+        tuning.settings_per_method if tuning.search == "random" else min(tuning.settings_per_method, len(tried) + ROUND)
+    )
     draw = _random if tuning.search == "random" else _optuna
-    for attempt in range(20 * tuning.draws if ranges else 0):  # some may come twice
+    for attempt in range(20 * tuning.settings_per_method if ranges else 0):  # some may come twice
         if len(tried) + len(new) >= most:
             break
         candidate = entry.settings | draw(entry, ranges, tried, tuning, len(tried) * 1000 + attempt)
@@ -126,7 +149,7 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
 
 def most_trials(experiment: Experiment) -> int:
     """Trials of the search at most: a method may have fewer choices than draws."""
-    return sum(experiment.tuning.draws if _ranges(entry) else 1 for entry in experiment.methods)
+    return sum(experiment.tuning.settings_per_method if _ranges(entry) else 1 for entry in experiment.methods)
 
 
 def search_experiment(
@@ -153,8 +176,8 @@ def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], st
     one row. stale: trials of the search that code of before a change has made."""
     tuning = experiment.tuning
     how = (
-        f"equally tuned, up to {tuning.draws} settings a method by {tuning.search} search, chosen by mean Dice on "
-        f"{tuning.validation} training cases whose labels none but the ceiling uses, with {budget} labelled; "
+        f"equally tuned, up to {tuning.settings_per_method} settings a method by {tuning.search} search, "
+        f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, with {budget} labelled; "
         "a method that declares no range, as the supervised V-Net, has nothing to tune"
         + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
     )
@@ -240,12 +263,12 @@ def _rounded(values: dict) -> dict:
     return {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in values.items()}
 
 
-def _dice(cell: Cell, folder: ResultsFolder, experiment: Experiment) -> float:
+def _dice(planned: PlannedTrial, folder: ResultsFolder, experiment: Experiment) -> float:
     """Mean Dice over validation cases and structures of a trial that is done, where there is one (a structure that is
     neither there nor found has none); 0 of a trial that failed."""
-    if cell.state in ("failed", "diverged"):
+    if planned.state in (FAILED, DIVERGED):
         return 0.0
-    with (folder.record(cell.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
+    with (folder.record(planned.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
         wanted = {"metric": "dice", "postprocessing": experiment.evaluation.postprocessing}
         values = [float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items() and r["value"]]
     return fmean(values) if values else 0.0
@@ -263,13 +286,13 @@ def _write_choice(
     write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _share_records(cells: list[Cell], results: ResultsFolder, target: ResultsFolder) -> None:
+def _share_records(plan: Plan, results: ResultsFolder) -> None:
     """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
+    target = plan.folder
     target.create()
-    for cell in cells:
-        trial = cell.trial.id
-        record = results.read_record(trial)
-        if cell.state != "done" and record is not None and record["state"] == "done":
+    for planned in plan.trials:
+        trial = planned.trial.id
+        if planned.state != DONE and results.finished_record(trial) is not None:
             folder = target.unpublished(trial)
             shutil.copytree(results.record(trial), folder, copy_function=_link, dirs_exist_ok=True)
             target.publish(trial)

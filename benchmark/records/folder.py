@@ -1,31 +1,44 @@
-"""What a trial leaves on disk. Everything is written beside its place and renamed: half a record does not exist.
+"""The paths of a results folder, what lies there, and how a record gets there in one rename.
 
-A results folder holds `plan.json`, `experiment.yaml`, `cases/`, `running/<trial>/` (checkpoints, heartbeat) and
-`records/<trial>/`. This module imports neither torch nor ray, so that status and reports stay quick.
+    plan.json, experiment.yaml         what is planned, and from what
+    cases/<id>.npz                     picture of a test case
+    running/<trial>/                   checkpoints, heartbeat, a record that is being put together
+    records/<trial>/                   a finished record; trial.yaml is written last
+    traces/, tensorboard/, tuned/      profiles, event files, the same experiment with tuned settings
+
+Nothing here imports torch or ray, so that `status` and `report` start quickly.
 """
 
-import csv
 import json
 import re
 import shutil
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from benchmark.records.files import ResultsError, flush_to_disk, write_text
-
-FORMAT = 1
-STATES = ("done", "failed", "diverged")  # of a record
-
+from benchmark.records.models import READABLE, Heartbeat, Plan, Record, first_problem
+from data.errors import one_line
 
 TUNED = "tuned"  # below a results folder whose experiment was tuned
+PLAN_AGAIN = "`run` the experiment again, which rewrites it and keeps all records"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# the parser in C takes a tenth of the time, and there may be hundreds of records
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ResultsFolder:
-    """The paths of a results folder, absolute, and what lies there."""
+    """A results folder. Making this object touches no file.
+
+    Args:
+        folder: where it lies, or is to lie.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder).absolute()
@@ -67,77 +80,118 @@ class ResultsFolder:
                 "--results or free it"
             ) from error
 
-    def read_plan(self) -> dict:
-        """plan.json. Raises ResultsError where there is none, or of another format."""
+    def read_plan(self) -> Plan:
+        """plan.json. Raises ResultsError with one line where there is none, or it cannot be used."""
         try:
-            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            content = json.loads(self.plan_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ResultsError(f"{self.folder} is no results folder: it has no plan.json; `run` makes one") from error
+            what = "is no results folder: it has no plan.json; `run` makes one"
+            raise ResultsError(f"{self.folder} {what if self.folder.is_dir() else 'does not exist'}") from error
         except (OSError, ValueError, RecursionError) as error:
+            raise ResultsError(f"{self.plan_file} cannot be read ({one_line(error)}): {PLAN_AGAIN}") from error
+        if isinstance(content, dict) and content.get("format") not in READABLE:
             raise ResultsError(
-                f"{self.plan_file} cannot be read ({error}): `run` the experiment again, which rewrites it "
-                "and keeps all records"
-            ) from error
-        if not isinstance(plan, dict) or plan.get("format") != FORMAT:
-            raise ResultsError(
-                f"{self.plan_file} is not of format {FORMAT}: use the version of the harness that wrote it"
+                f"{self.plan_file} is of format {content.get('format')}: use the version of the harness that wrote it"
             )
-        if wrong := _wrong_in(plan):
-            raise ResultsError(
-                f"{self.plan_file} {wrong}: `run` the experiment again, which rewrites it and keeps all records"
-            )
-        return plan
+        try:
+            return Plan.model_validate(content)
+        except ValidationError as error:
+            raise ResultsError(f"{self.plan_file} {first_problem(error)}: {PLAN_AGAIN}") from error
+
+    def write_plan(self, plan: Plan) -> None:
+        text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        write_text(self.plan_file, text + "\n")
 
     def check_format(self) -> None:
-        """Raises ResultsError where the plan or a record is of another format: it is not to be written over."""
+        """Raises ResultsError where the plan or a record is of another format: it must not be written over."""
         found = {}
         with suppress(OSError, ValueError, RecursionError):
             plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
-            found[self.plan_file] = plan.get("format", FORMAT) if isinstance(plan, dict) else FORMAT
+            found[self.plan_file] = plan.get("format", READABLE[0]) if isinstance(plan, dict) else READABLE[0]
         for path in self.folder.glob("records/*/trial.yaml"):
             with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
                 number = re.fullmatch(r"format: (\d+)\s*", file.readline(100))  # stands first in every version
-                found[path] = int(number[1]) if number else FORMAT
+                found[path] = int(number[1]) if number else READABLE[0]
         for path, number in found.items():
-            if number != FORMAT:
+            if number not in READABLE:
                 raise ResultsError(
-                    f"{path} is of format {number}, not {FORMAT}: use the version of the harness that wrote it, or "
-                    "another folder"
+                    f"{path} is of format {number}: use the version of the harness that wrote it, or another folder"
                 )
 
-    def read_record(self, trial: str) -> dict | None:
-        """trial.yaml of a record, or None where there is no whole record."""
-        try:
-            record = yaml.load((self.record(trial) / "trial.yaml").read_text(encoding="utf-8"), _SafeLoader)
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
-            return None
-        whole = isinstance(record, dict) and record.get("format") == FORMAT and record.get("state") in STATES
-        if whole and record["state"] == "done":
-            whole = all(isinstance(record.get(key), dict) for key in ("code", "evaluation"))
-        return record if whole else None
+    def read_record(self, trial: str) -> Record | None:
+        """trial.yaml of a record, or None where there is no record.
 
-    def has_scores(self, trial: str) -> bool:
-        """Whether cases.csv of a record can be read and holds as much of each case."""
+        Raises:
+            ResultsError: with a few words on what is wrong with the file.
+        """
+        path = self.record(trial) / "trial.yaml"
         try:
-            with (self.record(trial) / "cases.csv").open(encoding="utf-8", newline="") as file:
-                header, *rows = csv.reader(file, strict=True)
-            case, postprocessing, value = (header.index(name) for name in ("case", "postprocessing", "value"))
-            for row in rows:
-                float(row[value] or "nan")
-            counts = Counter((row[case], row[postprocessing]) for row in rows)
-        except (OSError, ValueError, IndexError, csv.Error):
-            return False
-        parts = [len({key[place] for key in counts}) for place in (0, 1)]
-        return len(set(counts.values())) == 1 and len(counts) == parts[0] * parts[1]
-
-    def heartbeat(self, trial: str) -> dict | None:
-        """The last sign of life of a running trial: step, iterations, stage, loss, time in unix seconds."""
-        try:
-            beat = json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = yaml.load(path.read_text(encoding="utf-8"), _SafeLoader)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        whole = isinstance(beat, dict) and beat.keys() >= {"stage", "step", "iterations", "time"}
-        return beat if whole and isinstance(beat["time"], int | float) else None
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise ResultsError(f"trial.yaml: {one_line(error)}") from None
+        if not isinstance(content, dict):
+            raise ResultsError("trial.yaml holds no mapping")
+        if content.get("format") not in READABLE:
+            raise ResultsError(f"trial.yaml is of format {content.get('format')}, which this version does not read")
+        record = _parsed(Record, content, "trial.yaml")
+        if record.trial != trial:
+            raise ResultsError(f"trial.yaml is that of {record.trial}")
+        return record
+
+    def finished_record(self, trial: str) -> Record | None:
+        """The record of a trial that is done; None where there is none, it failed, or cannot be read."""
+        with suppress(ResultsError):
+            record = self.read_record(trial)
+            if record is not None and record.state == "done":
+                return record
+        return None
+
+    def has_record(self, trial: str) -> bool:
+        """Whether there is a record that can be read, of a failed trial, too."""
+        with suppress(ResultsError):
+            return self.read_record(trial) is not None
+        return False
+
+    def write_record(self, folder: Path, record: Record) -> None:
+        """trial.yaml, written last: without it there is no record."""
+        content = record.model_dump(mode="json")
+        write_text(folder / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def read_provenance(self, trial: str) -> dict:
+        """Where, when and with what a trial ran; empty where nothing is known. Raises ResultsError if damaged."""
+        try:
+            return dict(json.loads((self.record(trial) / "provenance.json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ResultsError(f"provenance.json: {one_line(error)}") from None
+
+    def heartbeat(self, trial: str) -> Heartbeat | None:
+        """The last sign of life of a running trial, or None. Raises ResultsError if the file is damaged."""
+        try:
+            content = json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ResultsError(f"heartbeat.json: {one_line(error)}") from None
+        return _parsed(Heartbeat, content, "heartbeat.json")
+
+    def last_step(self, trial: str) -> int:
+        """The step that a running trial was last seen at; 0 where that is unknown."""
+        with suppress(ResultsError):
+            beat = self.heartbeat(trial)
+            return beat.step if beat else 0
+        return 0
+
+    def write_heartbeat(self, trial: str, state: dict) -> None:
+        """Not flushed to disk, and a full disk is no reason to stop: it is news, not a result."""
+        path = self.running(trial) / "heartbeat.json"
+        partial = path.with_suffix(".partial")
+        with suppress(OSError):
+            partial.write_text(json.dumps(state | {"time": time.time()}), encoding="utf-8")
+            partial.replace(path)
 
     # A record is put together in running/<trial>/record and moved in one go.
 
@@ -164,8 +218,7 @@ class ResultsFolder:
             self.record(trial).rename(replaced)
         finished.rename(self.record(trial))
         flush_to_disk(self.record(trial).parent, recursive=False)
-        record = self.read_record(trial)
-        if record is not None and record["state"] == "done":
+        if self.finished_record(trial) is not None:
             self.clear(trial)
         return True
 
@@ -174,31 +227,8 @@ class ResultsFolder:
         shutil.rmtree(self.running(trial), ignore_errors=True)
 
 
-def _wrong_in(plan: dict) -> str:
-    """What makes a plan of the right format unusable, or "". A trial's id names folders: it may lead nowhere else."""
-    cells = plan.get("cells")
-    if not isinstance(cells, list) or (cells and not isinstance(plan.get("evaluation"), dict)):
-        return "has no cells or no evaluation block"
-    for number, cell in enumerate(cells, start=1):
-        keys = cell.keys() if isinstance(cell, dict) else ()
-        if missing := [
-            key for key in ("trial", "method_file", "display", "labelled", "draw", "seed") if key not in keys
-        ]:
-            return f"lacks {missing[0]!r} in cell {number}"
-        if odd := [key for key in ("trial", "method_file", "display") if not isinstance(cell[key], str)]:
-            return f"has no text for {odd[0]!r} in cell {number}"
-        if not re.fullmatch(r"\w[\w.-]*", cell["trial"]):
-            return f"has the trial {cell['trial']!r}, which is no folder's name, in cell {number}"
-    return ""
-
-
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def write_heartbeat(results: ResultsFolder, trial: str, state: dict) -> None:
-    """Not flushed to disk, and nothing to stop for: it is news, not a result."""
-    path = results.running(trial) / "heartbeat.json"
-    partial = path.with_suffix(".partial")
-    with suppress(OSError):
-        partial.write_text(json.dumps(state | {"time": time.time()}), encoding="utf-8")
-        partial.replace(path)
+def _parsed(model: type[Model], content: object, file: str) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ResultsError(f"{file} {first_problem(error)}") from None

@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from benchmark.records.files import ResultsError, write_text
 from benchmark.records.folder import ResultsFolder
+from benchmark.records.states import SILENCE
 
-SILENCE = 120  # seconds without a sign of life after which a run or a trial counts as dead
-TELL_SECONDS = 30  # between two signs of life of a run
+HEARTBEAT_SECONDS = 30  # between two signs of life of a run
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def run_lock(results: ResultsFolder) -> Iterator[None]:
         elsewhere = holder is not None and holder["host"] != socket.gethostname()
         if elsewhere and time.time() - holder["time"] < SILENCE:
             raise ResultsError(_taken(results))
-        with _signs_of_life(_sign(results)):
+        with _heartbeats(_heartbeat_file(results)):
             try:
                 yield
             finally:
@@ -61,14 +61,14 @@ def _trials(results: ResultsFolder) -> Path:
     return results.folder / "running" / ".trials"
 
 
-def _sign(results: ResultsFolder) -> Path:
+def _heartbeat_file(results: ResultsFolder) -> Path:
     return results.folder / "running" / ".run.json"
 
 
 def _holder(results: ResultsFolder) -> dict | None:
     """Host, process, start and last sign of life of the run that works here, or did when it was killed."""
     try:
-        holder = json.loads(_sign(results).read_text(encoding="utf-8"))
+        holder = json.loads(_heartbeat_file(results).read_text(encoding="utf-8"))
         return {"host": str(holder["host"]), "process": int(holder["process"]),
                 "start": float(holder["start"]), "time": float(holder["time"])}  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
@@ -76,30 +76,30 @@ def _holder(results: ResultsFolder) -> dict | None:
 
 
 def _taken(results: ResultsFolder) -> str:
-    who, holder = "another run", _holder(results)
+    running, holder = "another run", _holder(results)
     if holder is not None:
         age, silence = (round(time.time() - holder[key]) for key in ("start", "time"))
-        who = (
+        running = (
             f"another run (process {holder['process']} on {holder['host']}, for {age} s, last sign of life {silence} s "
             "ago)"
         )
-    return f"{who} is working on {results.folder}: wait for it or stop it, or choose another folder with --results"
+    return f"{running} is working on {results.folder}: wait for it or stop it, or choose another folder with --results"
 
 
 @contextmanager
-def _signs_of_life(path: Path) -> Iterator[None]:
+def _heartbeats(path: Path) -> Iterator[None]:
     """While this is entered, `path` says who works here."""
-    who = {"host": socket.gethostname(), "process": os.getpid(), "start": time.time()}
+    identity = {"host": socket.gethostname(), "process": os.getpid(), "start": time.time()}
     stopped = threading.Event()
 
-    def tell() -> None:
+    def beat() -> None:
         while True:
             with suppress(OSError):  # a full disk is for the run itself to complain of
-                write_text(path, json.dumps(who | {"time": time.time()}))
-            if stopped.wait(TELL_SECONDS):
+                write_text(path, json.dumps(identity | {"time": time.time()}))
+            if stopped.wait(HEARTBEAT_SECONDS):
                 return
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield

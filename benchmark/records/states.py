@@ -1,78 +1,144 @@
-"""Where cells stand, from what lies in a results folder alone: neither torch nor the data is needed."""
+"""The state of a cell and its reason, told by one function from what lies in a results folder."""
 
 import time
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from benchmark.records import numerics
+from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
-from benchmark.records.fingerprint import SCORING, changed_files
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.locks import SILENCE
+from benchmark.records.models import Cell, Data, Plan, Record
+from benchmark.records.numerics import Numerics
+from benchmark.records.protocol import Evaluation, Training, differences
+from data.errors import one_line
 
+NOT_RUN = "not run"
+RUNNING = "running"
 INTERRUPTED = "interrupted"
-CHANGED = "changed since:"
+DONE = "done"
+STALE = "stale"
+RESCORE = "rescore"
+FAILED = "failed"
+DIVERGED = "diverged"
+UNREADABLE = "unreadable"
+OTHER_PROTOCOL = "other protocol"
+
+MEANING = {
+    NOT_RUN: "nothing was run yet",
+    RUNNING: "a process works on it",
+    INTERRUPTED: "stopped; `run` continues from its checkpoint",
+    DONE: "trained and scored",
+    STALE: "trained by other numerics than today's; `run --rerun stale` trains it again",
+    RESCORE: "trained; `evaluate` or `run` scores it again",
+    FAILED: "ended with an error; `run --retry-failed` tries again",
+    DIVERGED: "a loss became infinite or not a number; `run --retry-failed` tries again",
+    UNREADABLE: "its record is damaged; `run` trains it again",
+    OTHER_PROTOCOL: "its record belongs to another protocol or other test cases than the plan's",
+}
+# from the least to the furthest
+PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, INTERRUPTED, RUNNING, RESCORE, STALE, DONE)
+TO_RUN = frozenset({NOT_RUN, RUNNING, INTERRUPTED, RESCORE, UNREADABLE})  # what `run` runs without being asked
+
+SILENCE = 120  # seconds without a sign of life after which a run or a trial counts as dead
 
 
-def cell_state(trial: str, method_file: str, evaluation: dict, results: ResultsFolder) -> tuple[str, str]:
-    """(state, reason) of a trial: new, running, interrupted, done, stale, rescore, failed or diverged.
+@dataclass(frozen=True)
+class Wanted:
+    """What a record must agree with to be a cell's: the protocol, the data, today's numerics versions."""
 
-    stale: code that decides weights has changed since. rescore: only the evaluation block or scoring code has, or the
-    scores are damaged.
+    training: Training | None
+    evaluation: Evaluation
+    data: Data
+    numerics: Numerics
+
+    @classmethod
+    def by_plan(cls, plan: Plan, cell: Cell) -> "Wanted":
+        return cls(plan.training, plan.evaluation, plan.data, numerics.current(cell.method, cell.method_file))
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One of the states above, and why.
+
+    `values` are the measured values if tables may show them: of a cell that is done, and of one whose numerics
+    versions alone differ from today's. `record` and `provenance` are what was read on the way.
     """
-    record = results.read_record(trial)
-    if record is None:
-        heartbeat = results.heartbeat(trial)
-        if heartbeat is None:
-            broken = (results.record(trial) / "trial.yaml").exists()
-            return "new", "trial.yaml of its record cannot be read: it is trained again" if broken else ""
-        where = f"{heartbeat['stage']}, step {heartbeat['step']} of {heartbeat['iterations']}"
-        alive = heartbeat["stage"] != INTERRUPTED and time.time() - heartbeat["time"] < SILENCE
-        return ("running" if alive else INTERRUPTED), where
-    if record["state"] != "done":
-        return record["state"], record["reason"] or ""
-    if changed := changed_files(record["code"], method_file):
-        state = "rescore" if set(changed) <= set(SCORING) else "stale"
-        return state, f"{CHANGED} {', '.join(changed)}"
-    for_others = any((results.record(trial) / "predictions").glob("*.nii.gz"))  # these are as the headline is scored
-    if _scoring(record["evaluation"], for_others) != _scoring(evaluation, for_others):
-        return "rescore", "scored under another evaluation block; its weights are kept"
-    if not results.has_scores(trial):
-        return "rescore", "cases.csv of its record cannot be read; its weights are kept"
-    return "done", ""
+
+    state: str
+    reason: str = ""
+    record: Record | None = None
+    provenance: dict = field(default_factory=dict)
+    values: list[CaseValue] | None = None
 
 
-def write_report(*folders: ResultsFolder, packed_timings: bool = False) -> Path:
-    """DIR/report of the first folder, over all of them and what was tuned in them, with the rows marked whose figures
-    other code made: only the code can tell, so reports are told.
+def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
+    """The state of one cell.
 
-    Raises ResultsError if a folder has no plan or cannot be written, reports.results.ReportError for a broken plan.
+    Args:
+        folder: the results folder.
+        trial: id of the cell's trial.
+        wanted: what its record must agree with.
+
+    Returns:
+        The state with one line of reason. Any damage of a record ends here, in UNREADABLE or RESCORE.
     """
-    from reports import report
-
-    parts = {part.folder.resolve(): part for results in folders for part in results.parts()}
-    for results in parts.values():
-        results.read_plan()  # refuses trials whose names lead out of the folder, which reports take as they are
     try:
-        return report.write_report([part.folder for part in parts.values()], _stale, packed_timings)
-    except OSError as error:
-        raise ResultsError(
-            f"{folders[0].folder / 'report'} cannot be written: {error}; records are whole: make room or make it "
-            "writable, then `report` the folder again"
-        ) from error
+        record = folder.read_record(trial)
+        if record is None:
+            return _without_record(folder, trial)
+        provenance = folder.read_provenance(trial)
+    except ResultsError as error:
+        return CellState(UNREADABLE, str(error))
+    if record.state != DONE:
+        return CellState(record.state, one_line(record.reason or ""), record, provenance)
+    if others := _other_protocol(record, wanted):
+        return CellState(OTHER_PROTOCOL, "; ".join(others), record, provenance)
+
+    old_weights = numerics.changed(record.numerics, wanted.numerics, "training", "preparation", "method")
+    old_scores = numerics.changed(record.numerics, wanted.numerics, "scoring")
+    other_evaluation = differences(record.evaluation, wanted.evaluation, "evaluation", ignore=("postprocessing",))
+    values, damage = None, ""
+    if not other_evaluation:
+        try:
+            values = read_case_values(folder.record(trial) / "cases.csv", wanted.data.test, wanted.data.classes)
+        except ResultsError as error:
+            damage = str(error)
+    if old_weights:
+        return CellState(STALE, "; ".join(old_weights), record, provenance, values)
+    other_labels = _other_labels(folder, trial, record, wanted)
+    if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [damage])]:
+        return CellState(RESCORE, "; ".join(reasons), record, provenance, values)
+    return CellState(DONE, "", record, provenance, values)
 
 
-def _stale(cell: dict, record: dict) -> str:
-    changed = changed_files(record.get("code") or {}, cell["method_file"])
-    return f"{CHANGED} {', '.join(changed)}" if changed else ""
+def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
+    """Every planned cell with its state. Raises ResultsError if the folder has no plan."""
+    plan = folder.read_plan()
+    return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in plan.cells]
 
 
-def _scoring(evaluation: dict, for_others: bool) -> dict:
-    """What decides what a record holds: figures of both postprocessings always, labels for other tools of one alone."""
-    return {key: value for key, value in evaluation.items() if for_others or key != "postprocessing"}
+def _without_record(folder: ResultsFolder, trial: str) -> CellState:
+    try:
+        beat = folder.heartbeat(trial)
+    except ResultsError as error:
+        return CellState(INTERRUPTED, str(error))
+    if beat is None:
+        return CellState(NOT_RUN)
+    alive = beat.stage != INTERRUPTED and abs(time.time() - beat.time) < SILENCE
+    return CellState(RUNNING if alive else INTERRUPTED, f"{beat.stage}, step {beat.step} of {beat.iterations}")
 
 
-def cell_states(results: ResultsFolder) -> list[tuple[dict, str, str]]:
-    """Every planned cell with its state and reason. Raises ResultsError if the folder has no plan."""
-    plan = results.read_plan()
-    return [
-        (cell, *cell_state(cell["trial"], cell["method_file"], plan["evaluation"], results)) for cell in plan["cells"]
-    ]
+def _other_protocol(record: Record, wanted: Wanted) -> list[str]:
+    """Differences that no command can mend. A trial's id rules them out, but folders are merged and edited by hand."""
+    found = differences(record.training, wanted.training, "training") if record.training and wanted.training else []
+    if record.data.fingerprint != wanted.data.fingerprint:
+        found.append(f"data.fingerprint is {record.data.fingerprint}, the plan's {wanted.data.fingerprint}")
+    return found
+
+
+def _other_labels(folder: ResultsFolder, trial: str, record: Record, wanted: Wanted) -> list[str]:
+    """cases.csv holds both postprocessings, but label files for other tools are written as the headline is scored."""
+    if not any((folder.record(trial) / "predictions").glob("*.nii.gz")):
+        return []
+    others = tuple(key for key in Evaluation.model_fields if key != "postprocessing")
+    return differences(record.evaluation, wanted.evaluation, "evaluation", ignore=others)

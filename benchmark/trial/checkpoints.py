@@ -8,18 +8,21 @@ import torch
 from benchmark.records.files import write_atomically
 from benchmark.trial.training import TrainingState
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
-def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
+def save_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
     """Write checkpoint-<step>.pt and remove all but the two written last: a corrupt one has a predecessor.
 
-    `code` is the fingerprint of the code that trained it: other code starts anew instead of going on from it.
+    Args:
+        state: the training.
+        folder: where checkpoints lie.
+        numerics: versions that decide weights (`Numerics.of_weights`): other versions start anew.
     """
     state.flush()
     content = {
         "format": CHECKPOINT_FORMAT,
-        "code": code,
+        "numerics": numerics,
         "step": state.step,
         "method": state.method.state_dict(),
         "scaler": state.scaler.state_dict(),
@@ -32,11 +35,11 @@ def save_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) ->
         old.unlink(missing_ok=True)
 
 
-def load_checkpoint(state: TrainingState, folder: Path, code: dict[str, str]) -> None:
-    """Bring `state` to the newest readable checkpoint of the same code in `folder`; with none it stays as it is."""
+def load_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
+    """Bring `state` to the newest readable checkpoint of the same numerics in `folder`; with none it stays as it is."""
     for path in sorted(_checkpoints(folder), reverse=True):
         content = _read_checkpoint(path)
-        if (content.get("format"), content.get("code")) != (CHECKPOINT_FORMAT, code):
+        if (content.get("format"), content.get("numerics")) != (CHECKPOINT_FORMAT, numerics):
             continue
         state.method.load_state_dict(content["method"])
         for phase, optimizer in state.optimizers.items():

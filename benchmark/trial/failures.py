@@ -1,12 +1,15 @@
 """One line on why a trial failed, and what to do about it."""
 
+import inspect
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from benchmark.records.fingerprint import path_of
 from benchmark.trial.specification import Trial
+from data.errors import one_line
+from methods.shared import registry
 
 
 def is_killed_worker(error: Exception) -> bool:
@@ -19,8 +22,10 @@ def failure_reason(error: Exception, trial: Trial) -> str:
         return f"the GPU's memory is too small: {less_memory('execution.gpus_per_trial', trial)}"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
-    line = last_line_in(path_of(trial.method_file), error)
-    return _error_line(error) + (f" ({trial.method_file}:{line})" if line else "")
+    line = None
+    with suppress(registry.MethodError):  # a plug-in that could not be loaded
+        line = last_line_in(Path(inspect.getsourcefile(registry.get(trial.method))), error)
+    return _error_line(error) + (f" ({trial.cell.method_file}:{line})" if line else "")
 
 
 def last_line_in(file: Path, error: Exception) -> int | None:
@@ -44,4 +49,4 @@ def _error_line(error: Exception) -> str:
     text = str(error)
     if "Original Traceback" in text:
         return text.strip().splitlines()[-1]
-    return f"{type(error).__name__}: {' '.join(text.split())}"
+    return f"{type(error).__name__}: {one_line(text)}"

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
-from benchmark.planning.experiment import Evaluation, ExperimentError, Training, load_experiment
+from benchmark.planning.experiment import ExperimentError, Training
+from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.files import ResultsError
 from benchmark.records.folder import ResultsFolder
+from benchmark.records.models import Record
+from benchmark.records.states import DONE
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
 from benchmark.trial.scoring import postprocessed
 from benchmark.trial.setup import choose_device
@@ -32,15 +34,14 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
     normalised. Raises ResultsError for a folder that is no finished record, DataError for scans that cannot be read and
     ExperimentError where labels would take the place of a scan, before any is segmented.
     """
-    trial = _trial(record)
-    data = trial["data"]
+    trial = _finished_trial(record)
+    data, cell, evaluation = trial.data, trial.cell, trial.evaluation
     try:
-        training, evaluation = Training(**trial["training"]), Evaluation(**trial["evaluation"])
-        reading = Reading(**data["reading"] | ({"normalise": normalise} if normalise else {}))
-        values = list(data["class_names"].values())
-        spacing = np.broadcast_to(data["spacing"] or data["native_spacing"], 3).astype(float)
-        cell = trial["cell"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        training = Training(**trial.training.model_dump())
+        reading = Reading(**data.reading | ({"normalise": normalise} if normalise else {}))
+        values = list(data.class_names.values())
+        spacing = np.broadcast_to(data.spacing or data.native_spacing, 3).astype(float)
+    except (TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
     scans = _scans(images, reading)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
@@ -65,8 +66,8 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
     if training.precision == "fp16" and place.type == "cpu":  # which is for GPUs; weights are fp32
         training = training.model_copy(update={"precision": "fp32"})
     configure_torch(training)
-    settings = registry.settings_of(cell["method"], cell["settings"])
-    method = build_method(cell["method"], settings, training, len(values), cell["seed"], place)
+    settings = registry.settings_of(cell.method, cell.settings)
+    method = build_method(cell.method, settings, training, len(values), cell.seed, place)
     load_weights(record, method, place)
     method = fold_batch_norm(method)
     for name, file in scans.items():
@@ -83,15 +84,17 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
         yield file, targets[name]
 
 
-def _trial(record: Path) -> dict:
+def _finished_trial(folder: Path) -> Record:
+    folder = folder.resolve()  # it may be "."
     try:
-        trial = yaml.safe_load((record / "trial.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = "" if isinstance(error, FileNotFoundError) else f" ({' '.join(str(error).split())})"
-        raise ResultsError(f"{record} is no record: give a folder RESULTS/records/TRIAL{why}") from error
-    if not isinstance(trial, dict) or trial.get("state") != "done" or not (record / "weights.pt").exists():
-        raise ResultsError(f"{record} is no finished trial with weights: choose one that `status` shows as done")
-    return trial
+        record = ResultsFolder(folder.parent.parent).read_record(folder.name)
+    except ResultsError as error:
+        raise ResultsError(f"{folder} cannot be used: {error}") from error
+    if record is None or folder.parent.name != "records":
+        raise ResultsError(f"{folder} is no record: give a folder RESULTS/records/TRIAL")
+    if record.state != DONE or not (folder / "weights.pt").exists():
+        raise ResultsError(f"{folder} is no finished trial with weights: choose one that `status` shows as done")
+    return record
 
 
 def _scans(images: Path, reading: Reading) -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """Where, when and with what a trial ran."""
 
+import hashlib
+import json
 import os
 import platform
 import socket
@@ -7,14 +9,18 @@ import subprocess
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from benchmark.cluster import plugin_files
+from benchmark.records.source_code import source_hash
 from benchmark.trial import allocator
 from methods.shared.networks.autocast import CPU_HAS_BF16
 
-PACKAGES = ("torch", "ray", "numpy", "scipy", "h5py")
+LIBRARIES = ("torch", "ray", "numpy", "scipy", "h5py")
+PACKAGES = ("methods", "data", "benchmark")  # whose code decides numbers
 
 
 @cache
@@ -32,12 +38,28 @@ def environment() -> dict:
     """Versions, host and processor of this machine."""
     return {
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in LIBRARIES},
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
     }
+
+
+@cache
+def source_hashes(method_file: str) -> dict[str, str]:
+    """Hashes of the source that ran, for information: of each package, and of the method's own file.
+
+    Comments and formatting do not count. Whether a record is stale is decided by numerics versions, not by these.
+    """
+    plugin = plugin_files.location(method_file)  # a built-in method's file is part of a package
+    hashes = {method_file: source_hash(plugin)} if plugin.is_absolute() else {}
+    for package in PACKAGES:
+        folder = Path(find_spec(package).submodule_search_locations[0])
+        files = sorted(folder.rglob("*.py"))
+        text = json.dumps([[file.relative_to(folder).as_posix(), source_hash(file)] for file in files])
+        hashes[package] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashes
 
 
 def describe_device(device: torch.device) -> str:

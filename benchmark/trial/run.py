@@ -8,22 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-import yaml
 
 from benchmark.planning.experiment import Execution
 from benchmark.records import remote_copies
 from benchmark.records.arrays import write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
-from benchmark.records.fingerprint import code_fingerprint, training_fingerprint
-from benchmark.records.folder import FORMAT, ResultsFolder, write_heartbeat
+from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import trial_lock
-from benchmark.records.states import INTERRUPTED, cell_state
+from benchmark.records.models import FORMAT, Record
+from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.failures import failure_reason, is_killed_worker
 from benchmark.trial.inference import fold_batch_norm
 from benchmark.trial.profiling import traced
-from benchmark.trial.scoring import postprocessed, predict_labels, score
+from benchmark.trial.scoring import postprocessed, predict_labels, score_case
 from benchmark.trial.setup import data_workers, set_up
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.tensorboard import SLICES, EventFile
@@ -38,47 +37,44 @@ SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of 
 
 
 def run_trial(
-    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict | None = None
+    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict | None = None
 ) -> Iterator[Progress]:
-    """Run a trial, or what is left of it, to a record; yields signs of life, the last one with stage "done".
+    """Run a trial, or what is left of it, to a record; yields its progress, the last one with stage "done".
 
     An exception of the trial's own ends in a record that says why (stage "failed" or "diverged"), not in a traceback.
     Those that say nothing about the trial are raised and leave it as a killed process would: StorageError where the
     disk is full or read-only, RuntimeError where somebody killed a data worker.
-    Closing the generator saves a checkpoint first. `circumstances`: what the record's provenance says besides what this
+    Closing the generator saves a checkpoint first. `run_facts`: what the record's provenance says besides what this
     process can tell, such as the revision of the code and how many trials share the machine.
     """
-    circumstances = circumstances or {**provenance.revision(), SHARING: 1}
+    run_facts = run_facts or {**provenance.revision(), SHARING: 1}
     try:
         with trial_lock(results, trial.id):
-            yield from _run_to_record(trial, results, execution, circumstances)
+            yield from _run_to_record(trial, results, execution, run_facts)
     except (OSError, RuntimeError) as error:
         if (full := storage_error(results.folder, error)) is None:
             raise
         raise full from error
 
 
-def _run_to_record(
-    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict
-) -> Iterator[Progress]:
+def _run_to_record(trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict) -> Iterator[Progress]:
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
-        evaluation = trial.evaluation.model_dump(mode="json")
-        state, _ = cell_state(trial.id, trial.method_file, evaluation, results)
-        if state == "done":
+        state = cell_state(results, trial.id, trial.wanted).state
+        if state == DONE:
             results.clear(trial.id)
         else:
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
-                yield from _run(trial, results, execution, circumstances, events, trained=state == "rescore")
+                yield from _run(trial, results, execution, run_facts, events, trained=state == RESCORE)
         reason = None
         if execution.copy_to:
             try:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        yield _sign(trial, "done", trial.training.iterations, reason=reason)
+        yield _progress(trial, DONE, trial.training.iterations, reason=reason)
     except DivergedError as error:
         yield write_failure(trial, results, "diverged", str(error))
     except Exception as error:
@@ -89,15 +85,14 @@ def _run_to_record(
 
 def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str) -> Progress:
     """Leave a record that says why a trial has no figures; one that has figures is never replaced."""
-    earlier = results.read_record(trial.id)
-    if earlier is None or earlier["state"] != "done":
-        _write_trial_yaml(results.unpublished(trial.id), trial, state, reason)
+    if results.finished_record(trial.id) is None:
+        results.write_record(results.unpublished(trial.id), _record(trial, state, reason))
         results.publish(trial.id)
-    return _sign(trial, state, 0, reason=reason)
+    return _progress(trial, state, 0, reason=reason)
 
 
 def _run(
-    trial: Trial, results: ResultsFolder, execution: Execution, circumstances: dict, events: EventFile, trained: bool
+    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict, events: EventFile, trained: bool
 ) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
     device, dataset, method = set_up(trial, execution)
@@ -106,16 +101,17 @@ def _run(
     if trained:
         history, facts = load_record(results.record(trial.id), method, device)
         facts["scored_again"] = {
-            **circumstances, "device": provenance.describe_device(device), "host": provenance.environment()["host"]
+            **run_facts, "device": provenance.describe_device(device), "host": provenance.environment()["host"]
         }  # fmt: skip
     else:
         state = initial_state(method, trial.training)
-        load_checkpoint(state, results.running(trial.id), training_fingerprint(trial.method_file))
+        load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights())
         sessions = _Sessions(results, trial, begun=state.step > 0)
-        sessions.note(SHARING, circumstances[SHARING])
+        sessions.note(SHARING, run_facts[SHARING])
         facts = {
             **provenance.environment(),
-            **circumstances,
+            **run_facts,
+            "source": provenance.source_hashes(trial.cell.method_file),
             "device": provenance.describe_device(device),
             "threads": trial.training.threads,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,7 +133,7 @@ def _run(
     (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
-    _write_trial_yaml(folder, trial, "done", None)
+    results.write_record(folder, _record(trial, DONE, None))
     results.publish(trial.id)
 
 
@@ -165,9 +161,9 @@ def _train(
     device: torch.device, events: EventFile,
 ) -> Iterator[Progress]:  # fmt: skip
     training, folder = trial.training, results.running(trial.id)
-    code = training_fingerprint(trial.method_file)
+    numerics = trial.numerics.of_weights()
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
-    last_sign = last_checkpoint = time.monotonic()
+    last_report = last_checkpoint = time.monotonic()
     workers = data_workers(execution, state.method, device)
     steps = train(state, stream, training, trial.seed, device, workers)
     trace = ExitStack()
@@ -178,18 +174,18 @@ def _train(
             now = time.monotonic()
             every = execution.checkpoint_iterations
             if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
-                save_checkpoint(state, folder, code)
+                save_checkpoint(state, folder, numerics)
                 last_checkpoint = now
-            if now - last_sign >= REPORT_SECONDS or step == training.iterations:
+            if now - last_report >= REPORT_SECONDS or step == training.iterations:
                 state.flush()
                 events.add_losses(state.history)
-                last_sign = now
-                yield _alive(results, _sign(trial, "training", step, loss=_last_total(state)))
-        save_checkpoint(state, folder, code)
+                last_report = now
+                yield _report(results, _progress(trial, "training", step, loss=_last_total(state)))
+        save_checkpoint(state, folder, numerics)
     except GeneratorExit:
         with suppress(OSError, RuntimeError):  # a generator that is being closed has nobody to tell
-            save_checkpoint(state, folder, code)
-        _alive(results, _sign(trial, INTERRUPTED, state.step))
+            save_checkpoint(state, folder, numerics)
+        _report(results, _progress(trial, INTERRUPTED, state.step))
         raise
     finally:
         trace.close()
@@ -206,14 +202,14 @@ def _test(
     rows: list[dict] = []
     seconds = 0.0
     for number, case_id in enumerate(trial.test, start=1):
-        yield _alive(results, _sign(trial, f"testing {number}/{len(trial.test)}", trial.training.iterations))
+        yield _report(results, _progress(trial, f"testing {number}/{len(trial.test)}", trial.training.iterations))
         native = dataset.native(case_id)
         begin = time.perf_counter()
         labels = predict_labels(
             method, dataset, case_id, trial.training.patch, trial.evaluation, execution.window_batch
         )
         seconds += time.perf_counter() - begin
-        rows += score(labels, native, dataset.classes, trial.evaluation)
+        rows += score_case(labels, native, dataset.classes, trial.evaluation)
         if number <= SLICES:
             events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
         write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
@@ -226,23 +222,12 @@ def _test(
     return seconds
 
 
-def _write_trial_yaml(folder: Path, trial: Trial, state: str, reason: str | None) -> None:
-    """The record's own description, written last: without it there is no record."""
-    content = {
-        "format": FORMAT,
-        "trial": trial.id,
-        "state": state,
-        "reason": reason,
-        "cell": trial.cell,
-        "data": trial.data_summary,
-        "labelled": trial.labelled,
-        "unlabelled": trial.unlabelled,
-        "test": trial.test,
-        "training": trial.training.model_dump(mode="json"),
-        "evaluation": trial.evaluation.model_dump(mode="json"),
-        "code": code_fingerprint(trial.method_file),
-    }
-    write_text(folder / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+def _record(trial: Trial, state: str, reason: str | None) -> Record:
+    return Record(
+        format=FORMAT, trial=trial.id, state=state, reason=reason, cell=trial.cell, data=trial.data_summary,
+        labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
+        training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,
+    )  # fmt: skip
 
 
 def _last_total(state: TrainingState) -> float:
@@ -250,10 +235,10 @@ def _last_total(state: TrainingState) -> float:
     return next(value for name, value in state.history[-1].items() if name.endswith("total"))
 
 
-def _sign(trial: Trial, stage: str, step: int, **more) -> Progress:
+def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:
     return Progress(trial=trial.id, stage=stage, step=step, iterations=trial.training.iterations, **more)
 
 
-def _alive(results: ResultsFolder, progress: Progress) -> Progress:
-    write_heartbeat(results, progress.trial, progress.model_dump())
+def _report(results: ResultsFolder, progress: Progress) -> Progress:
+    results.write_heartbeat(progress.trial, progress.model_dump())
     return progress

@@ -33,7 +33,7 @@ def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> n
     return largest_components(labels, classes) if evaluation.postprocessing == "largest_component" else labels
 
 
-def score(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluation) -> list[dict]:
+def score_case(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluation) -> list[dict]:
     """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
     rows = []
     for name, masks in (("none", labels), ("largest_component", largest_components(labels, classes))):

@@ -33,7 +33,7 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
 @cache
 def _load_plugin(path: str) -> None:
     """Once a process, as every other module: its code must stay the code that the record's fingerprint is of."""
-    registry.load_plugin(plugin_files.here(path))
+    registry.load_plugin(plugin_files.location(path))
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,7 @@ import time
 import torch
 
 from benchmark.planning.experiment import Execution
-from benchmark.trial.scoring import predict_labels, score
+from benchmark.trial.scoring import predict_labels, score_case
 from benchmark.trial.setup import set_up
 from benchmark.trial.specification import Trial
 from benchmark.trial.training import initial_state, make_stream, train
@@ -30,7 +30,7 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     method.eval()
     case_id = trial.test[0]
     labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, window_batch=1, max_windows=1)
-    score(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
+    score_case(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
     return seconds
 
 

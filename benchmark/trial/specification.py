@@ -3,6 +3,9 @@
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.planning.experiment import Evaluation, Training
+from benchmark.records.models import Cell, Data
+from benchmark.records.numerics import Numerics
+from benchmark.records.states import Wanted
 from methods.shared import registry
 
 
@@ -12,19 +15,30 @@ class Trial(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    cell: dict  # what tables show: method, display, labelled, draw, seed, …
-    method: str
-    method_file: str
-    settings: dict
+    cell: Cell  # what tables show
+    settings: dict  # of the method, defaults included
     labelled: list[str]
     unlabelled: list[str]
     test: list[str]
-    seed: int
     data: dict  # the experiment's data block
-    data_summary: dict  # name, fingerprint, split: what a record says of its data
+    data_summary: Data  # what a record says of its data
     training: Training
     evaluation: Evaluation
+    numerics: Numerics  # versions of the code when the run was planned
     plugins: list[str] = []
+
+    @property
+    def method(self) -> str:
+        return self.cell.method
+
+    @property
+    def seed(self) -> int:
+        return self.cell.seed
+
+    @property
+    def wanted(self) -> Wanted:
+        """What a record must agree with to be this trial's."""
+        return Wanted(self.training, self.evaluation, self.data_summary, self.numerics)
 
     @property
     def cost(self) -> float:

@@ -51,6 +51,7 @@ class Info:
     fidelity: Literal["faithful", "adapted", "reconstruction"]
     passes: Passes
     networks: int = 1
+    numerics: int = 1  # raised when a change of the code changes the method's numbers, see CONTRIBUTING.md
 
 
 class MethodSettings(BaseModel):

@@ -68,7 +68,8 @@ def _check_settings(name: str, settings: type) -> None:
 @cache
 def _import_built_in() -> None:
     for module in pkgutil.iter_modules(methods.__path__):
-        importlib.import_module(f"methods.{module.name}")
+        if not module.ispkg:
+            importlib.import_module(f"methods.{module.name}")
 
 
 def load_plugin(path: str | Path) -> list[str]:
@@ -111,7 +112,7 @@ def write_starting_file(name: str, folder: Path, year: int) -> Path:
     if name in names():
         raise MethodError(f"method name {name!r} is taken by {inspect.getsourcefile(_METHODS[name])}: choose another")
     title = name.replace("_", " ").title()
-    text = (Path(__file__).parent / "_new_method.py.txt").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "new_method.py.txt").read_text(encoding="utf-8")
     for word, value in (("NAME", name), ("TITLE", title), ("CLASS", title.replace(" ", "")), ("YEAR", str(year))):
         text = text.replace(word, value)
     path = folder / f"{name}.py"

@@ -108,7 +108,7 @@ def write_experiment(scratch: Path, seeds: int, iterations: int) -> Path:
 def plan(config: Path) -> tuple:
     """The experiment, its results folder beside the file, and all its trials."""
     sys.path.insert(0, str(ROOT))
-    from benchmark.planning.experiment import load_experiment
+    from benchmark.planning.experiment_file import load_experiment
     from benchmark.planning.plan import make_plan, write_plan
     from benchmark.records.folder import ResultsFolder
 

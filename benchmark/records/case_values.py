@@ -1,0 +1,80 @@
+"""The measured values of a record, cases.csv: written by a trial, checked whenever they are read."""
+
+import csv
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.records.files import ResultsError
+from data.errors import one_line
+
+CHECKPOINT = "last"
+POSTPROCESSINGS = ("none", "largest_component")
+METRICS = (
+    ("dice", ""), ("jaccard", ""), ("asd", "voxel"), ("asd", "mm"), ("hd95", "voxel"), ("hd95", "mm"),
+    ("assd", "voxel"), ("assd", "mm"), ("predicted", "voxel"), ("reference", "voxel"),
+)  # fmt: skip
+
+
+class CaseValue(NamedTuple):
+    """One row of cases.csv. `value` is NaN where a score is undefined or left out."""
+
+    checkpoint: str
+    postprocessing: str
+    structure: int
+    case: str
+    metric: str
+    unit: str
+    value: float
+
+
+COLUMNS = ("checkpoint", "postprocessing", "class", "case", "metric", "unit", "value")  # of the file
+
+
+def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
+    """Read cases.csv of a record and check that nothing is missing, repeated or infinite.
+
+    Args:
+        path: the file.
+        cases: number of test cases that it must hold.
+        classes: number of foreground classes.
+
+    Raises:
+        ResultsError: with one line, if the file cannot be read or is not whole.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            if missing := [name for name in COLUMNS if name not in header]:
+                raise ResultsError(f"cases.csv has no column {', '.join(missing)}")
+            places = [header.index(name) for name in COLUMNS]
+            rows = [_row([fields[place] for place in places]) for fields in reader]
+    except (OSError, IndexError, csv.Error) as error:
+        raise ResultsError(f"cases.csv: {one_line(error)}") from None
+    except ResultsError:
+        raise
+    except ValueError as error:
+        raise ResultsError(f"cases.csv: {one_line(error)}") from None
+    keys = {row[:-1] for row in rows}
+    if len(keys) < len(rows):
+        raise ResultsError("cases.csv gives some values twice")
+    if any(math.isinf(row.value) for row in rows):
+        raise ResultsError("cases.csv holds infinite values")
+    names = {row.case for row in rows}
+    if len(names) != cases:
+        raise ResultsError(f"cases.csv has {len(names)} of the {cases} test cases")
+    expected = {
+        (CHECKPOINT, postprocessing, structure, case, *metric)
+        for postprocessing in POSTPROCESSINGS for structure in range(1, classes + 1)
+        for case in names for metric in METRICS
+    }  # fmt: skip
+    if not expected <= keys:
+        raise ResultsError("cases.csv lacks some metrics of some cases")
+    return rows
+
+
+def _row(fields: list[str]) -> CaseValue:
+    """Only the value may be empty: a distance that is undefined or left out."""
+    checkpoint, postprocessing, structure, case, metric, unit, value = fields
+    return CaseValue(checkpoint, postprocessing, int(structure), case, metric, unit, float(value or "nan"))

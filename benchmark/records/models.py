@@ -1,0 +1,157 @@
+"""What the files of a results folder hold: plan.json, trial.yaml of a record, and a heartbeat.
+
+Every key is an attribute. Reading a file that misses a key or holds a value of the wrong type raises one line.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.records.numerics import Numerics
+from benchmark.records.protocol import Evaluation, Training
+
+FORMAT = 2
+READABLE = (1, 2)  # format 1 had hashes of source files instead of numerics versions
+EXTERNAL = "external"  # method and fidelity of masks that another tool made
+
+TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # names folders, so it must not lead out of one
+
+
+class Stored(BaseModel):
+    """A part of a file. Unknown keys are kept: a newer version may have written them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Cell(Stored):
+    """One cell of an experiment: a method at one budget, draw and seed, with what tables say of it."""
+
+    trial: TrialId
+    method: str
+    variant: str = ""
+    display: str
+    year: int
+    source: str
+    fidelity: str
+    settings: dict[str, Any]
+    unpublished: list[str]
+    labelled: int
+    unlabelled: int
+    draw: Literal["first"] | int
+    seed: int
+    role: str
+    method_file: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("fidelity") == "foreign":
+            return values | {"method": EXTERNAL, "fidelity": EXTERNAL}
+        return values
+
+
+class Data(Stored):
+    """What a table says of the data. `fingerprint` is of the test cases: figures of one table share it."""
+
+    name: str
+    source: str = ""
+    spacing: float | list[float] | None
+    native_spacing: list[float]
+    other_spacings: dict[str, list[float]] = {}
+    fingerprint: str
+    split: str
+    split_hash: str
+    folds: dict[str, Any] | None = None
+    train: int
+    with_label: int | None = None
+    test: int
+    classes: int
+    class_names: dict[str, int] = {}
+    reading: dict[str, Any] = {}
+    preparation: str | None = None
+
+
+class Tuned(Stored):
+    """How settings were chosen, if a search chose them."""
+
+    experiment: str
+    how: str
+
+
+class Plan(Stored):
+    """plan.json: every cell of an experiment and the protocol that they share."""
+
+    format: int
+    experiment: str
+    title: str
+    reference: str | None
+    tuned: Tuned | None = None
+    data: Data
+    training: Training
+    evaluation: Evaluation
+    cells: list[Cell]
+
+    @model_validator(mode="after")
+    def _each_trial_once(self) -> "Plan":
+        trials = [cell.trial for cell in self.cells]
+        if repeated := sorted({trial for trial in trials if trials.count(trial) > 1}):
+            raise ValueError(f"plans {', '.join(repeated)} more than once")
+        return self
+
+
+class Record(Stored):
+    """trial.yaml of a record: what was trained on what, under which protocol, by which versions of the numbers."""
+
+    format: int
+    trial: str
+    state: Literal["done", "failed", "diverged"]
+    reason: str | None = None
+    cell: Cell
+    data: Data
+    labelled: list[str] | None = None
+    unlabelled: list[str] | None = None
+    test: list[str] | None = None
+    masks: str | None = Field(None, description="hash of the masks that another tool made")
+    training: Training | None = None
+    evaluation: Evaluation
+    numerics: Numerics = Numerics()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numerics_of_format_1(cls, values: Any) -> Any:
+        """Records of format 1 hold source hashes. Version 1 of every built-in method is what made them."""
+        if not isinstance(values, dict) or "numerics" in values or not isinstance(values.get("code"), dict):
+            return values
+        plugin = {Path(file).name: hash_ for file, hash_ in values["code"].items() if Path(file).is_absolute()}
+        numerics = Numerics(method=plugin or 1) if values.get("training") else Numerics(
+            training=None, preparation=None, method=None
+        )  # fmt: skip
+        return {key: value for key, value in values.items() if key != "code"} | {"numerics": numerics}
+
+
+class Heartbeat(Stored):
+    """The last sign of life of a trial; `time` in unix seconds."""
+
+    stage: str
+    step: int
+    iterations: int
+    time: float = Field(allow_inf_nan=False)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a file, in a few words: which key, and what.
+
+    Example:
+        >>> try:
+        ...     Heartbeat.model_validate({"step": 1, "iterations": 2, "time": 0})
+        ... except ValidationError as error:
+        ...     print(first_problem(error))
+        lacks stage
+    """
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"lacks {key}"
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
+    return f"{key}: {message[0].lower()}{message[1:]}" if key else message

@@ -1,0 +1,108 @@
+"""Numerics versions: which version of the numbers a record was made by.
+
+A version is a small integer. It rises when a change of the code changes numbers, and only then: renaming or moving code
+leaves every record valid. `tests/test_golden.py` decides. It trains every method for a few steps, compares losses,
+weights and scores with stored ones, and names the version to raise.
+
+| version | stands in | a record of another version is |
+|---|---|---|
+| TRAINING | this file | stale: trained again by `run --rerun stale` |
+| SCORING | this file | scored again, without training |
+| PREPARATION | data/numerics.py | stale; the cache prepares its cases again |
+| of a method | `info = Info(…, numerics=2)` in its file; 1 where left out | stale |
+
+A plug-in has no golden test. Its version is a hash of its source and of the local modules that it imports.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.records.source_code import CHECKOUT, path_of, plugin_files, source_hash
+from data.numerics import PREPARATION
+
+TRAINING = 1
+SCORING = 1
+
+
+class Numerics(BaseModel):
+    """The versions that made a record. None: plays no part, as training does for masks of another tool."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training: int | None = 1
+    scoring: int | None = 1
+    preparation: int | None = 1
+    method: int | dict[str, str] | None = 1
+
+    def of_weights(self) -> dict:
+        """The versions that decide weights: a checkpoint of others is not continued."""
+        return {"training": self.training, "preparation": self.preparation, "method": self.method}
+
+
+def current(method: str, method_file: str) -> Numerics:
+    """The versions of today's code for a method; without a file, nothing was trained here.
+
+    Reads source files as text, so that `status` and `report` need not import torch.
+    """
+    if not method_file:
+        return Numerics(training=None, scoring=SCORING, preparation=None, method=None)
+    path = path_of(method_file)
+    version = (
+        _version_in(path, path.stat().st_mtime_ns, method)
+        if path.is_file() and path.is_relative_to(CHECKOUT / "methods")
+        else {name: source_hash(file) for name, file in plugin_files(path).items()}
+    )
+    return Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=version)
+
+
+def changed(recorded: Numerics, today: Numerics, *kinds: str) -> list[str]:
+    """What differs between the versions of a record and today's, a short phrase each.
+
+    Args:
+        recorded: the versions in the record.
+        today: the versions of today's code, from `current`.
+        kinds: which versions to compare: training, scoring, preparation, method.
+
+    Example:
+        >>> changed(Numerics(training=1), Numerics(training=2), "training", "method")
+        ['numerics of training: version 1, now version 2']
+    """
+    found = []
+    for kind in kinds:
+        old, new = getattr(recorded, kind), getattr(today, kind)
+        if old is None or new is None or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            files = [name for name in old | new if old.get(name) != new.get(name)]
+            found.append(f"source of the plug-in: {', '.join(files)}")
+        else:
+            found.append(f"numerics of {kind}: {_named(old)}, now {_named(new)}")
+    return found
+
+
+def _named(version: int | dict[str, str]) -> str:
+    return "a plug-in's source" if isinstance(version, dict) else f"version {version}"
+
+
+@cache
+def _version_in(path: Path, modified: int, method: str) -> int:
+    """`numerics=…` in the `info` of the class that registers this method in a file; 1 where it is left out."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ClassDef) and any(_registers(decorator, method) for decorator in node.decorator_list):
+            for call in (n.value for n in node.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)):
+                for keyword in call.keywords:
+                    if keyword.arg == "numerics" and isinstance(keyword.value, ast.Constant):
+                        return int(keyword.value.value)
+    return 1
+
+
+def _registers(decorator: ast.expr, method: str) -> bool:
+    return (
+        isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "register"
+        and [argument.value for argument in decorator.args if isinstance(argument, ast.Constant)] == [method]
+    )
