@@ -80,7 +80,12 @@ def _pair(first: pd.DataFrame, second: pd.DataFrame, comparisons: int) -> dict:
         "comparisons": comparisons, "case_sd": spread.case_sd, "seed_sd": spread.seed_sd,
         "cases_detectable": statistics.detectable_difference(by_case.n, spread.case_sd, comparisons=comparisons),
         "seeds_detectable": statistics.detectable_difference(
-            by_seed.cases, spread.case_sd, seeds, spread.seed_sd, comparisons, residual_sd=spread.residual_sd
+            by_seed.cases,
+            spread.case_sd,
+            seeds,
+            spread.seed_sd,
+            residual_sd=spread.residual_sd,
+            comparisons=comparisons,
         ),
     }  # fmt: skip
 
