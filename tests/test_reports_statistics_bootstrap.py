@@ -22,7 +22,7 @@ def random_tables(*means, runs=3, cases=20, seed=0):
 
 def test_interval_of_two_runs_and_two_cases_is_that_of_all_resamples():
     first, second = score_table([[1, 2], [4, 8]]), score_table([[0, 1], [0, 3]])
-    # one run of each and one case are drawn: 1, 4 or 2, 8 minus 0, 0 or 1, 3
+    # a resample has one run of each and one case: 1, 4 or 2, 8 minus 0, 0 or 1, 3
     assert effect_interval(first, second) == pytest.approx((-1, 7))
 
 
