@@ -36,5 +36,5 @@ def test_examples_in_documents(path):
 
 
 def test_examples_are_found():
-    assert {"data.masks", "reports.statistics", "reports.statistics.power"} <= set(modules_with_examples())
+    assert {"reports.statistics", "reports.statistics.power"} <= set(modules_with_examples())
     assert ROOT / "docs" / "statistics.md" in DOCUMENTS
