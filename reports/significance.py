@@ -1,4 +1,4 @@
-"""Which differences between methods can be told from chance: every row of a budget against the plan's reference."""
+"""Which tests a report applies to what: every row of a budget against the plan's reference."""
 
 import numpy as np
 import pandas as pd
@@ -24,38 +24,68 @@ COLUMNS = KEYS + PAIR + RANKS
 
 
 def significance(results: Results, scores: Scores) -> pd.DataFrame:
-    """One line a row of the tables and measure, of the rows that have values; ceilings compete with nobody.
+    """Test every row of the tables against the reference method.
 
-    Under the plan's postprocessing. Differences are reference minus row; the reference (a display name) is looked for
-    in the same budget. A family, to which Holm's correction and ranks belong, is one measure in one budget. `cases_…`:
-    the customary paired t-test over cases, runs averaged first; `seeds_…`: the seed-aware test; `…_detectable`: the
-    true difference that such a test finds with 80 % power, at the level that Holm asks of the family's smallest p.
-    `rank…`: by the mean, with its 95 % range over resampled runs and cases; `mean_case_rank`: of ranks in each case.
+    The reference is the plan's, a display name, in the same budget. Dice and 95HD are tested, under the plan's
+    postprocessing. A family is one measure in one budget. Holm's correction and ranks are within a family. Ceilings
+    belong to no family.
+
+    Args:
+        results: what a results folder holds.
+        scores: score tables of these results, as from `reports.scores.scores`.
+
+    Returns:
+        One line per row and measure that have values. NaN where there is nothing to test. Its columns, in groups:
+
+        - difference: mean of the reference minus mean of the row, in the measure's unit.
+        - cases_...: the customary paired t-test over cases, runs averaged first.
+        - wilcoxon_...: Wilcoxon's test on the same values.
+        - seeds_...: the seed-aware test.
+        - bootstrap_low, bootstrap_high: 95 % interval over runs and cases.
+        - ..._p_holm: p, corrected for the `comparisons` of the family.
+        - ..._detectable: the true difference that the test finds with 80 % power, at the level that Holm's correction
+          asks of the smallest p of the family.
+        - rank, rank_low, rank_high, rank_first: by the mean, and over resampled runs and cases.
+        - mean_case_rank, friedman_..., nemenyi_...: from ranks within each case.
     """
     rows = with_rows(results.cells).drop_duplicates("row")
     postprocessing = results.plan["evaluation"]["postprocessing"]
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
         for measure in (DICE, hd95(results)):
-            runs = {
+            tables = {
                 row: scores[row, postprocessing, measure.name]
                 for row in budget["row"]
                 if (row, postprocessing, measure.name) in scores
             }
-            lines += _family(budget[budget["row"].isin(runs)], runs, measure, results.plan["reference"])
+            lines += _family(budget[budget["row"].isin(tables)], tables, measure, results.plan["reference"])
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _family(rows: pd.DataFrame, runs: dict[int, pd.DataFrame], measure: Measure, name: str | None) -> list[dict]:
+def decision(line: pd.Series) -> tuple[float, bool]:
+    """The p value that decides about a line of `significance`.
+
+    The seed-aware test decides about methods. With one run of either method there is no such test. Then the test over
+    cases decides, and only about checkpoints.
+
+    Returns:
+        The Holm-corrected p value, and whether it is the seed-aware test's.
+    """
+    seed_aware = pd.notna(line["seeds_p_holm"])
+    return (line["seeds_p_holm"] if seed_aware else line["cases_p_holm"]), seed_aware
+
+
+def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measure, name: str | None) -> list[dict]:
+    """The lines of one measure in one budget; `name` is the reference's, `tables` has the scores by row."""
     reference = next(iter(rows.loc[rows["display"] == name, "row"]), None)
-    ranks = _ranks(runs, measure, reference)
+    ranks = _ranks(tables, measure, reference)
     lines = [
         row | ranks[row["row"]] | {"measure": measure.name, "reference": None if reference is None else name}
         for row in rows[[key for key in KEYS if key in rows]].to_dict("records")
     ]
     tested = [line for line in lines if reference is not None and line["row"] != reference]
     for line in tested:
-        line |= _pair(runs[reference], runs[line["row"]], comparisons=len(tested))
+        line |= _pair(tables[reference], tables[line["row"]], comparisons=len(tested))
     for kind in ("cases", "wilcoxon", "seeds"):
         for line, p in zip(tested, statistics.holm([line[f"{kind}_p"] for line in tested]), strict=True):
             line[f"{kind}_p_holm"] = p
@@ -63,12 +93,13 @@ def _family(rows: pd.DataFrame, runs: dict[int, pd.DataFrame], measure: Measure,
 
 
 def _pair(first: pd.DataFrame, second: pd.DataFrame, comparisons: int) -> dict:
+    """All tests of the reference against one row, from their score tables."""
     by_case = statistics.paired_t_test(first.mean(), second.mean())
     signed_rank = statistics.wilcoxon(first.mean(), second.mean())
     by_seed = statistics.seed_aware_test(first, second)
     low, high = statistics.effect_interval(first, second)
     spread = statistics.spread(first, second)
-    seeds = min(by_seed.seeds) if np.isfinite(spread.seed_sd) else 0  # 0: cannot be told, and gives NaN below
+    seeds = min(by_seed.seeds) if np.isfinite(spread.seed_sd) else 0  # with 0, the detectable difference is NaN
     return {
         "runs_reference": by_seed.seeds[0], "runs": by_seed.seeds[1], "cases": by_case.n,
         "difference": by_case.difference, "cases_low": by_case.low, "cases_high": by_case.high,
@@ -80,39 +111,33 @@ def _pair(first: pd.DataFrame, second: pd.DataFrame, comparisons: int) -> dict:
         "comparisons": comparisons, "case_sd": spread.case_sd, "seed_sd": spread.seed_sd,
         "cases_detectable": statistics.detectable_difference(by_case.n, spread.case_sd, comparisons=comparisons),
         "seeds_detectable": statistics.detectable_difference(
-            by_seed.cases, spread.case_sd, seeds, spread.seed_sd, comparisons, residual_sd=spread.residual_sd
+            by_seed.cases, spread.case_sd, seeds, spread.seed_sd,
+            residual_sd=spread.residual_sd, comparisons=comparisons,
         ),
     }  # fmt: skip
 
 
-def _ranks(runs: dict[int, pd.DataFrame], measure: Measure, reference: int | None) -> dict[int, dict]:
-    if len(runs) < 2:
-        return {row: {} for row in runs}
-    # text of a fixed length, for `ranking` sorts what it is given by name
+def _ranks(tables: dict[int, pd.DataFrame], measure: Measure, reference: int | None) -> dict[int, dict]:
+    """Ranks of the rows of a family, by mean and within cases; empty for a row that is alone."""
+    if len(tables) < 2:
+        return {row: {} for row in tables}
+    # names of one length, because `ranking` sorts methods by name and resamples them in that order
+    names = {row: f"{row:06d}" for row in tables}
     ranking = statistics.ranking(
-        {f"{row:06d}": table for row, table in runs.items()}, larger_is_better=measure.larger_is_better
+        {names[row]: table for row, table in tables.items()}, larger_is_better=measure.larger_is_better
     )
     friedman = statistics.critical_difference(
-        pd.DataFrame({row: table.mean() for row, table in runs.items()}), measure.larger_is_better
+        pd.DataFrame({row: table.mean() for row, table in tables.items()}), measure.larger_is_better
     )
     lines = {}
-    for row in runs:
-        own = ranking.loc[f"{row:06d}"]
+    for row in tables:
+        ranked = ranking.loc[names[row]]
         lines[row] = {
-            "ranked_cases": own["cases"], "mean": own["mean"], "rank": own["rank"], "rank_low": own["rank_low"],
-            "rank_high": own["rank_high"], "rank_first": own["first"],
+            "ranked_cases": ranked["cases"], "mean": ranked["mean"], "rank": ranked["rank"],
+            "rank_low": ranked["rank_low"], "rank_high": ranked["rank_high"], "rank_first": ranked["first"],
             "mean_case_rank": friedman.mean_ranks.get(row, np.nan), "friedman_p": friedman.p,
             "nemenyi_distance": friedman.distance, "friedman_reason": friedman.reason,
         }  # fmt: skip
         if reference in friedman.pairwise and row != reference:
             lines[row]["nemenyi_p"] = friedman.pairwise.loc[row, reference]
     return lines
-
-
-def decision(line: pd.Series) -> tuple[float, bool]:
-    """The p value that decides about a line, Holm-corrected, and whether it is the seed-aware test's.
-
-    With one run of either method there is none of that test, and the customary one over cases speaks, of checkpoints.
-    """
-    seeds = pd.notna(line["seeds_p_holm"])
-    return (line["seeds_p_holm"] if seeds else line["cases_p_holm"]), seeds

@@ -1,28 +1,64 @@
-"""Tests, intervals, ranks and power for methods scored on the same cases; docs/statistics.md says when to quote which.
+"""Statistics for methods that are scored on the same test cases.
 
-Scores of a method are a DataFrame: index = run (a seed, or a seed and a `draw` of the labelled cases), columns = case,
-one number a case (Dice in percent, say). Tests over cases alone take a Series: index = case, averaged over runs.
+The functions compare two methods, rank several, estimate intervals, and say which differences a design can find.
+docs/statistics.md explains which function answers which question.
+
+There are two kinds of input:
+
+- A score table is a DataFrame with one line per run and one column per case. A run is one training with one seed.
+  Where the labelled cases were drawn several times, an index level `draw` names the draw.
+- Scores by case are a Series with one value per case, the mean over runs. Tests over cases alone take them.
+
+Scores may have any unit, for example Dice in percent. Differences, intervals and standard deviations are in that unit.
+A result that cannot be computed is NaN, and the field `reason` of a test says why.
+Input that would give a wrong number raises ValueError.
+
+Example:
+    >>> import pandas as pd
+    >>> cases = ["c1", "c2", "c3", "c4"]
+    >>> first = pd.DataFrame([[90, 88, 85, 91], [91, 89, 84, 92], [90, 87, 86, 91]], columns=cases)
+    >>> second = pd.DataFrame([[87, 86, 83, 88], [89, 86, 82, 90], [87, 85, 82, 88]], columns=cases)
+    >>> test = seed_aware_test(first, second)
+    >>> print(f"{test.difference:.2f} points, p = {test.p:.3f}")
+    2.58 points, p = 0.009
 """
 
-from reports.statistics.cases import PairedTest, WilcoxonTest, holm, paired_t_test, wilcoxon
-from reports.statistics.friedman import CriticalDifference, critical_difference
+from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
+from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
+from reports.statistics.multiple_testing import holm
+from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.power import Spread, detectable_difference, spread
-from reports.statistics.resampling import effect_interval, ranking
-from reports.statistics.seeds import SeedAwareTest, seed_aware_test
+from reports.statistics.score_matrices import score_matrices
+from reports.statistics.seed_aware import (
+    MeanSquares,
+    SeedAwareTest,
+    mean_squares,
+    seed_aware_test,
+    variance_of_difference,
+)
+from reports.statistics.simulation import SimulatedDesign, simulate_scores
 
 __all__ = [
     "CriticalDifference",
+    "MeanSquares",
     "PairedTest",
     "SeedAwareTest",
+    "SimulatedDesign",
     "Spread",
     "WilcoxonTest",
+    "bootstrap_weights",
     "critical_difference",
+    "critical_distance",
     "detectable_difference",
     "effect_interval",
     "holm",
+    "mean_squares",
     "paired_t_test",
     "ranking",
+    "score_matrices",
     "seed_aware_test",
+    "simulate_scores",
     "spread",
+    "variance_of_difference",
     "wilcoxon",
 ]

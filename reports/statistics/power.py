@@ -1,4 +1,4 @@
-"""What difference this many cases and seeds can find."""
+"""Which difference a number of cases and seeds can find."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,17 +7,20 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from reports.statistics.scores import complete
-from reports.statistics.seeds import MeanSquares, mean_squares, variance_of_difference
+from reports.statistics.score_matrices import score_matrices
+from reports.statistics.seed_aware import MeanSquares, mean_squares, variance_of_difference
+
+REPLICATIONS = 4000
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations in the scores' unit; the last two are NaN with one run of either method.
+    """Standard deviations of two methods' scores, in the scores' unit. The last two are NaN with one run of either.
 
-    case_sd: over cases, of the difference between two methods' averages over runs, as in the paired t-test.
-    seed_sd: of a method's mean from run to run, without the residual's share, pooled over both.
-    residual_sd: of what is left of a score without its run's and its case's mean, pooled over both.
+    Attributes:
+        case_sd: over cases, of the difference between the two methods' averages over runs, as in the paired t-test.
+        seed_sd: of a method's mean from run to run, without the residual's share, pooled over both methods.
+        residual_sd: of a score without its run's and its case's mean, pooled over both methods.
     """
 
     case_sd: float
@@ -26,12 +29,32 @@ class Spread:
 
 
 def spread(first: pd.DataFrame, second: pd.DataFrame) -> Spread:
-    """What `detectable_difference` needs to know, from the scores of two methods (index: run, columns: case).
+    """Estimate the standard deviations that `detectable_difference` needs.
 
-    Both methods' variances are pooled with their degrees of freedom. case_sd holds the residual averaged over the runs
-    there are; with more runs it would be a little smaller. All NaN with fewer than two cases.
+    Variances of both methods are pooled, weighted by their degrees of freedom. case_sd contains the residual averaged
+    over the given runs. With more runs it would be a little smaller.
+
+    Args:
+        first: score table of the first method, of shape (runs, cases).
+        second: score table of the second method. `score_matrices` says which runs and cases are left out.
+
+    Returns:
+        Standard deviations in the scores' unit. All are NaN for fewer than two cases.
+
+    Raises:
+        ValueError: an argument is not a score table.
+
+    Source:
+        ANOVA estimators: Searle, Casella & McCulloch (1992), Variance components, chapter 4.
+
+    Example:
+        >>> first = pd.DataFrame([[90, 88, 85, 91], [91, 89, 84, 92], [90, 87, 86, 91]])
+        >>> second = pd.DataFrame([[87, 86, 83, 88], [89, 86, 82, 90], [87, 85, 82, 88]])
+        >>> estimated = spread(first, second)
+        >>> print(f"{estimated.case_sd:.2f} {estimated.seed_sd:.2f} {estimated.residual_sd:.2f}")
+        0.17 0.26 0.82
     """
-    a, b = complete(first, second)
+    a, b = score_matrices(first, second)
     counts, cases = (len(a), len(b)), a.shape[1]
     if min(counts) == 0 or cases < 2:
         return Spread(np.nan)
@@ -39,7 +62,7 @@ def spread(first: pd.DataFrame, second: pd.DataFrame) -> Spread:
     if min(counts) < 2:
         return Spread(case_sd)
     squares, weights = mean_squares(a, b), [count - 1 for count in counts]
-    runs, residual = (float(np.average(both, weights=weights)) for both in (squares.runs, squares.residuals))
+    runs, residual = (float(np.average(values, weights=weights)) for values in (squares.runs, squares.residuals))
     return Spread(case_sd, float(np.sqrt(max(runs - residual / cases, 0))), float(np.sqrt(residual)))
 
 
@@ -48,31 +71,63 @@ def detectable_difference(
     case_sd: float,
     seeds: int | None = None,
     seed_sd: float = 0.0,
+    *,
+    residual_sd: float = 0.0,
     comparisons: int = 1,
     power: float = 0.8,
     alpha: float = 0.05,
-    residual_sd: float = 0.0,
 ) -> float:
-    """The smallest true difference of means that is found in a share `power` of experiments, in the unit of the SDs.
+    """The smallest true difference of means that a two-sided test finds with probability `power`.
 
-    Without `seeds`: by the paired t-test over cases (with case_sd = 1, the smallest dz). With `seeds`, the runs of each
-    of the two methods: by the seed-aware test. The SDs are those of `Spread`. (case_sd holds the residual already; by
-    itself residual_sd decides how careful the seed-aware test is.)
+    Without `seeds` the test is the paired t-test over cases. With `seeds` it is the seed-aware test. Findings in the
+    wrong direction do not count.
 
-    `comparisons`: a p counts below alpha / comparisons, Bonferroni's level and the one that Holm's correction asks of
-    the smallest p. Two-sided; findings in the wrong direction are not counted. NaN with fewer than two cases or seeds,
-    or an SD that is NaN.
+    Args:
+        cases: number of cases.
+        case_sd: standard deviation over cases, as in `Spread`. With case_sd = 1 and no seeds the result is a dz.
+        seeds: runs of each of the two methods, or None.
+        seed_sd: standard deviation from run to run, as in `Spread`. Only used with `seeds`.
+        residual_sd: standard deviation of the residual, as in `Spread`. case_sd contains it already, so it only
+            changes how conservative the seed-aware test is.
+        comparisons: size of the family of tests. p must fall below alpha / comparisons. This is Bonferroni's level,
+            and the level that Holm's correction asks of the smallest p.
+        power: probability of a finding, between 0 and 1.
+        alpha: level of the test, between 0 and 1.
+
+    Returns:
+        The difference, in the unit of the standard deviations. NaN for fewer than two cases or seeds, and if a
+        standard deviation is NaN.
+
+    Raises:
+        ValueError: a standard deviation is negative, `comparisons` is below 1, or a probability is not in (0, 1).
+
+    Source:
+        Paired t-test: noncentral t distribution, Cohen (1988), Statistical power analysis for the behavioral sciences,
+        2nd edition, chapter 2. Seed-aware test: variance and degrees of freedom of `variance_of_difference` in 4000
+        simulated replications.
+
+    Example:
+        >>> print(f"{detectable_difference(cases=20, case_sd=1.6):.2f} points of Dice between checkpoints")
+        1.06 points of Dice between checkpoints
+        >>> print(f"{detectable_difference(20, 1.6, seeds=3, seed_sd=0.8, residual_sd=1):.2f} between methods")
+        2.77 between methods
     """
+    if min(case_sd, seed_sd, residual_sd) < 0:
+        raise ValueError("standard deviations must not be negative")
+    if comparisons < 1 or not 0 < power < 1 or not 0 < alpha < 1:
+        raise ValueError(
+            f"comparisons must be at least 1, power and alpha between 0 and 1, not {comparisons}, {power} and {alpha}"
+        )
     if cases < 2 or (seeds is not None and seeds < 2) or np.isnan([case_sd, seed_sd, residual_sd]).any():
         return np.nan
     level = alpha / comparisons / 2
     if seeds is None:
-        # the non-centrality at which a noncentral t exceeds the critical value with the wanted probability
+        # the noncentrality at which a noncentral t exceeds the critical value with probability `power`
         return float(special.nctdtrinc(cases - 1, 1 - power, stats.t.isf(level, cases - 1)) * case_sd / np.sqrt(cases))
     error = np.sqrt(case_sd**2 / cases + 2 * seed_sd**2 / seeds)
     if error == 0:
         return 0.0
-    squares = _mean_squares_of_experiments(cases, case_sd, seeds, seed_sd, residual_sd)
+    squares = _simulated_mean_squares(cases, case_sd, seeds, seed_sd, residual_sd)
     variance, df = variance_of_difference(squares, (seeds, seeds), cases)
     critical = special.stdtrit(df, 1 - level) * np.sqrt(variance)
 
@@ -82,13 +137,11 @@ def detectable_difference(
     return float(optimize.brentq(shortfall, 0, critical.max() + 10 * error))
 
 
-def _mean_squares_of_experiments(
-    cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float
-) -> MeanSquares:
-    """What experiments with these true SDs would estimate, from chi-square distributions.
+def _simulated_mean_squares(cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float) -> MeanSquares:
+    """Mean squares that replications with these true standard deviations estimate, from chi-square distributions.
 
-    A noncentral t with the degrees of freedom that the true SDs give would promise more than the test holds with few
-    seeds: the test has to estimate its degrees of freedom, too, and often gets fewer.
+    A noncentral t with the degrees of freedom of the true standard deviations would promise too much power with few
+    seeds. The test has to estimate its degrees of freedom, and the estimate is often smaller.
     """
     by_case, *by_method = _estimated_variances(cases - 1, *2 * [seeds - 1], *2 * [(seeds - 1) * (cases - 1)])
     runs, residual = seed_sd**2 + residual_sd**2 / cases, residual_sd**2
@@ -100,7 +153,7 @@ def _mean_squares_of_experiments(
 
 
 @lru_cache(maxsize=32)
-def _estimated_variances(*dfs: int, experiments: int = 4000) -> list[np.ndarray]:
-    """Estimates of a variance of 1 with these degrees of freedom, in each experiment."""
+def _estimated_variances(*dfs: int) -> list[np.ndarray]:
+    """Estimates of a variance of 1 with these degrees of freedom, one in each replication."""
     rng = np.random.default_rng(0)
-    return [rng.chisquare(df, experiments) / df for df in dfs]
+    return [rng.chisquare(df, REPLICATIONS) / df for df in dfs]

@@ -1,3 +1,5 @@
+"""The paired t-test and Wilcoxon's test over cases."""
+
 import warnings
 from itertools import product
 
@@ -6,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.statistics import WilcoxonTest, holm, paired_t_test, wilcoxon
+from reports.statistics import WilcoxonTest, paired_t_test, wilcoxon
 
 
 def series(*values):
@@ -88,8 +90,3 @@ def test_wilcoxon_with_ties_and_zeros_has_a_p_and_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert 0 < wilcoxon(series(3, 2, 2, 0, 1, 2, 2), series(1, 1, 1, 0, 2, 0, 1)).p < 1
-
-
-def test_holm_steps_down_and_ignores_what_was_not_tested():
-    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
-    assert np.isnan(holm([np.nan])).all() and len(holm([])) == 0

@@ -1,44 +1,30 @@
+"""The seed-aware test against hand calculations and against the tests that it becomes in special cases."""
+
 import warnings
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from score_tables import score_table
 
 from reports.statistics import paired_t_test, seed_aware_test
-from reports.statistics.null_simulation import (
-    BEYOND,
-    GRID,
-    Setting,
-    experiments,
-    interval_rate,
-    paired_rate,
-    seed_aware_rate,
-)
-from reports.statistics.seeds import ONE_SEED, seed_aware
-
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
-DRAWS = 4000
+from reports.statistics.seed_aware import ONE_SEED, seed_aware_statistics
 
 
-def frame(rows, index=None):
-    rows = np.asarray(rows, dtype=float)
-    return pd.DataFrame(rows, index=index, columns=[f"c{n}" for n in range(rows.shape[1])])
-
-
-def random_frames(runs=(3, 4), cases=20, seed=0):
+def random_tables(runs=(3, 4), cases=20, seed=0):
     rng = np.random.default_rng(seed)
     shared = rng.normal(85, 5, cases)
     return [
-        frame(shared + rng.normal(0, 1, cases) + rng.normal(0, 0.8, (count, 1)) + rng.normal(0, 1, (count, cases)))
+        score_table(
+            shared + rng.normal(0, 1, cases) + rng.normal(0, 0.8, (count, 1)) + rng.normal(0, 1, (count, cases))
+        )
         for count in runs
     ]
 
 
 def test_agrees_with_a_calculation_by_hand():
-    first, second = frame([[1, 3], [3, 7]]), frame([[0, 0], [2, 0]])
+    first, second = score_table([[1, 3], [3, 7]]), score_table([[0, 0], [2, 0]])
     # case differences 1, 5: variance 8; run means 2, 5 and 0, 1: variances 4.5, 0.5; residuals +-0.5: mean squares 1
     test = seed_aware_test(first, second)
     variance = 8 / 2 + (4.5 + 0.5) / 2 - (1 + 1) / (2 * 2)
@@ -53,7 +39,7 @@ def test_agrees_with_a_calculation_by_hand():
 
 
 def test_with_seeds_that_change_nothing_it_is_the_paired_t_test():
-    first, second = (scores.iloc[[0, 0, 0]] for scores in random_frames())
+    first, second = (scores.iloc[[0, 0, 0]] for scores in random_tables())
     test, paired = seed_aware_test(first, second), paired_t_test(first.iloc[0], second.iloc[0])
     assert test.df == pytest.approx(19)
     expected = (paired.difference, paired.low, paired.high, paired.p, paired.dz)
@@ -65,7 +51,7 @@ def test_degrees_of_freedom_of_an_example_by_hand():
         [-3.0, -1, 0, 1, 3, 0, 0, 0, 0]
     )  # as the case differences of the first method, mean 0, variance 2.5
     first, second = cases + np.array([[0.0], [2], [4]]), np.array([[0.0], [1]]) + np.zeros(9)
-    test = seed_aware_test(frame(first), frame(second))
+    test = seed_aware_test(score_table(first), score_table(second))
     variance = 2.5 / 9 + 4 / 3 + 0.5 / 2  # no residuals
     assert test.df == pytest.approx(variance**2 / ((4 / 3) ** 2 / 2 + (0.5 / 2) ** 2 / 1))
     assert test.difference == pytest.approx(1.5)
@@ -74,7 +60,7 @@ def test_degrees_of_freedom_of_an_example_by_hand():
 
 def test_with_cases_that_all_differ_alike_it_is_welchs_t_test_over_runs():
     case, first, second = np.linspace(80, 93, 9), np.array([0.1, 0.9, 0.4]), np.array([-1.0, 0.3, 0.2, -2, 0.1])
-    test = seed_aware_test(frame(case + first[:, None]), frame(case + second[:, None]))
+    test = seed_aware_test(score_table(case + first[:, None]), score_table(case + second[:, None]))
     welch = stats.ttest_ind(first, second, equal_var=False)
     assert (test.p, test.df) == pytest.approx((welch.pvalue, welch.df))
     assert (test.low, test.high) == pytest.approx(tuple(welch.confidence_interval(0.95)))
@@ -83,7 +69,7 @@ def test_with_cases_that_all_differ_alike_it_is_welchs_t_test_over_runs():
 def test_p_is_never_below_that_of_the_paired_t_test_nor_the_error_below_that_over_runs():
     rng = np.random.default_rng(0)  # residuals alone: the estimate without the floor is often smaller
     first, second = rng.normal(size=(500, 3, 20)), rng.normal(size=(500, 3, 20))
-    _, error, df, p = seed_aware(first, second)
+    _, error, df, p = seed_aware_statistics(first, second)
     paired = stats.ttest_rel(first.mean(1), second.mean(1), axis=1).pvalue
     by_run = np.sqrt(first.mean(2).var(1, ddof=1) / 3 + second.mean(2).var(1, ddof=1) / 3)
     assert (p > paired - 1e-12).all() and (error >= 0.999999 * by_run).all() and (df <= 19).all()
@@ -91,8 +77,8 @@ def test_p_is_never_below_that_of_the_paired_t_test_nor_the_error_below_that_ove
 
 
 def test_frames_and_stacked_arrays_give_the_same():
-    first, second = random_frames()
-    stacked = seed_aware(np.stack([first, first + 1]), np.stack([second, second]))
+    first, second = random_tables()
+    stacked = seed_aware_statistics(np.stack([first, first + 1]), np.stack([second, second]))
     test = seed_aware_test(first, second)
     assert (test.df, test.p) == pytest.approx((stacked[2][0], stacked[3][0]))
     test = seed_aware_test(first + 1, second)
@@ -100,7 +86,7 @@ def test_frames_and_stacked_arrays_give_the_same():
 
 
 def test_swapping_the_methods_changes_the_sign_and_the_order_of_runs_and_cases_nothing():
-    first, second = random_frames()
+    first, second = random_tables()
     test, swapped = seed_aware_test(first, second), seed_aware_test(second, first)
     assert swapped.seeds == test.seeds[::-1] == (4, 3)
     assert (swapped.difference, swapped.low, swapped.high) == pytest.approx((-test.difference, -test.high, -test.low))
@@ -110,7 +96,7 @@ def test_swapping_the_methods_changes_the_sign_and_the_order_of_runs_and_cases_n
 
 
 def test_a_case_with_a_gap_is_left_out_and_so_is_a_run_without_values():
-    first, second = random_frames()
+    first, second = random_tables()
     gaps = first.copy()
     gaps.iloc[1, 4] = np.nan
     gaps.loc["failed"] = np.nan
@@ -120,12 +106,12 @@ def test_a_case_with_a_gap_is_left_out_and_so_is_a_run_without_values():
 
 
 def test_runs_that_share_a_draw_of_the_labelled_cases_count_as_one():
-    first, second = random_frames((6, 6))
+    first, second = random_tables((6, 6))
     index = pd.MultiIndex.from_product([[1, 2, 3], ["first", "0"]], names=["seed", "draw"])
     first.index, second.index = index, index
     test = seed_aware_test(first, second)
     assert test.seeds == (2, 2)
-    by_draw = seed_aware_test(*(frame([scores[0::2].mean(), scores[1::2].mean()]) for scores in (first, second)))
+    by_draw = seed_aware_test(*(score_table([scores[0::2].mean(), scores[1::2].mean()]) for scores in (first, second)))
     assert (test.p, test.df, test.low, test.dz) == pytest.approx((by_draw.p, by_draw.df, by_draw.low, by_draw.dz))
     one_draw = seed_aware_test(first.xs("0", level="draw", drop_level=False), second.xs("0", level="draw"))
     assert one_draw.seeds == (3, 3)
@@ -134,15 +120,15 @@ def test_runs_that_share_a_draw_of_the_labelled_cases_count_as_one():
 @pytest.mark.parametrize(
     "first, second, seeds, cases, difference, reason",
     [
-        (frame([[0.9, 0.8]]), frame([[0.7, 0.6], [0.5, 0.4]]), (1, 2), 2, 0.3, ONE_SEED),
-        (frame([[0.9], [0.8]]), frame([[0.7], [0.6]]), (2, 2), 1, 0.2, "fewer than two cases"),
-        (frame([[0.9, 0.8]] * 3), frame([[0.7, 0.6]] * 3), (3, 3), 2, 0.2,
+        (score_table([[0.9, 0.8]]), score_table([[0.7, 0.6], [0.5, 0.4]]), (1, 2), 2, 0.3, ONE_SEED),
+        (score_table([[0.9], [0.8]]), score_table([[0.7], [0.6]]), (2, 2), 1, 0.2, "fewer than two cases"),
+        (score_table([[0.9, 0.8]] * 3), score_table([[0.7, 0.6]] * 3), (3, 3), 2, 0.2,
          "the difference is the same in every case and every run"),
-        (frame([[0.9, 0.8]] * 3), frame([[0.9, 0.8]] * 3), (3, 3), 2, 0.0,
+        (score_table([[0.9, 0.8]] * 3), score_table([[0.9, 0.8]] * 3), (3, 3), 2, 0.0,
          "the difference is the same in every case and every run"),
-        (frame([[0.9, np.nan]] * 2), frame([[np.nan, 0.8]] * 2), (2, 2), 0, np.nan,
+        (score_table([[0.9, np.nan]] * 2), score_table([[np.nan, 0.8]] * 2), (2, 2), 0, np.nan,
          "no case with a value in every run"),
-        (frame([[np.nan, np.nan]]), frame([[0.9, 0.8]] * 2), (0, 2), 2, np.nan, "no run with a value"),
+        (score_table([[np.nan, np.nan]]), score_table([[0.9, 0.8]] * 2), (0, 2), 2, np.nan, "no run with a value"),
     ],
 )  # fmt: skip
 def test_degenerate_input_gives_a_reason_and_no_warning(first, second, seeds, cases, difference, reason):
@@ -155,57 +141,6 @@ def test_degenerate_input_gives_a_reason_and_no_warning(first, second, seeds, ca
 
 
 def test_the_same_scores_twice_differ_by_nothing():
-    first, _ = random_frames()
+    first, _ = random_tables()
     test = seed_aware_test(first, first)
     assert (test.difference, test.p, test.dz, test.reason) == (0, 1, 0, "")
-
-
-@pytest.fixture(scope="module")
-def rates():
-    """{setting: shares of experiments found significant by the paired t-test, by the seed-aware, by it at gaps 1, 2}"""
-    rng = np.random.default_rng(1)
-    found = {}
-    for setting in GRID + BEYOND:
-        null = experiments(setting, DRAWS, rng)
-        gaps = [seed_aware_rate(*experiments(setting, DRAWS, rng, gap)) for gap in (1.0, 2.0)]
-        found[setting] = [paired_rate(*null), seed_aware_rate(*null), *gaps]
-    return found
-
-
-def test_without_a_true_difference_the_seed_aware_test_finds_one_in_7_percent_at_most(rates):
-    found = np.array([rates[setting][1] for setting in GRID])
-    assert len(found) == 12 and (found <= 0.07).all()
-    assert (found >= 0.03).all()  # nor is it so careful that it finds nothing
-
-
-@pytest.mark.parametrize("residual_sd", [0.0, 3.0])
-@pytest.mark.parametrize("setting", GRID, ids=str)
-def test_nor_does_it_with_little_or_much_residual(setting, residual_sd):
-    rng = np.random.default_rng(2)
-    assert 0.005 < seed_aware_rate(*experiments(replace(setting, residual_sd=residual_sd), DRAWS, rng)) <= 0.07
-
-
-def test_the_paired_t_test_finds_one_in_a_third_where_seeds_vary_and_in_5_percent_where_they_do_not(rates):
-    assert rates[Setting((3, 3), (0.8, 0.8), 1.0)][0] > 0.28
-    assert all(rate[0] > 0.15 for setting, rate in rates.items() if setting in GRID and setting.seed_sd == (0.8, 0.8))
-    assert all(0.04 < rate[0] < 0.065 for setting, rate in rates.items() if setting.seed_sd == (0.0, 0.0))
-
-
-def test_the_table_in_the_docs_is_what_the_simulation_gives(rates):
-    rows = [
-        line.strip("| \n").split(" | ")
-        for line in DOCS.read_text(encoding="utf-8").splitlines()
-        if line.startswith(("| 2", "| 3", "| 5"))
-    ]
-    assert len(rows) == len(rates)
-    for row, (setting, found) in zip(rows, rates.items(), strict=True):
-        assert row[2:5] == [str(setting.interaction_sd), str(setting.residual_sd), setting.tails]
-        printed = np.array([float(row[n]) for n in (5, 6, 8, 9)]) / 100
-        error = np.sqrt(printed * (1 - printed) / DRAWS)
-        assert (np.abs(np.array(found) - printed) <= 5 * error + 0.001).all(), (row, found)
-
-
-def test_the_bootstrap_interval_is_too_narrow_with_three_seeds_that_vary_much():
-    rng = np.random.default_rng(3)
-    rate = interval_rate(*experiments(Setting((3, 3), (0.8, 0.8), 1.0), 600, rng), rng, resamples=500)
-    assert 0.05 < rate < 0.12
