@@ -128,14 +128,14 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
     The published ones come first, then ones from the ranges that the method declares. They depend on the arguments
     alone, so that a search which was stopped goes on as it was.
 
-    A method without ranges, or with fewer choices than draws, tries fewer.
+    A method without ranges, or with fewer choices, tries fewer.
     """
     ranges = _ranges(entry)
     known = {_resolved(entry.name, each.settings) for each in tried} or {_resolved(entry.name, entry.settings)}
     new = [] if tried else [entry.settings]
-    most = (
-        tuning.settings_per_method if tuning.search == "random" else min(tuning.settings_per_method, len(tried) + ROUND)
-    )
+    most = tuning.settings_per_method
+    if tuning.search == "optuna":
+        most = min(most, len(tried) + ROUND)
     draw = _random if tuning.search == "random" else _optuna
     for attempt in range(20 * tuning.settings_per_method if ranges else 0):  # some may come twice
         if len(tried) + len(new) >= most:
@@ -177,7 +177,8 @@ def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], st
     tuning = experiment.tuning
     how = (
         f"equally tuned, up to {tuning.settings_per_method} settings a method by {tuning.search} search, "
-        f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, with {budget} labelled; "
+        f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, "
+        f"with {budget} labelled; "
         "a method that declares no range, as the supervised V-Net, has nothing to tune"
         + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
     )
