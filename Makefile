@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs site chaos scale bench bench-paper bench-gpu growth precision clean
+.PHONY: demo test lint golden docs site chaos scale bench bench-paper bench-gpu growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -13,6 +13,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+golden: .venv/installed  ## renews the golden numbers, once the versions of what moved are raised (CONTRIBUTING.md)
+	PYTHONPATH=.:tests $(BIN)/python -m golden.compute
 
 docs: .venv/installed  ## renews facts and line numbers in docs/methods, tables in docs/results
 	$(BIN)/python docs/update_pages.py

@@ -62,7 +62,14 @@ def run(
 
 
 @app.command()
-def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
+def evaluate(
+    folder: Folder,
+    overrides: Overrides = [],  # noqa: B006
+    check_metrics: Annotated[
+        str | None,
+        typer.Option("--check-metrics", metavar="TRIAL", help="Only score a trial once more with medpy itself."),
+    ] = None,
+) -> None:
     """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment import ExperimentError
@@ -74,7 +81,9 @@ def evaluate(folder: Folder, overrides: Overrides = []) -> None:  # noqa: B006
         )
     results = ResultsFolder(folder)
     results.read_plan()
-    if not commands.evaluate(results, overrides, console):
+    if check_metrics is not None:
+        commands.check_metrics(results, check_metrics, console)
+    elif not commands.evaluate(results, overrides, console):
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Column, Table
 
 from benchmark.command_line.progress import ProgressView, duration
@@ -110,6 +111,21 @@ def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> b
             complete = _send(plan, experiment.execution.copy_to, console) and complete
     console.print(f"report: {write_report(folder)}", soft_wrap=True)
     return complete
+
+
+def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
+    """Score a record once more with medpy itself and print the largest difference of each metric. Writes nothing."""
+    from benchmark.trial.medpy_check import differences
+
+    experiment = load_experiment(folder.experiment_file)
+    found: dict[tuple[str, str], list[float]] = {}
+    pairs = differences(folder, trial, prepare(experiment.data))
+    for value, by_medpy in track(pairs, "scoring with medpy", console=console, transient=True):
+        found.setdefault((value.metric, value.unit), []).append(abs(value.value - by_medpy))
+    table = Table("metric", "unit", "values compared", "largest difference from medpy")
+    for (metric, unit), compared in found.items():
+        table.add_row(metric, unit, str(len(compared)), f"{max(compared):.2g}")
+    console.print(table)
 
 
 def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:

@@ -129,7 +129,7 @@ def train(
     earlier = state.history[-1]["seconds"] if state.history else 0.0
     start = time.perf_counter()
     for arrays in batches:
-        batch = _to_batch(arrays, device)
+        batch = to_batch(arrays, device)
         torch.manual_seed(integer_seed(seed, "training", state.step))  # dropout, noise: functions of (seed, step)
         rate = state.method.learning_rate_factor(state.step)
         for optimizer, base in state.scheduled:
@@ -160,7 +160,8 @@ def _run_phase(state: TrainingState, batch: Batch, phase: str) -> dict[str, torc
     return {prefix + name: value.detach().float() for name, value in losses.items()}
 
 
-def _to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
+def to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
+    """A batch of the patch stream on the training device."""
     arrays = {name: array.to(device, non_blocking=True) for name, array in arrays.items()}
     fixed = {name: arrays.pop(name) for name in ("labelled_images", "labels", "unlabelled_images")}
     return Batch(**fixed, extra_arrays=arrays)
