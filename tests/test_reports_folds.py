@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_tables_of
 
+from reports.measures import scores
 from reports.merging import read_folders
 from reports.report import write_report
 from reports.results import read_results
-from reports.scores import scores
 from reports.statistics import paired_t_test
 
 DICE = ("none", "dice_percent")

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_heartbeat, write_plan, write_record
 
+from reports.measures import scores
 from reports.merging import read_folders
 from reports.results import PROGRESS, ReportError, read_results
-from reports.scores import scores
 
 
 @pytest.fixture(autouse=True)

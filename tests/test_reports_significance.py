@@ -8,8 +8,8 @@ import pytest
 from results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_record, write_tables_of
 from scipy import stats
 
+from reports.measures import scores
 from reports.results import read_results
-from reports.scores import scores
 from reports.significance import significance
 
 

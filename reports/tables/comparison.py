@@ -1,30 +1,27 @@
 """The comparison table as papers print it, and what tells its differences from chance."""
 
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
 
 from reports import statistics
+from reports.measures import DICE, Measure, measures
 from reports.results import Results
-from reports.scores import DICE, Measure, measures
 from reports.significance import LEVEL
-from reports.tables.layout import (
-    ALL_LABELLED,
+from reports.tables import table
+from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
+from reports.tables.table import (
     MISSING,
-    RANKS_NOTE,
-    block,
-    cell,
-    evaluation_note,
-    heading_of,
+    NAME,
+    SEEDS,
+    Block,
+    Column,
+    Table,
+    by_budget,
     mean_and_sd,
-    name_of,
-    page,
-    protocol_notes,
-    ranks,
-    row,
-    runs_of,
-    signed,
-    state_and_reason,
+    p_value,
+    ranked_rows,
 )
 
 BY_SEEDS, BY_CASES = "*", "(*)"
@@ -32,19 +29,11 @@ ONE_SEED = "one seed"
 UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
-def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dict:
-    """The page; `rows` as of `table_rows`, `tests` as of `significance`."""
-    ceilings = rows[rows["role"] == "ceiling"]
-    others = rows[rows["role"] != "ceiling"]
+def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Table:
+    """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`."""
     shown, wanted = measures(results), results.plan["reference"]
-    blocks = [
-        _block(heading_of(labelled), group, ceilings, tests, shown, wanted)
-        for labelled, group in others.groupby("labelled")
-    ]
-    if not blocks and len(ceilings):
-        blocks = [_block(ALL_LABELLED, others, ceilings, tests, shown)]
+    blocks = [_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
     notes = [
-        *protocol_notes(results),
         evaluation_note(results),
         "± is the standard deviation over test cases (each first averaged over its seeds), not over seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
@@ -52,79 +41,75 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dic
         *_test_notes(rows),
         RANKS_NOTE,
     ]
-    return page(results, "comparison", blocks, notes)
+    return with_notes(results, "comparison", rows, blocks, notes)
 
 
 def _block(
-    heading: str,
-    rows: pd.DataFrame,
-    ceilings: pd.DataFrame,
-    tests: pd.DataFrame,
-    shown: Sequence[Measure],
-    wanted: str | None = None,
-) -> dict:
-    places = {m.name: ranks(rows[f"{m.name}_mean"], m.larger_is_better) for m in shown}
-    reference = next(iter(rows["reference"].dropna()), None)
-    ranked = rows["rank"].notna().any()
-    header = ["Method", "Labelled", "Unlabelled", *(measure.label for measure in shown), "Seeds", "Cases", "Empty"]
-    if reference is not None:
-        header += [f"Dice of {reference} − row [95 % interval]", "p over cases (Holm)", "p over seeds (Holm)"]
-    if ranked:
-        header.append("Rank [95 %]")
-    lines = []
-    for group in (rows[rows["role"] == "floor"], rows[rows["role"] != "floor"], ceilings):
-        for position, (number, line) in enumerate(group.iterrows()):
-            cells = _cells(line, shown, {name: of.get(number, 0) for name, of in places.items()})
-            if reference is not None:
-                cells += _test_texts(line)
-            if ranked:
-                cells.append(_rank_text(line))
-            lines.append(row(cells, rule=position == 0 and bool(lines)))
-    notes = [power_line(tests[tests["row"].isin(rows["row"])], rows["cases"].max())]
-    if reference is None and wanted is not None:
+    heading: str, rows: pd.DataFrame, tests: pd.DataFrame, shown: Sequence[Measure], wanted: str | None
+) -> Block:
+    """`wanted`: the display name of the reference, which may have no figures here."""
+    competing = rows[rows["role"] != "ceiling"]
+    reference = next(iter(competing["reference"].dropna()), None)
+    columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
+    notes = [power_line(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
+    if reference is None and wanted is not None and len(competing):
         notes.insert(0, f"No tests here: {wanted}, which the others are to be held against, has no figures.")
-    return block(heading, header, lines, [note for note in notes if note])
+    return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
-def _cells(line: pd.Series, shown: Sequence[Measure], places: dict[str, int]) -> list:
-    first = [name_of(line), line["labelled"], line["unlabelled"]]
-    if line["runs_done"] == 0:
-        return [*first, cell(state_and_reason(line), span=len(shown)), runs_of(line), MISSING, MISSING]
-    means = [
-        cell(
-            mean_and_sd(line[f"{m.name}_mean"], line[f"{m.name}_sd"]) + (_mark(line) if m is DICE else ""),
-            places[m.name],
-        )
-        for m in shown
+def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> list[Column]:
+    columns = [
+        NAME,
+        Column("labelled", "Labelled", str),
+        Column("unlabelled", "Unlabelled", str),
+        *(_measure_column(measure) for measure in shown),
+        SEEDS,
+        Column("cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING),
+        Column("empty", "Empty", line=_empty),
     ]
-    empty = f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
-    return [*first, *means, runs_of(line), line["cases"], empty]
+    if reference is not None:
+        columns += [
+            Column("difference", f"Dice of {reference} − row [95 % interval]", line=_difference),
+            Column("cases_p_holm", "p over cases (Holm)", p_value),
+            Column("seeds_p_holm", "p over seeds (Holm)", line=_p_over_seeds),
+        ]
+    return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
 
-def _mark(line: pd.Series) -> str:
-    if not line["significant"]:
-        return ""
-    return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}"
+def _measure_column(measure: Measure) -> Column:
+    def text(line: dict) -> str:
+        mark = f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
+        return mean_and_sd(line[f"{measure.name}_mean"], line[f"{measure.name}_sd"]) + mark * (measure is DICE)
+
+    better = "higher" if measure.larger_is_better else "lower"
+    return Column(f"{measure.name}_mean", measure.label, line=text, better=better, figure=True)
 
 
-def _test_texts(line: pd.Series) -> list[str]:
+def _empty(line: dict) -> str:
+    if not line["runs_done"]:
+        return MISSING
+    return f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
+
+
+def _difference(line: dict) -> str:
     if pd.isna(line["difference"]):
-        return [MISSING if pd.isna(line["reference"]) else "reference", MISSING, MISSING]
-    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
-    by_seeds = ONE_SEED if line["seeds_reason"].startswith(ONE_SEED) else p_text(line["seeds_p_holm"])
-    return [signed(line["difference"]) + interval, p_text(line["cases_p_holm"]), by_seeds]
+        return MISSING if pd.isna(line["reference"]) else "reference"
+    return table.difference(line)
 
 
-def _rank_text(line: pd.Series) -> str:
+def _p_over_seeds(line: dict) -> str:
+    return ONE_SEED if str(line["seeds_reason"]).startswith(ONE_SEED) else p_value(line["seeds_p_holm"])
+
+
+def _rank(line: dict) -> str:
     if pd.isna(line["rank"]):
         return MISSING
     return f"{line['rank']:g} [{line['rank_low']:g}, {line['rank_high']:g}]"
 
 
-def p_text(p: float) -> str:
-    if pd.isna(p):
-        return MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _state_and_reason(line: dict) -> str:
+    state = table.state_of(line)
+    return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
 
 
 def power_line(tests: pd.DataFrame, cases: int) -> str:

@@ -5,8 +5,25 @@ import pandas as pd
 from scipy import stats
 
 from reports import published
+from reports.measures import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
 from reports.results import Results
-from reports.scores import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
+from reports.tables.notes import with_notes
+from reports.tables.table import (
+    ALL_LABELLED,
+    MISSING,
+    NAME,
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    heading_of,
+    name_of,
+    number,
+    runs_of,
+    signed,
+    state_of,
+)
 
 FIGURES = {"dice": DICE, "jaccard": JACCARD, "asd": ASD, "hd95": HD95}
 DISTANCES = ("asd", "hd95")
@@ -63,8 +80,8 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
                 lines.append(_theirs(entry, figure) | ours | _compared(entry[figure], means, why))
     compared = {line["entry"] for line in lines}
-    for number, entry in enumerate(entries):
-        if number not in compared:
+    for place, entry in enumerate(entries):
+        if place not in compared:
             lines += [_theirs(entry, figure) | {"verdict": NOT_PLANNED} for figure in _figures(entry)]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -110,3 +127,116 @@ def prediction_interval(means: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     reach = stats.t.ppf(0.975, seeds - 1) * means.std(ddof=1) * np.sqrt(1 + 1 / seeds)
     return means.mean() - reach, means.mean() + reach
+
+
+COLUMNS_SHOWN = [
+    NAME,
+    Column("published", "Published Dice / Jaccard / ASD / 95HD"),
+    Column("mean", "Ours"),
+    Column("seeds", "Seeds"),
+    Column("gap", "Ours − published"),
+    Column("low", "Dice of one new seed [95 %]"),
+    Column("verdict", "Verdict", numeric=False),
+]
+UNSURE = "?"
+
+
+def ledger(results: Results, scores: Scores, rows: pd.DataFrame) -> Table:
+    """A block for each budget with a row for each published entry; `rows` as of `table_rows`."""
+    frame = ledger_frame(results, scores, rows)
+    compared = frame[frame["verdict"] != NOT_PLANNED]
+    sources = {entry: place for place, entry in enumerate(compared["entry"].unique(), start=1)}
+    reasons = dict.fromkeys(reason for text in compared["differences"] for reason in text.split("; ") if reason)
+    letters = {reason: _letter(place) for place, reason in enumerate(reasons)}
+    blocks = []
+    for (ceiling, labelled), group in rows.groupby([rows["role"] == "ceiling", "labelled"]):
+        lines = [
+            _row(line, entry, sources, letters)
+            for line in group.to_dict("records")
+            for _, entry in compared[compared["row"] == line["row"]].groupby("entry", sort=False)
+        ]
+        if lines:
+            blocks.append(Block(ALL_LABELLED if ceiling else heading_of(labelled), COLUMNS_SHOWN, lines))
+    entries = published.literature()["entries"]
+    literature = [published.describe(entries[entry]) for entry in sources]
+    return with_notes(
+        results, "ledger", frame, blocks, _notes(results, frame, letters), "published figures", literature
+    )
+
+
+def _row(line: dict, entry: pd.DataFrame, sources: dict, letters: dict) -> Row:
+    """One row of ours beside an entry, whose figures are the lines of `entry`."""
+    of = entry.set_index("figure").reindex(FIGURES)
+    first, dice = entry.iloc[0], of.loc["dice"]
+    budget = (first["published_labelled"], first["published_unlabelled"])
+    other = "" if budget == (line["labelled"], line["unlabelled"]) else f" ({budget[0]}/{budget[1]})"
+    unsure = UNSURE * first["certainty"].startswith("memory")
+    low, high = dice[["low", "high"]].clip(0, 100)  # a Dice has no more room than that
+    interval = MISSING if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+    means, gaps = (_joined(of["mean"], number), _joined(of["gap"], signed)) if first["seeds"] else (MISSING, MISSING)
+    verdict = _verdict(entry, letters) if line["runs_done"] else state_of(line)
+    seeds = runs_of(line) if len(line["draws"].split()) == 1 else f"{first['seeds']} of draw “first”"
+    return Row([
+        Cell(name_of(line), line["display"]),
+        Cell(f"{_joined(of['published'], number)}{unsure}{other} [{sources[first['entry']]}]", dice["published"]),
+        Cell(means, dice["mean"]),
+        Cell(seeds, first["seeds"]),
+        Cell(gaps, dice["gap"]),
+        Cell(interval, low),
+        Cell(verdict, verdict),
+    ])  # fmt: skip
+
+
+def _joined(values: pd.Series, text) -> str:
+    return " / ".join(text(value) for value in values)
+
+
+def _verdict(entry: pd.DataFrame, letters: dict) -> str:
+    """One word where it is one for all figures, else the figures of each."""
+    texts: dict[str, list[str]] = {}
+    for line in entry.to_dict("records"):
+        why = f" ({_ranges(line['differences'].split('; '), letters)})" if line["verdict"] == NOT_COMPARABLE else ""
+        texts.setdefault(line["verdict"] + why, []).append(FIGURES[line["figure"]].title)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "; ".join(f"{', '.join(figures)} {text}" for text, figures in texts.items())
+
+
+def _ranges(reasons: list[str], letters: dict[str, str]) -> str:
+    """The letters of reasons: a, b, c, e as “a–c, e”."""
+    known = list(letters.values())
+    places = sorted(known.index(letters[reason]) for reason in reasons)
+    runs: list[list[str]] = []
+    for place, before in zip(places, [None, *places], strict=False):
+        if before is None or place != before + 1:
+            runs.append([])
+        runs[-1].append(known[place])
+    return ", ".join(", ".join(run) if len(run) < 3 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _letter(place: int) -> str:
+    letter = chr(ord("a") + place % 26)
+    return letter if place < 26 else f"{letter}{place // 26}"
+
+
+def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
+    theirs = published.literature()
+    if results.plan["data"]["name"] != theirs["data"]:
+        return [f"No published figures are shown: they are for {theirs['data']}."]
+    verdicts = frame.loc[frame["figure"] == "dice", "verdict"]
+    compared = verdicts[verdicts != NOT_PLANNED].value_counts(sort=False)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in compared.items()) or "none"
+    notes = [
+        f"Published figures of Dice with a row of ours: {counts}. {int((verdicts == NOT_PLANNED).sum())} further ones "
+        "are of methods, variants or budgets that are not planned here; ledger.csv has them all.",
+        "Dice and Jaccard in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, under "
+        "the published postprocessing where that is known (see the sources), else under the plan's; so a figure here "
+        "may differ from that of the comparison.",
+        "Verdict: reproduced where the published figure lies within the 95 % prediction interval for one new seed of "
+        f"ours, mean ± t·s·√(1 + 1/S) with S seeds (a Dice's is shown from 0 to 100 at most); {UNDECIDED} with fewer "
+        f"than {FEWEST_SEEDS} seeds. A wide interval reproduces easily: look at it. Published figures are of one run "
+        "each.",
+    ]
+    if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
+        notes.append(f"{UNSURE} Written down from memory, not read again: look it up before quoting it.")
+    return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]

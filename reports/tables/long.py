@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from reports.measures import ROW_KEYS, with_rows
 from reports.results import Results
-from reports.scores import ROW_KEYS, with_rows
 
 SMALL = 50_000  # values; a report over more leaves them in the records
 ROW = [*ROW_KEYS, "row"]

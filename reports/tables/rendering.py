@@ -1,10 +1,12 @@
-"""Turns a page into Markdown or LaTeX and a frame into CSV."""
+"""Writes a table as Markdown or LaTeX, and a frame as CSV."""
 
 import re
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+
+from reports.tables.table import Table
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -14,17 +16,17 @@ def csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
-def markdown(page: dict) -> str:
-    """A page as GitHub Markdown."""
-    return _render("table.md", page, escape_markdown)
+def markdown(table: Table) -> str:
+    """A table as GitHub Markdown."""
+    return _render("table.md", table, escape_markdown)
 
 
-def latex(page: dict) -> str:
-    """A page as LaTeX tables, to be input into a document with booktabs and graphicx."""
-    return _render("table.tex", page, escape_latex)
+def latex(table: Table) -> str:
+    """A table as LaTeX, to be input into a document with booktabs and graphicx."""
+    return _render("table.tex", table, escape_latex)
 
 
-def _render(template: str, page: dict, escape) -> str:
+def _render(template: str, table: Table, escape) -> str:
     # escaping is the environment's: whatever a template prints goes through it, so no template can forget
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -35,7 +37,7 @@ def _render(template: str, page: dict, escape) -> str:
         comment_start_string="<#", comment_end_string="#>",
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    return environment.get_template(template).render(page)
+    return environment.get_template(template).render(vars(table))
 
 
 def escape_markdown(value) -> str:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
 from reports.results import DONE, Results
-from reports.scores import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]

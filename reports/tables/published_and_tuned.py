@@ -5,25 +5,11 @@ import json
 import pandas as pd
 
 from reports import statistics
+from reports.measures import DICE, Scores
 from reports.results import Results
-from reports.scores import DICE, Scores
-from reports.tables.comparison import p_text
-from reports.tables.layout import (
-    MISSING,
-    block,
-    evaluation_note,
-    heading_of,
-    mean_and_sd,
-    name_of,
-    page,
-    protocol_notes,
-    row,
-    signed,
-    stale_notes,
-)
+from reports.tables.notes import evaluation_note, stale_notes, with_notes
+from reports.tables.table import NAME, Block, Column, Table, difference, heading_of, mean_and_sd, p_value, rows_of
 
-HEADER = ["Method", "Published [Dice %]", "Tuned [Dice %]", "Tuned − published [95 % interval]", "p over cases",
-          "p over seeds", "Settings that were chosen"]  # fmt: skip
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
 AS_PUBLISHED = "as published"
@@ -67,23 +53,32 @@ def tuning_frame(
     return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", "stale", "same", "published_sd", "tuned_sd"])
 
 
-def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> dict:
-    """The page, with the notes of the tuned experiment."""
-    blocks = []
-    for labelled, group in frame.groupby("labelled"):
-        lines = [row(_cells(line)) for _, line in group.iterrows()]
-        blocks.append(block(heading_of(labelled), HEADER, lines))
-    notes = [*protocol_notes(tuned), evaluation_note(tuned), NOTE]
+def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
+    """The table of `tuning_frame`, with the notes of the tuned experiment."""
+    blocks = [
+        Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
+    ]
+    notes = [evaluation_note(tuned), NOTE]
     notes += [note for note in stale_notes(published) if note not in stale_notes(tuned)]
-    return page(tuned, "published and tuned settings", blocks, notes)
+    return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
 
 
-def _cells(line: pd.Series) -> list[str]:
-    means = [mean_and_sd(line[f"{side}_mean"], line[f"{side}_sd"]) for side in ("published", "tuned")]
-    if line["same"]:
-        return [name_of(line), *means, AS_PUBLISHED, MISSING, MISSING, AS_PUBLISHED]
-    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
-    return [
-        name_of(line), *means, signed(line["difference"]) + interval, p_text(line["cases_p"]), p_text(line["seeds_p"]),
-        ", ".join(f"{key} = {value}" for key, value in json.loads(line["settings"]).items()),
-    ]  # fmt: skip
+def _settings(line: dict) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in json.loads(line["settings"]).items())
+
+
+def _where_tuned(text, otherwise: str):
+    """`text` of lines whose settings are not the published ones."""
+    return lambda line: otherwise if line["same"] else text(line)
+
+
+SHOWN = [
+    NAME,
+    *(Column(f"{side}_mean", f"{side.capitalize()} [Dice %]",
+             line=lambda line, side=side: mean_and_sd(line[f"{side}_mean"], line[f"{side}_sd"]))
+      for side in ("published", "tuned")),
+    Column("difference", "Tuned − published [95 % interval]", line=_where_tuned(difference, AS_PUBLISHED)),
+    Column("cases_p", "p over cases", p_value),
+    Column("seeds_p", "p over seeds", p_value),
+    Column("settings", "Settings that were chosen", line=_where_tuned(_settings, AS_PUBLISHED), numeric=False),
+]  # fmt: skip

@@ -1,0 +1,120 @@
+"""What is measured: the metrics' names, units and direction, and their values by row of the tables."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.results import CHECKPOINT, Results
+
+# What makes a row of the tables. The runs of a row differ in seed and draw alone.
+ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric in one unit.
+
+    Overlaps (Dice, Jaccard) have no unit in cases.csv. They are shown in percent, and higher is better. Distances are
+    shown as they are stored, and lower is better.
+
+    Example:
+        >>> measure = Measure("hd95", "mm", "95HD")
+        >>> measure.name, measure.label, measure.factor, measure.larger_is_better
+        ('hd95_mm', '95HD [mm]', 1.0, False)
+    """
+
+    metric: str  # in cases.csv
+    unit: str  # in cases.csv
+    title: str  # what readers know it as
+
+    @property
+    def name(self) -> str:
+        """What columns of the tables' frames are called."""
+        return f"{self.metric}_{self.unit or 'percent'}"
+
+    @property
+    def shown_unit(self) -> str:
+        return self.unit or "%"
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} [{self.shown_unit}]"
+
+    @property
+    def factor(self) -> float:
+        """Shown values are those of cases.csv times this."""
+        return 1.0 if self.unit else 100.0
+
+    @property
+    def larger_is_better(self) -> bool:
+        return not self.unit
+
+
+DICE = Measure("dice", "", "Dice")
+JACCARD = Measure("jaccard", "", "Jaccard")
+ASD, ASD_MM = Measure("asd", "voxel", "ASD"), Measure("asd", "mm", "ASD")
+HD95, HD95_MM = Measure("hd95", "voxel", "95HD"), Measure("hd95", "mm", "95HD")
+ASSD, ASSD_MM = Measure("assd", "voxel", "ASSD"), Measure("assd", "mm", "ASSD")
+ALL = (DICE, JACCARD, ASD, HD95, ASSD, ASD_MM, HD95_MM, ASSD_MM)
+
+# {(row, postprocessing, name of the measure): one line for each run, one column for each case}. The index is the trial.
+# With several draws, the draw is the level above it: runs on the same labelled cases are not independent.
+Scores = dict[tuple[int, str, str], pd.DataFrame]
+
+
+def measures(results: Results) -> tuple[Measure, Measure, Measure, Measure]:
+    """Dice, Jaccard, ASD and 95HD, which papers print.
+
+    Distances are in voxels, as in the papers. Where voxels are no cubes of one size they are in mm: a mean over voxels
+    of several lengths would mean nothing.
+    """
+    data = results.plan["data"]
+    cubes = not data.get("other_spacings") and np.allclose(data["native_spacing"], data["native_spacing"][0])
+    return (DICE, JACCARD, ASD, HD95) if cubes else (DICE, JACCARD, ASD_MM, HD95_MM)
+
+
+def hd95(results: Results) -> Measure:
+    """95HD in the unit that the tables of these results have."""
+    return measures(results)[3]
+
+
+def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells with two more columns: `row`, the number of their row in the plan's order, and `settings` as text."""
+    cells = cells.assign(settings=[json.dumps(settings, sort_keys=True) for settings in cells["settings"]])
+    return cells.assign(row=cells.groupby(ROW_KEYS, sort=False, dropna=False).ngroup())
+
+
+def scores(results: Results) -> Scores:
+    """The values of `measures` of the last checkpoint under every postprocessing, averaged over classes."""
+    # Runs are in the plan's order: what resamples them must not depend on the trials' names.
+    cells = with_rows(results.cells)[["trial", "row", "draw"]].astype({"draw": str})
+    cells = cells.assign(run=range(len(cells)))
+    index = ["draw", "trial"] if cells["draw"].nunique() > 1 else ["trial"]
+    cases = results.cases[results.cases["checkpoint"] == CHECKPOINT].merge(cells, on="trial")
+    tables: Scores = {}
+    for measure in measures(results):
+        chosen = cases[(cases["metric"] == measure.metric) & (cases["unit"] == measure.unit)]
+        by_run = chosen.groupby(["row", "postprocessing", "run", *index, "case"])["value"].mean()
+        values = by_run.unstack("case").astype(float) * measure.factor
+        runs, array = values.index.droplevel(["row", "postprocessing", "run"]), values.to_numpy()
+        for (row, postprocessing), lines in values.groupby(["row", "postprocessing"]).indices.items():
+            table = pd.DataFrame(array[lines], index=runs[lines], columns=values.columns)
+            tables[row, postprocessing, measure.name] = table
+    return tables
+
+
+def empty_predictions(results: Results) -> pd.DataFrame:
+    """How many predictions (cases x classes) there are, and how many are empty though there is a structure to find.
+
+    Returns:
+        Columns `predictions` and `empty`; index trial and postprocessing.
+    """
+    cases = results.cases[results.cases["checkpoint"] == CHECKPOINT]
+    keys = ["trial", "postprocessing", "case", "class"]
+    counts = {
+        metric: cases[cases["metric"] == metric].set_index(keys)["value"] for metric in ("predicted", "reference")
+    }
+    empty = (counts["predicted"] == 0) & (counts["reference"].reindex(counts["predicted"].index) > 0)
+    return empty.groupby(["trial", "postprocessing"]).agg(predictions="size", empty="sum")
