@@ -15,7 +15,6 @@ from benchmark.records import write_prediction
 from reports.figures import Drawn, LeftOut
 from reports.page import LIMIT, Experiment, volumes, write_page
 from reports.page.cases import choose
-from reports.page.contents import row_key
 from reports.results import read_results
 from reports.tables import make_tables
 
@@ -149,8 +148,18 @@ def test_provenance_and_protocol_of_rows(folder, tmp_path):
         assert said in text, said
 
 
-def test_rows_of_foreign_masks_unfold_too():
-    assert row_key("nnU-Net‡", 8, 20) == row_key("nnU-Net‡§", 8, 20) == ("nnU-Net", "8", "20")
+def test_every_row_of_the_comparison_unfolds_its_own_runs(tmp_path):
+    cells = [
+        cell("x", fidelity="foreign"),
+        cell("a", settings={"w": 1}),
+        cell("a", settings={"w": 2}, draw=1),
+        cell("b"),
+    ]
+    page = Page(page_of(finished(tmp_path / "r", plan(cells), pictures=False), out=tmp_path))
+    buttons = [value for name, value in page.attributes if name == "data-detail"]
+    assert len(set(buttons)) == len(cells)
+    for planned_cell in cells:
+        assert page.text.count(f" {planned_cell['trial']} ") == 1
 
 
 def test_structures_have_their_names(tmp_path):

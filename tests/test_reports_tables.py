@@ -77,11 +77,11 @@ def test_rows_stand_as_in_the_paper(tmp_path):
         cell("full", 28, role="ceiling", unlabelled=0), cell("b", 8), cell("b", 4), cell("a", 8),
         cell("floor", 4, role="floor", unlabelled=0), cell("floor", 8, role="floor", unlabelled=0),
     ])  # fmt: skip
-    page = table_of(write_folder(tmp_path, planned)).page
-    rows = [[row["cells"][0]["text"] for row in block["rows"]] for block in page["blocks"]]
+    blocks = table_of(write_folder(tmp_path, planned)).blocks
+    rows = [[row.cells[0].text for row in block.rows] for block in blocks]
     assert rows == [["FLOOR", "B", "FULL"], ["FLOOR", "B", "A", "FULL"]]
-    assert [block["heading"] for block in page["blocks"]] == ["4 labelled cases", "8 labelled cases"]
-    assert [row["rule"] for row in page["blocks"][1]["rows"]] == [False, True, False, True]
+    assert [block.heading for block in blocks] == ["4 labelled cases", "8 labelled cases"]
+    assert [row.rule for row in blocks[1].rows] == [False, True, False, True]
 
 
 def test_best_and_second_best_are_marked(tmp_path):
@@ -91,8 +91,8 @@ def test_best_and_second_best_are_marked(tmp_path):
         for planned_cell, dice in zip(planned["cells"], (0.7, 0.9, 0.8, 0.99), strict=True)
     }
     folder = write_folder(tmp_path, planned, tables)
-    rows = {row["cells"][0]["text"]: row["cells"] for row in table_of(folder).page["blocks"][0]["rows"]}
-    assert {name: (cells[3]["rank"], cells[6]["rank"]) for name, cells in rows.items()} == {
+    rows = {row.cells[0].text: row.cells for row in table_of(folder).blocks[0].rows}
+    assert {name: (cells[3].rank, cells[6].rank) for name, cells in rows.items()} == {
         "A": (0, 1), "B": (1, 0), "C": (2, 2), "FULL": (0, 0),
     }  # fmt: skip
     assert "**90.00 ± 0.00**" in text_of(folder) and "<ins>80.00 ± 0.00</ins>" in text_of(folder)
@@ -256,7 +256,7 @@ def awkward(tmp_path):
     write_folder(tmp_path, plan(planned["cells"][:-1], title="T_1 & <2>"))
     write_plan(tmp_path, planned)
     write_record(tmp_path, planned, planned["cells"][-1], state="failed", reason="a|b_c & 100%\n{x}")
-    return table_of(tmp_path).page
+    return table_of(tmp_path)
 
 
 def test_markdown_keeps_its_shape_whatever_the_names(awkward):
