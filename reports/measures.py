@@ -14,20 +14,19 @@ ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric in one unit.
-
-    Overlaps (Dice, Jaccard) have no unit in cases.csv. They are shown in percent, and higher is better. Distances are
-    shown as they are stored, and lower is better.
+    """A metric in one unit, as tables and figures show it.
 
     Example:
-        >>> measure = Measure("hd95", "mm", "95HD")
-        >>> measure.name, measure.label, measure.factor, measure.larger_is_better
-        ('hd95_mm', '95HD [mm]', 1.0, False)
+        >>> DICE.name, DICE.label, HD95_MM.label
+        ('dice_percent', 'Dice [%]', '95HD [mm]')
     """
 
     metric: str  # in cases.csv
     unit: str  # in cases.csv
-    title: str  # what readers know it as
+    title: str
+    shown_unit: str
+    factor: float = 1.0  # shown values are those of cases.csv times this
+    larger_is_better: bool = False
 
     @property
     def name(self) -> str:
@@ -35,28 +34,15 @@ class Measure:
         return f"{self.metric}_{self.unit or 'percent'}"
 
     @property
-    def shown_unit(self) -> str:
-        return self.unit or "%"
-
-    @property
     def label(self) -> str:
         return f"{self.title} [{self.shown_unit}]"
 
-    @property
-    def factor(self) -> float:
-        """Shown values are those of cases.csv times this."""
-        return 1.0 if self.unit else 100.0
 
-    @property
-    def larger_is_better(self) -> bool:
-        return not self.unit
-
-
-DICE = Measure("dice", "", "Dice")
-JACCARD = Measure("jaccard", "", "Jaccard")
-ASD, ASD_MM = Measure("asd", "voxel", "ASD"), Measure("asd", "mm", "ASD")
-HD95, HD95_MM = Measure("hd95", "voxel", "95HD"), Measure("hd95", "mm", "95HD")
-ASSD, ASSD_MM = Measure("assd", "voxel", "ASSD"), Measure("assd", "mm", "ASSD")
+DICE = Measure("dice", "", "Dice", "%", 100.0, larger_is_better=True)
+JACCARD = Measure("jaccard", "", "Jaccard", "%", 100.0, larger_is_better=True)
+ASD, ASD_MM = (Measure("asd", unit, "ASD", unit) for unit in ("voxel", "mm"))
+HD95, HD95_MM = (Measure("hd95", unit, "95HD", unit) for unit in ("voxel", "mm"))
+ASSD, ASSD_MM = (Measure("assd", unit, "ASSD", unit) for unit in ("voxel", "mm"))
 ALL = (DICE, JACCARD, ASD, HD95, ASSD, ASD_MM, HD95_MM, ASSD_MM)
 
 # {(row, postprocessing, name of the measure): one line for each run, one column for each case}. The index is the trial.

@@ -10,8 +10,9 @@ from reports.measures import ALL, with_rows
 from reports.page.cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
+from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import long_frame
-from reports.tables.table import MISSING, Block, Column, number, p_value, rows_of
+from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
 

@@ -75,21 +75,16 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
             _write(place / f"{table.name}.md", rendering.markdown(table))
             _write(place / f"{table.name}.tex", rendering.latex(table))
             _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
-    _write_joined(folder / "long.csv", experiments, [long_frame(experiment.results) for experiment in experiments])
-    _write_joined(folder / "statistics.csv", experiments, [experiment.statistics for experiment in experiments])
-    cases = [cases_frame(experiment.results) for experiment in experiments]
-    if all(frame is not None for frame in cases):
-        _write_joined(folder / "cases.csv", experiments, cases)
-
-
-def _write_joined(path: Path, experiments: Sequence[Tables], frames: list[pd.DataFrame]) -> None:
-    """One CSV over all experiments, which a first column names."""
-    texts = []
-    for experiment, frame in zip(experiments, frames, strict=True):
-        frame = frame.drop(columns=["row"], errors="ignore")
-        frame.insert(0, "experiment", experiment.name)
-        texts.append(rendering.csv(frame))
-    _write(path, texts[0] + "".join(text.partition("\n")[2] for text in texts[1:]))
+    over_all = {
+        "long": [long_frame(experiment.results) for experiment in experiments],
+        "statistics": [experiment.statistics.drop(columns="row") for experiment in experiments],
+        "cases": [cases_frame(experiment.results) for experiment in experiments],
+    }
+    for name, frames in over_all.items():
+        if all(frame is not None for frame in frames):
+            frames = [frame.assign(experiment=of.name) for of, frame in zip(experiments, frames, strict=True)]
+            together = pd.concat([frame for frame in frames if len(frame)] or frames)  # empty frames have no types
+            _write(folder / f"{name}.csv", rendering.csv(together[["experiment", *frames[0].columns[:-1]]]))
 
 
 def _write(path: Path, text: str) -> None:

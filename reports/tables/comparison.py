@@ -9,20 +9,9 @@ from reports import statistics
 from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
-from reports.tables import table
+from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.table import (
-    MISSING,
-    NAME,
-    SEEDS,
-    Block,
-    Column,
-    Table,
-    by_budget,
-    mean_and_sd,
-    p_value,
-    ranked_rows,
-)
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 ONE_SEED = "one seed"
@@ -94,7 +83,7 @@ def _empty(line: dict) -> str:
 def _difference(line: dict) -> str:
     if pd.isna(line["difference"]):
         return MISSING if pd.isna(line["reference"]) else "reference"
-    return table.difference(line)
+    return difference(line)
 
 
 def _p_over_seeds(line: dict) -> str:
@@ -108,7 +97,7 @@ def _rank(line: dict) -> str:
 
 
 def _state_and_reason(line: dict) -> str:
-    state = table.state_of(line)
+    state = state_of(line)
     return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
 
 

@@ -6,20 +6,9 @@ import pandas as pd
 from reports.durations import duration
 from reports.measures import DICE, with_rows
 from reports.results import DONE, Results
+from reports.tables.formats import MISSING, number, signed, state_of
 from reports.tables.notes import with_notes
-from reports.tables.table import (
-    MISSING,
-    NAME,
-    SEEDS,
-    Block,
-    Column,
-    Table,
-    by_budget,
-    number,
-    ranked_rows,
-    signed,
-    state_of,
-)
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
         "runs_done", "runs_planned", "states", "draws"]  # fmt: skip

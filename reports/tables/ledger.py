@@ -7,23 +7,9 @@ from scipy import stats
 from reports import published
 from reports.measures import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
 from reports.results import Results
+from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, runs_of, signed, state_of
 from reports.tables.notes import with_notes
-from reports.tables.table import (
-    ALL_LABELLED,
-    MISSING,
-    NAME,
-    Block,
-    Cell,
-    Column,
-    Row,
-    Table,
-    heading_of,
-    name_of,
-    number,
-    runs_of,
-    signed,
-    state_of,
-)
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
 FIGURES = {"dice": DICE, "jaccard": JACCARD, "asd": ASD, "hd95": HD95}
 DISTANCES = ("asd", "hd95")

@@ -7,8 +7,9 @@ import pandas as pd
 from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
+from reports.tables.formats import difference, heading_of, mean_and_sd, p_value
 from reports.tables.notes import evaluation_note, stale_notes, with_notes
-from reports.tables.table import NAME, Block, Column, Table, difference, heading_of, mean_and_sd, p_value, rows_of
+from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip

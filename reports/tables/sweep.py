@@ -5,22 +5,9 @@ import pandas as pd
 from reports.labels_saved import labels_saved
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
+from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, signed, state_of
 from reports.tables.notes import with_notes
-from reports.tables.table import (
-    ALL_LABELLED,
-    MISSING,
-    NAME,
-    Block,
-    Cell,
-    Column,
-    Row,
-    Table,
-    heading_of,
-    name_of,
-    number,
-    signed,
-    state_of,
-)
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
         "runs_done", "runs_planned", "states"]  # fmt: skip
