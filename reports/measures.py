@@ -34,6 +34,10 @@ class Measure:
         return f"{self.metric}_{self.unit or 'percent'}"
 
     @property
+    def better(self) -> str:
+        return "higher" if self.larger_is_better else "lower"
+
+    @property
     def label(self) -> str:
         return f"{self.title} [{self.shown_unit}]"
 

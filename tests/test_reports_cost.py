@@ -86,7 +86,7 @@ def test_several_machines_are_not_compared(tmp_path):
 
 def test_no_dice_at_equal_cost_is_made_up(tmp_path):
     notes = cost_of(write(tmp_path, [cell("a")], {"a": FACTS})).notes
-    assert any(note.startswith("Dice at equal training time cannot be told from these records") for note in notes)
+    assert any(note.startswith("Dice at equal training time is unknown") for note in notes)
 
 
 @pytest.mark.parametrize("facts", [{"host": "x"}, {"seconds_training": None}, {"seconds_training": "soon"}])

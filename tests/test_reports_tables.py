@@ -143,7 +143,7 @@ def test_another_protocol_never_enters_the_numbers(tmp_path):
 def test_records_outside_the_plan_are_mentioned(tmp_path):
     planned = plan(cells_of("a"))
     write_record(write_folder(tmp_path, planned), planned, cell("old"))
-    assert "1 records in this folder belong to no planned cell" in text_of(tmp_path)
+    assert "Unplanned records in this folder, left out here: 1." in text_of(tmp_path)
 
 
 def test_empty_predictions_are_counted(tmp_path):
@@ -211,7 +211,7 @@ def test_choosing_the_postprocessing_needs_no_new_records(tmp_path):
 def test_no_reference(tmp_path):
     text = text_of(write_folder(tmp_path, plan(cells_of("a", "b"), reference=None)))
     assert "Holm" not in text and "No test" not in text
-    assert "could resolve: with 6 cases and 80 % power a paired t-test finds" in text
+    assert "Detectable difference: with 6 cases and 80 % power, a paired t-test finds" in text
 
 
 def test_a_run_far_from_the_others_of_its_row_is_said(tmp_path):
@@ -231,7 +231,7 @@ def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
         dice = tables[c["trial"]]["metric"] == "dice"
         tables[c["trial"]].loc[dice, "value"] *= 0.1 if c["seed"] == 1 else 1  # one seed of each method fails
     text = text_of(write_folder(tmp_path, planned, tables))
-    assert "the seed-aware test with 2 seeds none that Dice can have (100 points at most)" in text
+    assert "Seed-aware test with 2 seeds: none, because Dice cannot differ by more than 100 points." in text
 
 
 def test_csv_is_plain(tmp_path):
@@ -303,7 +303,7 @@ def test_distances_are_in_mm_where_voxels_are_no_cubes_of_one_size(tmp_path, spa
         table.loc[distance, "value"] = table.loc[distance, "value"] * 3 + 1
     folder = write_tables_of(write_folder(tmp_path / "results", planned, tables))
     text = (folder / "comparison.md").read_text(encoding="utf-8")
-    assert r"95HD \[mm\]" in text and "voxel]" not in text and "in mm, for voxels are no cubes" in text
+    assert r"95HD \[mm\]" in text and "voxel]" not in text and "in mm, because voxels are not cubes" in text
     row = next(line for line in text.splitlines() if line.startswith("| A |"))
     assert "13.00 ± 0.00" in row and "4.00 ± 0.00" in row
     measured = pd.read_csv(folder / "statistics.csv")["measure"].unique()

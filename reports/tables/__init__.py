@@ -45,7 +45,7 @@ def make_tables(experiments: Sequence[Results]) -> list[Tables]:
             continue
         if differing := protocol_differences(published.results.plan, tables.results.plan):
             tables.tables[0].notes.append(
-                f"Not set beside the published settings: the two differ in {' and '.join(differing)}."
+                f"Not compared with the published settings: the two differ in {' and '.join(differing)}."
             )
         else:
             sides = [(side.tables[0].frame, scores(side.results)) for side in (published, tables)]

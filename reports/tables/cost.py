@@ -106,32 +106,30 @@ COLUMNS = [
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     notes = [
-        "Times are means over the runs that are done; memory is the largest of them: the process's on a CPU (data and "
-        "libraries included), the allocator's on a GPU. Inference is predicting a test case.",
-        "Pareto rank: 1 (bold) where no other row of the budget trains in no more time to no less Dice; 2 where only "
-        "rows of rank 1 do; and so on. It takes the means as they are and knows nothing of chance.",
-        "Dice at equal training time cannot be told from these records: test cases are scored once, after the last "
-        "iteration, and the learning rate falls with the iterations planned, so no earlier moment of a training stands "
-        "for a shorter one. To compare at equal cost, run the dear methods again with fewer training.iterations.",
+        "Times are means over the runs that are done. Memory is the largest of any run: the process's on a CPU (data "
+        "and libraries included), the allocator's on a GPU. Inference is the prediction of one test case.",
+        "Pareto rank 1 (bold): no other row of the budget trains in no more time to no less Dice. Rank 2: only rows of "
+        "rank 1 do. And so on. Ranks compare means and ignore chance.",
+        "Dice at equal training time is unknown: test cases are scored once, after the last iteration. The learning "
+        "rate falls with the planned iterations, so no earlier moment of a training stands for a shorter one. To "
+        "compare at equal cost, run expensive methods again with fewer training.iterations.",
     ]
     devices = sorted({device for text in frame["devices"].dropna() for device in text.split("; ") if device})
     if devices:
         notes.append(f"Trained on: {', '.join(devices)}.")
     if len(devices) > 1:
-        notes.append("Times were taken on different machines: compare rows of one machine only (cost.csv says which).")
+        notes.append("Times were taken on different machines. Compare rows of one machine only; cost.csv names it.")
     packed, timed = frame["trials_sharing_the_machine"] > 1, frame["timed_runs"].fillna(0) == frame["runs_done"]
     most = frame["trials_sharing_the_machine"].max()
     if (packed & timed).any():
         notes.append(
-            f"{SHARED} Timed while up to {most:.0f} trials shared the machine: orders of magnitude only, and "
-            "comparisons between rows are no better than that."
+            f"{SHARED} Timed while up to {most:.0f} trials shared the machine. Such times, and comparisons with them, "
+            "show orders of magnitude only."
         )
     if (packed & ~timed).any():
         notes.append(
-            f"Times of runs that shared their machine with others, up to {most:.0f} at a time, are left out, for they "
-            "say little of a trial alone: report --packed-timings shows them."
+            f"Times of runs that shared their machine, up to {most:.0f} at a time, are left out, because they say "
+            "little of a trial alone. report --packed-timings shows them."
         )
-    unknown = ~packed & ~timed
-    if unknown.any():
-        notes.append(f"No timing is stored of some runs of {', '.join(dict.fromkeys(frame.loc[unknown, 'display']))}.")
-    return notes
+    unknown = frame.loc[~packed & ~timed, "display"].unique()
+    return notes + [f"No timing is stored of some runs of {', '.join(unknown)}."] * bool(len(unknown))

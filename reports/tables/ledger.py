@@ -214,15 +214,15 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in compared.items()) or "none"
     notes = [
         f"Published figures of Dice with a row of ours: {counts}. {int((verdicts == NOT_PLANNED).sum())} further ones "
-        "are of methods, variants or budgets that are not planned here; ledger.csv has them all.",
-        "Dice and Jaccard in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, under "
-        "the published postprocessing where that is known (see the sources), else under the plan's; so a figure here "
-        "may differ from that of the comparison.",
-        "Verdict: reproduced where the published figure lies within the 95 % prediction interval for one new seed of "
-        f"ours, mean ± t·s·√(1 + 1/S) with S seeds (a Dice's is shown from 0 to 100 at most); {UNDECIDED} with fewer "
-        f"than {FEWEST_SEEDS} seeds. A wide interval reproduces easily: look at it. Published figures are of one run "
-        "each.",
+        "are of methods, variants or budgets that are not planned here. ledger.csv has them all.",
+        "Dice and Jaccard are in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, "
+        "scored under the published postprocessing where it is known (see the sources), else under the plan's. So a "
+        "figure here may differ from that of the comparison.",
+        "Verdict: reproduced if the published figure lies within the 95 % prediction interval for one new seed of "
+        f"ours, mean ± t·s·√(1 + 1/S) with S seeds. {UNDECIDED.capitalize()}: fewer than {FEWEST_SEEDS} seeds. "
+        "Intervals of Dice are shown from 0 to 100 at most. A wide interval reproduces easily, so look at its width. "
+        "Published figures are of one run each.",
     ]
     if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
-        notes.append(f"{UNSURE} Written down from memory, not read again: look it up before quoting it.")
+        notes.append(f"{UNSURE} Written down from memory, not read again. Look it up before you quote it.")
     return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]

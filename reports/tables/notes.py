@@ -14,13 +14,17 @@ EMPTY_POLICY = {
     "worst": "an empty prediction scores the image diagonal as each of its distances",
     "exclude": "the distances of an empty prediction are left out of the means",
 }
-RANKS_NOTE = "Bold: best of a budget; underlined: second best; rows with all cases labelled compete with nobody."
+RANKS_NOTE = "Bold: best of a budget. Underlined: second best. Rows with all cases labelled are not ranked."
 CROSS_VALIDATION = (
-    "Cross-validation: every case is a test case once, and a run is one network a fold. Networks of different folds "
-    "share most of their training cases, and cases of a fold share a network; no test here knows of it, so that p "
-    "values are rather too small. Costs are those of one training, a mean over folds; a report on one fold alone has "
-    "pictures and losses."
+    "Cross-validation: every case is a test case once, and a run is one network for each fold. Networks of different "
+    "folds share most of their training cases, and cases of a fold share a network. No test here accounts for that, so "
+    "p values are somewhat too small. Costs are those of one training, averaged over folds. A report on a single fold "
+    "has pictures and losses."
 )
+MARKS = {
+    "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
+    "foreign": "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
+}
 
 
 def with_notes(
@@ -34,7 +38,8 @@ def with_notes(
 ) -> Table:
     """A table with its title and status. `notes` stand between those on the protocol and those on marks and states."""
     experiment = results.plan["title"] or results.plan["experiment"]
-    notes = [*_protocol(results), *notes, *_marks(results), *stale_notes(results), *_states(results)]
+    marks = [note for fidelity, note in MARKS.items() if results.cells["fidelity"].eq(fidelity).any()]
+    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *_states(results)]
     return Table(name, f"{experiment}: {title or name}", _status(results), blocks, notes, frame, literature)
 
 
@@ -92,26 +97,18 @@ def _images(data: dict) -> str:
 
 def evaluation_note(results: Results) -> str:
     evaluation = results.plan["evaluation"]
+    unit = "voxels of the cases' own grid" if hd95(results) is HD95 else "mm, because voxels are not cubes of one size"
     return (
         f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation['stride'])}, "
         f"{POSTPROCESSING[evaluation['postprocessing']]}; {EMPTY_POLICY[evaluation['empty']]}. "
-        "ASD is directed, from prediction to truth; ASD and 95HD are in "
-        + ("voxels of the cases' own grid." if hd95(results) is HD95 else "mm, for voxels are no cubes of one size.")
+        f"ASD is directed, from prediction to truth; ASD and 95HD are in {unit}."
     )
-
-
-def _marks(results: Results) -> list[str]:
-    marks = {
-        "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
-        "foreign": "‡ Foreign: masks made elsewhere, scored here. How they were trained is their makers' word.",
-    }
-    return [note for fidelity, note in marks.items() if results.cells["fidelity"].eq(fidelity).any()]
 
 
 def stale_notes(results: Results) -> list[str]:
     """What the mark § means here."""
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    return [f"§ Stale: {reason}; run --rerun stale makes these records again." for reason in stale]
+    return [f"§ Stale: {reason}. To make these records again: run --rerun stale." for reason in stale]
 
 
 def _states(results: Results) -> list[str]:
@@ -126,5 +123,5 @@ def _states(results: Results) -> list[str]:
         why = f": {reason}" if reason else ""
         notes.append(f"{first['display']}, {first['labelled']} labelled{drawn}, {seeds}: {state}{why}.")
     if results.strays:
-        notes.append(f"{len(results.strays)} records in this folder belong to no planned cell and are left out.")
+        notes.append(f"Unplanned records in this folder, left out here: {len(results.strays)}.")
     return notes

@@ -15,9 +15,9 @@ COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", 
            "settings"]  # fmt: skip
 AS_PUBLISHED = "as published"
 NOTE = (
-    "Difference, interval and p over cases: two-sided paired t-test over cases, a case averaged over seeds. p over "
-    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: the experiment's own settings, "
-    "trained here; figures that were published are in the ledger."
+    "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
+    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the experiment's own "
+    "settings. Figures from papers are in the ledger."
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from data.errors import one_line
 from reports.tables.table import Table
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -41,8 +42,7 @@ def _render(template: str, table: Table, escape) -> str:
 
 
 def escape_markdown(value) -> str:
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = one_line(str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
 
 
@@ -58,8 +58,7 @@ LATEX = {
 
 
 def escape_latex(value) -> str:
-    text = " ".join(str(value).split())
-    return "".join(LATEX.get(character) or _latex_character(character) for character in text)
+    return "".join(LATEX.get(character) or _latex_character(character) for character in one_line(str(value)))
 
 
 def _latex_character(character: str) -> str:

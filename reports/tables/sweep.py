@@ -50,7 +50,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
 def sweep(results: Results, rows: pd.DataFrame) -> Table:
     """A block for each quantity with a column for each budget; with one budget, one block with all quantities."""
     frame = sweep_frame(results, rows)
-    quantities = [_mean(DICE, "higher"), _mean(hd95(results), "lower")]
+    quantities = [_mean(DICE), _mean(hd95(results))]
     if {"floor", "method"} <= set(frame["role"]):
         quantities += [GAP, SAVED]
     shown = frame.assign(labels_saved=frame["labels_saved"].fillna(frame["labels_saved_beyond"]))  # to sort by
@@ -65,12 +65,12 @@ def sweep(results: Results, rows: pd.DataFrame) -> Table:
     return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
 
 
-def _mean(measure: Measure, better: str) -> Column:
+def _mean(measure: Measure) -> Column:
     def text(line: dict) -> str:
         done, planned = line["runs_done"], line["runs_planned"]
         return number(line[measure.name]) + ("" if done == planned else f" ({done} of {planned})")
 
-    return Column(measure.name, measure.label, line=text, better=better)
+    return Column(measure.name, measure.label, line=text, better=measure.better)
 
 
 def _saved(line: dict) -> str:
@@ -108,14 +108,15 @@ def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
 
 
 NOTES = [
-    "Means over test cases, each averaged over its seeds and draws; a number in brackets says how many of the "
-    "planned runs a mean has. Floor: the baseline on the labelled cases alone; ceiling: with all of them labelled.",
-    "Gap closed: the share (Dice − floor) / (ceiling − floor) at the same budget; negative below the floor, "
-    "none where the ceiling is not above the floor or one of the two has no figures. Where the gap "
-    "is small the share is wild. As a rule the floor fills a step's batch with labelled patches, and methods that "
-    "use unlabelled cases half of it, as published: the floor sees each label twice as often.",
-    "Labels saved: how many more labelled cases the floor needs for the same Dice, on a straight line over the "
-    "logarithm of the number of labelled cases, through floors and ceiling; negative where the floor has that Dice "
-    "with fewer. Nothing is extrapolated: “more than” where the ceiling itself is below, – where no floor is as "
-    "low, or floors or ceiling that it takes have no figures.",
+    "Means over test cases, each averaged over its seeds and draws. A number in brackets says how many of the planned "
+    "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
+    "labelled.",
+    "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. It is missing "
+    "if the ceiling is not above the floor or one of the two has no results. If the gap is small, the share is "
+    "unreliable. The floor usually fills its batches with labelled patches, while methods that use unlabelled cases "
+    "fill half of each batch, as published. So the floor sees each label twice as often.",
+    "Labels saved: how many more labelled cases the floor needs for the same Dice. Dice of floors and ceiling is "
+    "interpolated linearly over the logarithm of the number of labelled cases. The number is negative if the floor has "
+    "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice. "
+    "Cells with –: no floor has so low a Dice, or a floor or ceiling that is needed has no results.",
 ]
