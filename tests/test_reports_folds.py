@@ -155,5 +155,5 @@ def test_folds_without_a_record(tmp_path):
 def test_a_whole_report_over_folds(folders):
     report = write_report(folders)
     page = (report / "index.html").read_text()
-    assert "Cross-validation" in page and "There is no picture of a test case here" in page
+    assert "Cross-validation" in page and "There are no images of test cases here" in page
     assert (report / "figures").is_dir() and list((report / "figures").glob("*.p*"))

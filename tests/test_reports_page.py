@@ -131,7 +131,7 @@ def test_states_are_said(tmp_path):
     text = Page(page_of(tmp_path, out=tmp_path)).text
     assert "failed: out of memory" in text and "diverged: loss is nan at step 12" in text
     assert "running: last seen at step 3 of 600" in text and "not run" in text
-    assert "Without figures: B (failed), C (diverged), D (running)." in text
+    assert "Without results: B (failed), C (diverged), D (running)." in text
 
 
 def test_provenance_and_protocol_of_rows(folder, tmp_path):
@@ -171,7 +171,7 @@ def test_structures_have_their_names(tmp_path):
 @pytest.mark.parametrize("cells", [[], [cell("a")], [cell("a", role="ceiling", labelled=28, unlabelled=0)]])
 def test_a_folder_in_which_nothing_has_run(tmp_path, cells):
     page = Page(page_of(write_plan(tmp_path, plan(cells)), out=tmp_path))
-    assert "No method has finished yet." in page.text and "There is no picture of a test case here" in page.text
+    assert "No method has finished yet." in page.text and "There are no images of test cases here" in page.text
     assert page.data()[0]["methods"] == [] if "canvas" in page.tags else True
 
 

@@ -1,6 +1,6 @@
 """What the page says of an experiment in words and tables, as plain unescaped text; the template lays it out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -18,25 +18,21 @@ POSTPROCESSING = {"none": "as predicted", "largest_component": "largest componen
 
 
 def lead(results: Results) -> str:
-    """What was compared, under which protocol: two sentences."""
+    """What was compared, under which protocol."""
     plan, cells = results.plan, results.cells
-    data, training, evaluation = plan["data"], plan["training"], plan["evaluation"]
+    data, training = plan["data"], plan["training"]
     methods = cells[cells["role"] != "ceiling"]
     count = len(methods.drop_duplicates("display"))
-    budgets = " or ".join(str(labelled) for labelled in sorted(methods["labelled"].unique()))
+    budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
     seeds = cells.loc[cells["fidelity"] != FOREIGN, "seed"].nunique()
     spacing = "" if native(data) else f" at {millimetres(data['spacing'])} mm"
-    what = (
-        f"{count} row{'s' * (count != 1)} of methods and settings with {budgets} labelled cases" if count else "Nothing"
-    )
     return (
-        f"{what} of {data['train']} training cases of {data['name']}, {'one seed' if seeds == 1 else f'{seeds} seeds'}"
-        f", {'is' if count == 1 else 'are'} compared on the same {data['test']} test cases. "
-        f"Each is trained for {training['iterations']} iterations with batches of {training['batch_size']} patches of "
-        f"{times(training['patch'])} voxels{spacing} on one V-Net of {training['width']} filters, and its last "
-        f"checkpoint is scored on the cases' own grid {own_grid(data)}, "
-        + ("predictions as they are" if evaluation["postprocessing"] == "none" else "largest component alone")
-        + ", no checkpoint being selected on test cases."
+        f"{data['name']}: {count} method{'s' * (count != 1)} with {budgets} of {data['train']} training cases labelled "
+        f"and {seeds} seed{'s' * (seeds != 1)}, on the same {data['test']} test cases. Each trains a V-Net with "
+        f"{training['width']} filters for {training['iterations']} iterations. A batch is {training['batch_size']} "
+        f"patches of {times(training['patch'])} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
+        f"{own_grid(data)}, {POSTPROCESSING[plan['evaluation']['postprocessing']]}. No checkpoint was selected on test "
+        "cases."
     )
 
 
@@ -102,49 +98,36 @@ def _plain(value) -> str:
     return "×".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 
+def _columns(format: Callable, **labels: str) -> list[Column]:
+    return [Column(key, label, format, numeric=format is not str) for key, label in labels.items()]
+
+
 COUNT = partial(number, digits=0)
-METHOD = [
-    Column("display", "Method", str, numeric=False),
-    Column("labelled", "Labelled", COUNT),
-    Column("unlabelled", "Unlabelled", COUNT),
-]
+METHOD = _columns(str, display="Method") + _columns(COUNT, labelled="Labelled", unlabelled="Unlabelled")
 MEASURES = [
     *METHOD,
     Column("postprocessing", "Predictions", POSTPROCESSING.get, numeric=False),
-    Column("class", "Structure", COUNT),
-    Column("measure", "Measure", str, numeric=False),
-    Column("unit", "Unit", str, numeric=False),
-    Column("mean", "Mean"),
-    Column("sd", "SD"),
-    Column("n", "Cases", COUNT),
-    Column("seed_sd", "SD of seeds"),
-    Column("runs", "Runs", COUNT),
+    *_columns(COUNT, **{"class": "Structure"}),
+    *_columns(str, measure="Measure", unit="Unit"),
+    *_columns(number, mean="Mean", sd="SD"),
+    *_columns(COUNT, n="Cases"),
+    *_columns(number, seed_sd="SD of seeds"),
+    *_columns(COUNT, runs="Runs"),
 ]
 STATISTICS = [
     *METHOD,
-    Column("measure", "Measure", str, numeric=False),
-    Column("runs", "Runs", COUNT),
-    Column("cases", "Cases", COUNT),
-    Column("difference", "Reference − row"),
-    Column("cases_low", "95 % from"),
-    Column("cases_high", "to"),
-    Column("cases_dz", "dz"),
-    Column("cases_p", "p, t-test over cases", p_value),
-    Column("cases_p_holm", "Holm", p_value),
-    Column("wilcoxon_p", "p, Wilcoxon", p_value),
-    Column("wilcoxon_p_holm", "Holm", p_value),
+    *_columns(str, measure="Measure"),
+    *_columns(COUNT, runs="Runs", cases="Cases"),
+    *_columns(number, difference="Reference − row", cases_low="95 % from", cases_high="to", cases_dz="dz"),
+    *_columns(p_value, cases_p="p, t-test over cases", cases_p_holm="Holm", wilcoxon_p="p, Wilcoxon",
+              wilcoxon_p_holm="Holm"),
     Column("seeds_p", "p, seed-aware", line=lambda line: _reason(line) or p_value(line["seeds_p"])),
-    Column("seeds_p_holm", "Holm", p_value),
-    Column("seeds_low", "95 % from"),
-    Column("seeds_high", "to"),
-    Column("bootstrap_low", "Bootstrap from"),
-    Column("bootstrap_high", "to"),
-    Column("cases_detectable", "Detectable over cases"),
-    Column("seeds_detectable", "Detectable over seeds"),
-    Column("mean_case_rank", "Mean rank in cases"),
-    Column("friedman_p", "p, Friedman", p_value),
-    Column("nemenyi_p", "p, Nemenyi", p_value),
-]
+    *_columns(p_value, seeds_p_holm="Holm"),
+    *_columns(number, seeds_low="95 % from", seeds_high="to", bootstrap_low="Bootstrap from", bootstrap_high="to",
+              cases_detectable="Detectable over cases", seeds_detectable="Detectable over seeds",
+              mean_case_rank="Mean rank in cases"),
+    *_columns(p_value, friedman_p="p, Friedman", nemenyi_p="p, Nemenyi"),
+]  # fmt: skip
 
 
 def _reason(line: dict) -> str:
@@ -184,16 +167,16 @@ def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: in
     """What the case viewer shows and what it lacks."""
     notes = [shown.sentence]
     if shown.trials:
-        notes[0] += " Cases are in the order of their mean Dice over these methods, the hardest on the left."
+        notes[0] += " Cases are sorted by their mean Dice over these methods, the hardest first."
     unfinished = results.cells[~results.cells["state"].isin([DONE, NOT_RUN])]
     if len(unfinished):
         named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
-        notes.append(f"Without figures: {', '.join(named)}.")
+        notes.append(f"Without results: {', '.join(named)}.")
     if not results.pictures:
-        notes.append("There is no picture of a test case here.")
+        notes.append("There are no images of test cases here.")
     elif left_out:
         notes.append(
-            f"Of {len(packed) + left_out} cases with pictures the {len(packed)} hardest are on this page; with more it "
-            "would become too large."
+            f"Of {len(packed) + left_out} cases with pictures the {len(packed)} hardest are on this page, to limit its "
+            "size."
         )
     return notes

@@ -16,8 +16,8 @@ COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", 
 AS_PUBLISHED = "as published"
 NOTE = (
     "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
-    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the experiment's own "
-    "settings. Figures from papers are in the ledger."
+    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the "
+    "experiment's own settings. Figures from papers are in the ledger."
 )
 
 
@@ -33,24 +33,24 @@ def tuning_frame(
     published: tuple[pd.DataFrame, Scores], tuned: tuple[pd.DataFrame, Scores], results: Results
 ) -> pd.DataFrame:
     """One line a method and budget that both experiments have: `rows` of `table_rows` and `scores` of each."""
-    postprocessing = results.plan["evaluation"]["postprocessing"]
-    keys = ["method", "display", "labelled"]
-    both = [rows[rows["role"] == "method"] for rows, _ in (published, tuned)]
+    keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
+    sides = [
+        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", "stale", *dice]]
+        .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
+        for side, (rows, _) in (("published", published), ("tuned", tuned))
+    ]  # fmt: skip
+    scored = (results.plan["evaluation"]["postprocessing"], DICE.name)
     lines = []
-    for _, line in both[0].merge(both[1], on=keys, suffixes=("", "_tuned")).iterrows():
-        first = published[1].get((line["row"], postprocessing, DICE.name))
-        second = tuned[1].get((line["row_tuned"], postprocessing, DICE.name))
-        of = {key: line[key] for key in (*keys, "fidelity")} | {"settings": line["settings_tuned"]}
-        of["stale"] = line["stale"] + line["stale_tuned"]
-        of |= {f"{side}_{what}": line[f"{DICE.name}_{what}{suffix}"] for side, suffix in (("published", ""),
-               ("tuned", "_tuned")) for what in ("mean", "sd")}  # fmt: skip
-        of["same"] = line["settings"] == line["settings_tuned"]
-        if first is not None and second is not None and not of["same"]:
+    for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
+        first, second = published[1].get((line["row_published"], *scored)), tuned[1].get((line["row"], *scored))
+        line["stale"] += line["stale_published"]
+        line["same"] = line["settings"] == line["settings_published"]
+        if first is not None and second is not None and not line["same"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
             by_seed = statistics.seed_aware_test(second, first)
-            of |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
-                   "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
-        lines.append(of)
+            line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
+                     "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
+        lines.append(line)
     return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", "stale", "same", "published_sd", "tuned_sd"])
 
 
