@@ -149,25 +149,13 @@ def _test_notes(rows: pd.DataFrame) -> list[str]:
     tested = rows[rows["difference"].notna()]
     notes = []
     if len(tested):
-        notes = [TESTS_NOTE, *_one_seed_notes(tested), _mark_note(tested), _interval_note(tested)]
+        found = f"{int(tested['significant'].sum())} of {len(tested)} rows have one."
+        notes = [TESTS_NOTE, *_one_seed_notes(tested), f"{MARKS_NOTE} {found}", INTERVAL_NOTE]
         notes += [
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
             for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
         ]
     return notes + [RANK_NOTE] * bool(rows["rank"].notna().any())
-
-
-TESTS_NOTE = (
-    "p over cases: two-sided paired t-test on Dice between the reference and the row, as in papers. Each case is "
-    "averaged over seeds. This test compares trained checkpoints, not methods: it ignores how much a method varies "
-    "from seed to seed. p over seeds: seed-aware test, which takes seeds and cases as samples. It compares methods. "
-    "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
-    "95HD, effect sizes and ranks within cases."
-)
-RANK_NOTE = (
-    "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
-    "one seed only cases are resampled, so the range is too narrow."
-)
 
 
 def _one_seed_notes(tested: pd.DataFrame) -> list[str]:
@@ -183,25 +171,23 @@ def _one_seed_notes(tested: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mark_note(tested: pd.DataFrame) -> str:
-    kinds = {
-        "seeds": f"{BY_SEEDS} differs from the reference by the seed-aware test",
-        "cases": f"{BY_CASES} differs by the paired t-test over cases, where no seed-aware test is possible",
-    }
-    marks = "; ".join(text for kind, text in kinds.items() if kind in set(tested["decided_by"]))
-    found = int(tested["significant"].sum())
-    return f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {marks}. {found} of {len(tested)} rows have one."
-
-
-def _interval_note(tested: pd.DataFrame) -> str:
-    kinds = {
-        "bootstrap": "bootstrap over seeds and cases",
-        "cases": "paired t-test over cases, where there is one seed",
-    }
-    text = f"95 % interval: {'; '.join(text for kind, text in kinds.items() if kind in set(tested['interval']))}."
-    if "bootstrap" in set(tested["interval"]):
-        text += (
-            " With fewer than five seeds the bootstrap's interval is too narrow if seeds vary much. Then quote that of "
-            "the seed-aware test: seeds_low and seeds_high in statistics.csv."
-        )
-    return text + " Intervals are not corrected for several comparisons."
+TESTS_NOTE = (
+    "p over cases: two-sided paired t-test on Dice between the reference and the row, as in papers. Each case is "
+    "averaged over seeds. This test compares trained checkpoints, not methods: it ignores how much a method varies "
+    "from seed to seed. p over seeds: seed-aware test, which takes seeds and cases as samples. It compares methods. "
+    "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
+    "95HD, effect sizes and ranks within cases."
+)
+MARKS_NOTE = (
+    f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {BY_SEEDS} differs from the reference by the seed-aware test; "
+    f"{BY_CASES} differs by the paired t-test over cases, where no seed-aware test is possible."
+)
+INTERVAL_NOTE = (
+    "95 % interval: bootstrap over seeds and cases; with one seed, paired t-test over cases. With fewer than five "
+    "seeds the bootstrap's interval is too narrow if seeds vary much. Then quote that of the seed-aware test: "
+    "seeds_low and seeds_high in statistics.csv. Intervals are not corrected for several comparisons."
+)
+RANK_NOTE = (
+    "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
+    "one seed only cases are resampled, so the range is too narrow."
+)

@@ -11,16 +11,12 @@ from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, n
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
-FIGURES = {"dice": DICE, "jaccard": JACCARD, "asd": ASD, "hd95": HD95}
+FIGURES = {measure.metric: measure for measure in (DICE, JACCARD, ASD, HD95)}
 DISTANCES = ("asd", "hd95")
 FEWEST_SEEDS = 3
 
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-UNDECIDED = "undecided"
-NOT_COMPARABLE = "not comparable"
-NO_FIGURE = "no figure of ours"
-NOT_PLANNED = "not planned"
+REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+NOT_COMPARABLE, NO_FIGURE, NOT_PLANNED = "not comparable", "no figure of ours", "not planned"
 
 NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
