@@ -92,6 +92,13 @@ def test_nothing_is_loaded_from_elsewhere(folder, tmp_path):
     assert "default-src 'none'" in policy and "http" not in policy
 
 
+def test_cells_of_tables_carry_their_values(folder, tmp_path):
+    comparison = make_tables([read_results(folder)])[0].tables[0].frame
+    carried = [value for name, value in Page(page_of(folder, out=tmp_path)).attributes if name == "data-value"]
+    assert {str(mean) for mean in comparison["dice_percent_mean"]} <= set(carried)
+    assert "" in carried and "nan" not in carried and "None" not in carried
+
+
 def test_what_files_say_is_escaped(tmp_path):
     planned = plan([cell("a", display=NASTY), cell("b", display="B", source=NASTY), cell("c")], title=NASTY)
     write_plan(tmp_path / "r", planned)

@@ -1,4 +1,5 @@
 import csv
+import doctest
 import re
 
 import numpy as np
@@ -18,6 +19,7 @@ from results_folder import (
     write_tables_of,
 )
 
+from reports import durations, labels_saved, measures
 from reports.results import read_results
 from reports.tables import make_tables
 from reports.tables.rendering import latex, markdown
@@ -43,6 +45,12 @@ def by_case(tables, metric, unit, postprocessing):
         wanted = table[(table[["metric", "unit", "postprocessing"]] == [metric, unit, postprocessing]).all(axis=1)]
         per_seed.append([wanted.loc[wanted["case"] == case, "value"].mean() for case in CASES])
     return np.array(per_seed)
+
+
+@pytest.mark.parametrize("module", [durations, labels_saved, measures])
+def test_examples_in_docstrings_run(module):
+    failed, attempted = doctest.testmod(module)
+    assert attempted and not failed
 
 
 @pytest.mark.parametrize("postprocessing", ["none", "largest_component"])

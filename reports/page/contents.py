@@ -26,13 +26,13 @@ def lead(results: Results) -> str:
     budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
     seeds = cells.loc[cells["fidelity"] != FOREIGN, "seed"].nunique()
     spacing = "" if native(data) else f" at {millimetres(data['spacing'])} mm"
+    kept = "as predicted" if plan["evaluation"]["postprocessing"] == "none" else "with the largest component alone"
     return (
         f"{data['name']}: {count} method{'s' * (count != 1)} with {budgets} of {data['train']} training cases labelled "
         f"and {seeds} seed{'s' * (seeds != 1)}, on the same {data['test']} test cases. Each trains a V-Net with "
         f"{training['width']} filters for {training['iterations']} iterations. A batch is {training['batch_size']} "
         f"patches of {times(training['patch'])} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
-        f"{own_grid(data)}, {POSTPROCESSING[plan['evaluation']['postprocessing']]}. No checkpoint was selected on test "
-        "cases."
+        f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
     )
 
 
@@ -94,7 +94,7 @@ def _plain(value) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: MISSING}[value]
     if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_plain(each)}" for key, each in value.items()) or MISSING
+        return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items()) or MISSING
     return "×".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""The literature's figures beside ours, and whether ours agree with them."""
+"""Figures from papers beside ours, and whether ours agree with them."""
 
 import numpy as np
 import pandas as pd
@@ -30,13 +30,12 @@ COLUMNS = THEIRS + ROW + OURS
 
 
 def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a published figure and row of ours of its method, variant and budget; then those without such a row.
+    """One line for each published figure and row of its method, variant and budget; then those without such a row.
 
-    Ours are runs on the papers' labelled cases (draw "first") where there are any, under the published postprocessing
-    where it is known, else the plan's. mean, seed_sd: over runs, of their means over cases. low, high: 95 % prediction
-    interval for one new seed, mean ± t·s·√(1 + 1/S) of S seeds; with three seeds or more a comparable figure is
-    reproduced if it lies within. differences: what of the protocols differs. No lines for data other than the
-    literature's.
+    Ours are runs on the papers' labelled cases (draw "first") if there are any. They are scored under the published
+    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases. low,
+    high: see `prediction_interval`. With three seeds or more a comparable figure is reproduced if it lies within.
+    differences: of the protocols. There are no lines for data other than the papers'.
     """
     if results.plan["data"]["name"] != published.literature()["data"]:
         return pd.DataFrame(columns=COLUMNS)
@@ -56,8 +55,8 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
-                own = values.index.get_level_values("trial").isin(runs["trial"])
-                means = values[own].mean(axis=1).dropna().to_numpy(dtype=float)
+                counted = values.index.get_level_values("trial").isin(runs["trial"])
+                means = values[counted].mean(axis=1).dropna().to_numpy(dtype=float)
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
                 lines.append(_theirs(entry, figure) | ours | _compared(entry[figure], means, why))
@@ -84,7 +83,7 @@ def _theirs(entry: dict, figure: str) -> dict:
 
 
 def _compared(theirs: float, means: np.ndarray, differences: list[str]) -> dict:
-    """`means`: ours, one a seed."""
+    """`means`: ours, one for each seed."""
     seeds = len(means)
     low, high = prediction_interval(means)
     mean = means.mean() if seeds else np.nan
@@ -103,7 +102,7 @@ def _compared(theirs: float, means: np.ndarray, differences: list[str]) -> dict:
 
 
 def prediction_interval(means: np.ndarray) -> tuple[float, float]:
-    """Where 95 % of new seeds' means fall, if seeds vary as these do; NaN with fewer than two."""
+    """Where 95 % of new seeds' means fall: mean ± t·s·√(1 + 1/S) of S seeds; NaN with fewer than two."""
     seeds = len(means)
     if seeds < 2:
         return np.nan, np.nan

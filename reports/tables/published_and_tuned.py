@@ -22,7 +22,7 @@ NOTE = (
 
 
 def protocol_differences(published: dict, tuned: dict) -> list[str]:
-    """In which parts of their plans two experiments differ, so that they cannot be set side by side."""
+    """In which parts of their plans two experiments differ, so that they cannot be compared."""
     data = ("fingerprint", "split_hash", "spacing")
     sides = [{key: plan["data"].get(key) for key in data} for plan in (published, tuned)]
     differing = ["data"] if sides[0] != sides[1] else []
@@ -32,7 +32,7 @@ def protocol_differences(published: dict, tuned: dict) -> list[str]:
 def tuning_frame(
     published: tuple[pd.DataFrame, Scores], tuned: tuple[pd.DataFrame, Scores], results: Results
 ) -> pd.DataFrame:
-    """One line a method and budget that both experiments have: `rows` of `table_rows` and `scores` of each."""
+    """One line for each method and budget of both experiments, each given by its `table_rows` and `scores`."""
     keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
     sides = [
         rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", "stale", *dice]]
