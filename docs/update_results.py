@@ -38,7 +38,7 @@ def _updated(archive: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         shutil.unpack_archive(archive, scratch)  # our own; tarfile's filters are not in every Python 3.11
         (results,) = read_folders([Path(scratch) / _name(archive)], packed_timings=True)
-        tables = {table.name: rendering.markdown(table.page) for table in make_tables([results])[0].tables}
+        tables = {table.name: rendering.markdown(table) for table in make_tables([results])[0].tables}
 
     def anew(match: re.Match) -> str:
         _, _, body = tables[match["name"]].partition("\n")  # without its title

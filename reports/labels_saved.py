@@ -5,13 +5,23 @@ import pandas as pd
 
 
 def labels_saved(floor: pd.Series, dice: float, labelled: float) -> float | None:
-    """How many more labelled cases than `labelled` the supervised floor would need to reach `dice`.
+    """How many more labelled cases than `labelled` the supervised floor needs to reach `dice`.
 
-    floor: mean Dice of supervised training alone, index the number of labelled cases, the ceiling included; in the
-    unit of `dice`. Between its points it is a straight line over the logarithm of the number of labelled cases, as
-    figures draw it; nothing is extrapolated. Where it is not monotonic, the crossing nearest to `labelled` counts.
-    Negative where the floor reaches `dice` with fewer cases; None where it does not reach it within the points there
-    are, or `labelled` lies outside of them.
+    Between its points the floor is a straight line over the logarithm of the number of labelled cases. Nothing is
+    extrapolated. Where the line is not monotonic, the crossing nearest to `labelled` counts.
+
+    Args:
+        floor: mean Dice of supervised training alone; index: the number of labelled cases. It includes the ceiling.
+        dice: what a method reached, in the unit of `floor`.
+        labelled: the number of labelled cases that the method had.
+
+    Returns:
+        A number of cases, negative if the floor reaches `dice` with fewer. None if `dice` or `labelled` lies outside
+        the floor's points.
+
+    Example:
+        >>> labels_saved(pd.Series({4: 60.0, 16: 80.0}), dice=70.0, labelled=4)  # the floor has 70 with 8 cases
+        4.0
     """
     floor = floor.dropna().sort_index()
     counts, values = floor.index.to_numpy(dtype=float), floor.to_numpy(dtype=float)

@@ -1,4 +1,4 @@
-"""The literature's figures (published.yaml) and whether ours may be held against them."""
+"""Figures from papers (published.yaml), and whether results here are comparable with them."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -23,11 +23,11 @@ def literature() -> dict:
 
 
 def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> list[dict]:
-    """The entries to hold a row of ours against, the one to show by default first.
+    """The entries to compare a row with; the first is shown by default.
 
-    Those of our variant ("" for a method with only one), then those whose source does not state its variant. Budgets
-    are matched by the number of labelled cases and by whether there are unlabelled ones, for a smaller data set has
-    fewer of those; a ceiling by all cases being labelled.
+    Entries of the row's variant come first ("" for a method with only one), then those whose source states none.
+    Budgets match if the number of labelled cases is the same and both have unlabelled cases or neither has: a smaller
+    data set has fewer unlabelled cases. A ceiling matches if all cases are labelled.
     """
     budget = (literature()["train"] if ceiling else labelled, unlabelled > 0)
     found = [
@@ -41,15 +41,15 @@ def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: boo
 
 
 def postprocessing(entry: dict, default: str) -> str:
-    """The postprocessing under which ours are held against an entry: its own where it is known, else `default`."""
+    """The postprocessing under which results are compared with an entry: the entry's if it is known, else `default`."""
     return {True: "largest_component", False: "none", None: default}[entry["largest_component"]]
 
 
 def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
-    """Why a planned cell's figures are not comparable with a published entry: one phrase a reason, none if they are.
+    """Why a planned cell is not comparable with a published entry: one phrase for each reason, none if it is.
 
-    Postprocessing is none, for ours are there under both. What is not known of the published protocol is no reason;
-    `describe` says that it is not known.
+    Postprocessing is no reason, because results exist under both. What a paper does not state is no reason either;
+    `describe` says that it is not stated.
     """
     data, ours, evaluation, theirs = plan["data"], plan["training"], plan["evaluation"], literature()
     reasons = []
@@ -76,7 +76,7 @@ def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
 
 
 def describe(entry: dict) -> str:
-    """Where an entry stands, how sure it is and under which protocol it was made, in one line."""
+    """An entry's source, certainty and protocol in one line."""
     parts = [
         CERTAINTY[entry["certainty"]],
         f"{entry['iterations']} iterations" if entry["iterations"] else "iterations not stated",
@@ -92,7 +92,7 @@ def native(data: dict) -> bool:
 
 
 def spacing_of(data: dict, case: str) -> list[float]:
-    """mm of a voxel of a test case's own grid."""
+    """The size in mm of a voxel of a test case's own grid."""
     return data.get("other_spacings", {}).get(case, data["native_spacing"])
 
 

@@ -12,18 +12,27 @@ from reports.tables import make_tables, names_of, write_tables
 
 
 def write_report(folders: Sequence[Path], stale: Stale = never, packed_timings: bool = False) -> Path:
-    """Write DIR/report, DIR being the first of the results folders, and return it.
+    """Write the report into the first of the results folders.
 
-    Parts of one experiment become one, and so do folds of one cross-validation; others stay apart. Rows are marked
-    whose records are `stale`, that is, might not be what the code of today gives. `packed_timings`: show times of
-    trials that shared their machine, too. ReportError where a folder cannot be reported on.
+    Parts of one experiment become one, and so do folds of one cross-validation. Other experiments stay apart.
+
+    Args:
+        folders: results folders.
+        stale: says of a record why today's code might give other results, "" if it would not. Such rows are marked.
+        packed_timings: whether to show times of trials that shared their machine.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        ReportError: a folder cannot be reported on.
     """
     results = read_folders(folders, stale, packed_timings)
     report = Path(folders[0]) / "report"
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this
     places = [figures / name if len(results) > 1 else figures for name in names_of(results)]
-    drawings = [begin_drawing(*each) for each in zip(results, places, strict=True)]
+    drawings = [begin_drawing(experiment, place) for experiment, place in zip(results, places, strict=True)]
     experiments = make_tables(results)
     write_tables(experiments, report / "tables")
     shown = [Experiment(tables, *finished()) for tables, finished in zip(experiments, drawings, strict=True)]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from reports import statistics
+from reports.measures import DICE, Measure, Scores, hd95, with_rows
 from reports.results import Results
-from reports.scores import DICE, Measure, Scores, hd95, with_rows
 
 LEVEL = 0.05
 

@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 from helpers.results_folder import cell, cells_of, plan, scored, write_plan, write_record
 
+from reports.durations import duration
 from reports.results import read_results
 from reports.tables import make_tables
-from reports.tables.cost import duration, pareto_ranks
+from reports.tables.cost import pareto_ranks
 
 FACTS = {"seconds_training": 600.0, "iterations_per_second": 1.5, "peak_memory_bytes": 2**30, "device": "a machine",
          "inference_seconds_per_case": 1.25, "trials_sharing_the_machine": 1}  # fmt: skip
@@ -29,8 +30,8 @@ def cost_of(folder, **options):
 
 
 def row_of(table, method):
-    rows = [row for block in table.page["blocks"] for row in block["rows"]]
-    return [c["text"] for c in next(row["cells"] for row in rows if row["cells"][0]["text"] == method)]
+    rows = [row for block in table.blocks for row in block.rows]
+    return [cell.text for cell in next(row.cells for row in rows if row.cells[0].text == method)]
 
 
 def test_means_over_seeds_and_what_the_floor_takes(tmp_path):
@@ -47,7 +48,7 @@ def test_means_over_seeds_and_what_the_floor_takes(tmp_path):
     assert (line["times_the_floor"], line["dice_above_floor"]) == pytest.approx((2.0, 10.0))
     assert row_of(table, "A") == ["A", "2", "20 min", "2.00", "1.00", "3.00", "1.2", "80.00", "+10.00", "1"]
     assert row_of(table, "F")[-1] == "1"  # as fast and worse, or as good and slower: neither beats the other
-    assert "Trained on: a machine." in table.page["notes"] and "¶" not in str(table.page)
+    assert "Trained on: a machine." in table.notes and "¶" not in str(table.blocks)
 
 
 def test_timings_of_a_shared_machine_are_left_out_unless_asked_for(tmp_path):
@@ -56,10 +57,10 @@ def test_timings_of_a_shared_machine_are_left_out_unless_asked_for(tmp_path):
     folder = write(tmp_path, [*cells_of("a", seeds=(1, 2)), cell("b"), cell("c")], facts)
     table = cost_of(folder)
     assert [row_of(table, name)[2] for name in "ABC"] == ["10 min", "10 min", "packed"]
-    assert any("up to 4 at a time, are left out" in note for note in table.page["notes"])
+    assert any("up to 4 at a time, are left out" in note for note in table.notes)
     table = cost_of(folder, packed_timings=True)
     assert [row_of(table, name)[2] for name in "ABC"] == ["15 min ¶", "10 min", "20 min ¶"]
-    assert any(note.startswith("¶ Timed while up to 4 trials shared") for note in table.page["notes"])
+    assert any(note.startswith("¶ Timed while up to 4 trials shared") for note in table.notes)
     assert table.frame.set_index("method")["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1, "c": 4}
 
 
@@ -78,21 +79,21 @@ def test_inference_is_judged_by_when_it_was_timed(tmp_path):
 def test_several_machines_are_not_compared(tmp_path):
     facts = {"a": FACTS, "b": FACTS | {"device": "another"}}
     table = cost_of(write(tmp_path, [cell("a"), cell("b")], facts))
-    assert "Trained on: a machine, another." in table.page["notes"]
-    assert any(note.startswith("Times were taken on different machines") for note in table.page["notes"])
+    assert "Trained on: a machine, another." in table.notes
+    assert any(note.startswith("Times were taken on different machines") for note in table.notes)
     assert table.frame["devices"].tolist() == ["a machine", "another"]
 
 
 def test_no_dice_at_equal_cost_is_made_up(tmp_path):
-    notes = cost_of(write(tmp_path, [cell("a")], {"a": FACTS})).page["notes"]
-    assert any(note.startswith("Dice at equal training time cannot be told from these records") for note in notes)
+    notes = cost_of(write(tmp_path, [cell("a")], {"a": FACTS})).notes
+    assert any(note.startswith("Dice at equal training time is unknown") for note in notes)
 
 
 @pytest.mark.parametrize("facts", [{"host": "x"}, {"seconds_training": None}, {"seconds_training": "soon"}])
 def test_records_without_timings(tmp_path, facts):
     table = cost_of(write(tmp_path, [cell("a"), cell("b")], {"a": facts, "b": FACTS}))
     assert row_of(table, "A")[2:7] == ["–"] * 5 and row_of(table, "B")[2] == "10 min"
-    assert "No timing is stored of some runs of A." in table.page["notes"]
+    assert "No timing is stored of some runs of A." in table.notes
     assert np.isnan(table.frame.set_index("method").loc["a", "pareto_rank"])
 
 
@@ -102,7 +103,7 @@ def test_rows_that_are_not_done_say_why_and_cost_nothing(tmp_path):
     write_record(tmp_path, planned, planned["cells"][0], state="diverged", reason="loss is NaN")
     table = cost_of(tmp_path)
     assert row_of(table, "A") == ["A", "0 of 1", "diverged"] and row_of(table, "B") == ["B", "0 of 1", "not run"]
-    assert table.page["status"] == "Nothing is done yet. Of 2 planned trials: 1 diverged, 1 not run."
+    assert table.status == "Nothing is done yet. Of 2 planned trials: 1 diverged, 1 not run."
     assert table.frame["seconds_training"].isna().all()
 
 
@@ -114,6 +115,8 @@ def test_pareto_ranks():
     assert pareto_ranks(seconds[:0], dice[:0]).empty
 
 
-@pytest.mark.parametrize("seconds, text", [(3.25, "3.2 s"), (90, "2 min"), (3570, "1 h 00 min"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize(
+    "seconds, text", [(3.25, "3.2 s"), (59.97, "1 min"), (90, "2 min"), (3570, "1 h 00 min"), (7500, "2 h 05 min")]
+)
 def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text

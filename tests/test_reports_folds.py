@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from helpers.results_folder import CASES, cell, cells_of, plan, scored, write_folder, write_plan, write_tables_of
 
+from reports.measures import scores
 from reports.merging import read_folders
 from reports.report import write_report
 from reports.results import read_results
-from reports.scores import scores
 from reports.statistics import paired_t_test
 
 DICE = ("none", "dice_percent")
@@ -155,5 +155,5 @@ def test_folds_without_a_record(tmp_path):
 def test_a_whole_report_over_folds(folders):
     report = write_report(folders)
     page = (report / "index.html").read_text()
-    assert "Cross-validation" in page and "There is no picture of a test case here" in page
+    assert "Cross-validation" in page and "There are no images of test cases here" in page
     assert (report / "figures").is_dir() and list((report / "figures").glob("*.p*"))

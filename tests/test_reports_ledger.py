@@ -74,8 +74,8 @@ def test_no_interval_shown_leaves_what_a_dice_can_be(tmp_path):
     table = ledger_of(write_dtml(tmp_path, (0.2, 0.9)))
     line = figures_of(table, "dtml").loc["dice"]
     assert line["low"] < 0 and line["high"] > 100  # the csv keeps what was computed
-    [row] = table.page["blocks"][0]["rows"]
-    assert row["cells"][5]["text"] == "[0.00, 100.00]"
+    [row] = table.blocks[0].rows
+    assert row.cells[5].text == "[0.00, 100.00]"
 
 
 def test_the_interval_holds_95_of_100_new_seeds():
@@ -102,9 +102,9 @@ def test_another_protocol_is_not_comparable_and_which_part_is_said(tmp_path, cha
     table = ledger_of(write_dtml(tmp_path, (0.899, 0.901, 0.903), **changes))
     line = figures_of(table, "dtml").loc["dice"]
     assert line["verdict"] == "not comparable" and part in line["differences"]
-    [row] = table.page["blocks"][0]["rows"]
-    assert row["cells"][-1]["text"] == "not comparable (a)"
-    assert any(note.startswith("(a) Not comparable: ") and part in note for note in table.page["notes"])
+    [row] = table.blocks[0].rows
+    assert row.cells[-1].text == "not comparable (a)"
+    assert any(note.startswith("(a) Not comparable: ") and part in note for note in table.notes)
 
 
 def test_the_plans_postprocessing_does_not_matter_where_the_published_one_is_known(tmp_path):
@@ -123,15 +123,15 @@ def test_every_published_figure_of_a_planned_row_stands_there_with_source_and_ce
     ]  # fmt: skip
     assert dice["certainty"].tolist()[:2] == ["readme", "memory, Dice and 95HD confirmed elsewhere"]
     assert len(of) == 4 * 4 and set(of["verdict"]) == {"not comparable"}
-    labelled, everything = table.page["blocks"]
-    assert (labelled["heading"], everything["heading"]) == ("8 labelled cases", "All cases labelled")
-    texts = [row["cells"][1]["text"] for block in (labelled, everything) for row in block["rows"]]
+    labelled, everything = table.blocks
+    assert (labelled.heading, everything.heading) == ("8 labelled cases", "All cases labelled")
+    texts = [row.cells[1].text for block in (labelled, everything) for row in block.rows]
     assert texts == [
         "84.25 / 73.48 / 3.36 / 13.84 (8/72) [1]", "86.28 / 76.11 / 4.63 / 18.71? (8/72) [2]",
         "87.79 / 78.39 / 2.12 / 8.68? (8/72) [3]", "91.14 / 83.82 / 1.52 / 5.75 (80/0) [4]",
     ]  # fmt: skip
-    assert table.page["literature"][0].startswith("README of the DTC repository")
-    assert "6000 iterations, checkpoint: last, no postprocessing" in table.page["literature"][0]
+    assert table.literature[0].startswith("README of the DTC repository")
+    assert "6000 iterations, checkpoint: last, no postprocessing" in table.literature[0]
 
 
 def test_all_other_figures_of_the_literature_are_in_the_csv(tmp_path):
@@ -148,8 +148,8 @@ def test_rows_without_figures_say_where_they_are(tmp_path):
     write_record(tmp_path, planned, planned["cells"][0], state="failed", reason="out of memory")
     table = ledger_of(tmp_path)
     assert set(figures_of(table, "dtml")["verdict"]) == {"no figure of ours"}
-    [row] = table.page["blocks"][0]["rows"]
-    assert [c["text"] for c in row["cells"][2:]] == ["–", "0 of 3", "–", "–", "1 failed; 2 not run"]
+    [row] = table.blocks[0].rows
+    assert [cell.text for cell in row.cells[2:]] == ["–", "0 of 3", "–", "–", "1 failed; 2 not run"]
 
 
 def test_distances_of_empty_predictions_are_not_comparable(tmp_path):
@@ -162,8 +162,8 @@ def test_distances_of_empty_predictions_are_not_comparable(tmp_path):
     table = ledger_of(folder)
     verdicts = figures_of(table, "dtml")["verdict"].to_dict()
     assert verdicts["dice"] == "reproduced" and verdicts["asd"] == verdicts["hd95"] == "not comparable"
-    [row] = table.page["blocks"][0]["rows"]
-    assert "ASD, 95HD not comparable (a)" in row["cells"][-1]["text"]
+    [row] = table.blocks[0].rows
+    assert "ASD, 95HD not comparable (a)" in row.cells[-1].text
 
 
 def test_only_the_papers_labelled_cases_count(tmp_path):
@@ -180,6 +180,6 @@ def test_only_the_papers_labelled_cases_count(tmp_path):
 def test_other_data_have_no_ledger(tmp_path):
     folder = write_folder(tmp_path, plan([cell("ua_mt")], data={"name": "Phantom"}))
     table = ledger_of(folder)
-    assert table.frame.empty and table.page["blocks"] == []
+    assert table.frame.empty and table.blocks == []
     text = (write_tables_of(folder) / "ledger.md").read_text()
     assert "84.25" not in text and "No published figures are shown: they are for LA." in text

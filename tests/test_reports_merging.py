@@ -16,9 +16,9 @@ from helpers.results_folder import (
     write_record,
 )
 
+from reports.measures import scores
 from reports.merging import read_folders
 from reports.results import PROGRESS, ReportError, read_results
-from reports.scores import scores
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from benchmark.trial.metrics import largest_component
 from reports.figures import Drawn, LeftOut
 from reports.page import LIMIT, Experiment, volumes, write_page
 from reports.page.cases import choose
-from reports.page.contents import row_key
 from reports.results import read_results
 from reports.tables import make_tables
 
@@ -93,6 +92,13 @@ def test_nothing_is_loaded_from_elsewhere(folder, tmp_path):
     assert "default-src 'none'" in policy and "http" not in policy
 
 
+def test_cells_of_tables_carry_their_values(folder, tmp_path):
+    comparison = make_tables([read_results(folder)])[0].tables[0].frame
+    carried = [value for name, value in Page(page_of(folder, out=tmp_path)).attributes if name == "data-value"]
+    assert {str(mean) for mean in comparison["dice_percent_mean"]} <= set(carried)
+    assert "" in carried and "nan" not in carried and "None" not in carried
+
+
 def test_what_files_say_is_escaped(tmp_path):
     planned = plan([cell("a", display=NASTY), cell("b", display="B", source=NASTY), cell("c")], title=NASTY)
     write_plan(tmp_path / "r", planned)
@@ -132,7 +138,7 @@ def test_states_are_said(tmp_path):
     text = Page(page_of(tmp_path, out=tmp_path)).text
     assert "failed: out of memory" in text and "diverged: loss is nan at step 12" in text
     assert "running: last seen at step 3 of 600" in text and "not run" in text
-    assert "Without figures: B (failed), C (diverged), D (running)." in text
+    assert "Without results: B (failed), C (diverged), D (running)." in text
 
 
 def test_provenance_and_protocol_of_rows(folder, tmp_path):
@@ -149,8 +155,18 @@ def test_provenance_and_protocol_of_rows(folder, tmp_path):
         assert said in text, said
 
 
-def test_rows_of_foreign_masks_unfold_too():
-    assert row_key("nnU-Net‡", 8, 20) == row_key("nnU-Net‡§", 8, 20) == ("nnU-Net", "8", "20")
+def test_every_row_of_the_comparison_unfolds_its_own_runs(tmp_path):
+    cells = [
+        cell("x", fidelity="foreign"),
+        cell("a", settings={"w": 1}),
+        cell("a", settings={"w": 2}, draw=1),
+        cell("b"),
+    ]
+    page = Page(page_of(finished(tmp_path / "r", plan(cells), pictures=False), out=tmp_path))
+    buttons = [value for name, value in page.attributes if name == "data-detail"]
+    assert len(set(buttons)) == len(cells)
+    for planned_cell in cells:
+        assert page.text.count(f" {planned_cell['trial']} ") == 1
 
 
 def test_structures_have_their_names(tmp_path):
@@ -162,7 +178,7 @@ def test_structures_have_their_names(tmp_path):
 @pytest.mark.parametrize("cells", [[], [cell("a")], [cell("a", role="ceiling", labelled=28, unlabelled=0)]])
 def test_a_folder_in_which_nothing_has_run(tmp_path, cells):
     page = Page(page_of(write_plan(tmp_path, plan(cells)), out=tmp_path))
-    assert "No method has finished yet." in page.text and "There is no picture of a test case here" in page.text
+    assert "No method has finished yet." in page.text and "There are no images of test cases here" in page.text
     assert page.data()[0]["methods"] == [] if "canvas" in page.tags else True
 
 

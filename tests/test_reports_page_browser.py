@@ -26,8 +26,8 @@ def page(tmp_path_factory):
     cells = [cell("a", role="floor", unlabelled=0), cell("b"), cell("c", display="Gamma"), cell("d"), cell("b", 16)]
     planned = plan(cells, evaluation={"postprocessing": "largest_component"})
     write_plan(folder, planned)
-    for planned_cell in [*cells[:3], cells[4]]:
-        write_record(folder, planned, planned_cell)
+    for planned_cell, seconds in zip([*cells[:3], cells[4]], (3900, 30, 36000, 3540), strict=True):
+        write_record(folder, planned, planned_cell, provenance={"seconds_training": seconds})
     write_record(folder, planned, cells[3], state="failed", reason="out of memory")
     write_pictures(folder, planned)
     return page_of(folder, out=tmp_path_factory.mktemp("page")).as_uri()
@@ -124,6 +124,20 @@ def test_a_click_on_a_heading_sorts(browser):
         until(browser, f"return document.querySelector('{heading}[aria-sort={direction}]')")
         numbers = [float(text.split()[0]) for text in column(browser, "e1-comparison-0", 3) if text[0].isdigit()]
         assert numbers == sorted(numbers, reverse=direction == "descending") and len(numbers) == 3
+
+
+@pytest.mark.parametrize(
+    "place, shortest_first",
+    [(0, ["A", "B", "D", "Gamma"]), (2, ["30.0 s", "1 h 05 min", "10 h 00 min", "failed"])],
+)
+def test_columns_sort_by_values_not_by_what_is_printed(browser, place, shortest_first):
+    """Cells without a value stay last."""
+    heading = f"#e1-cost-0 thead th:nth-child({place + 1})"
+    known = [text for text in shortest_first if text != "failed"]
+    for direction, expected in (("ascending", known), ("descending", known[::-1])):
+        click(browser, find(browser, heading))
+        until(browser, f"return document.querySelector('{heading}[aria-sort={direction}]')")
+        assert column(browser, "e1-cost-0", place) == expected + shortest_first[len(known) :]
 
 
 def test_filters(browser):

@@ -29,7 +29,7 @@ def sweep_of(folder):
 
 
 def texts(block):
-    return {row["cells"][0]["text"]: [cell["text"] for cell in row["cells"][1:]] for row in block["rows"]}
+    return {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in block.rows}
 
 
 def test_figures_equal_those_worked_out_by_hand(tmp_path):
@@ -46,12 +46,12 @@ def test_figures_equal_those_worked_out_by_hand(tmp_path):
 
 
 def test_several_budgets_are_columns(tmp_path):
-    page = sweep_of(write_sweep(tmp_path)).page
-    assert [block["heading"] for block in page["blocks"]] == [
+    blocks = sweep_of(write_sweep(tmp_path)).blocks
+    assert [block.heading for block in blocks] == [
         "Dice [%]", "95HD [voxel]", "Gap closed [%]", "Labels saved [cases]",
     ]  # fmt: skip
-    dice, _, gap, saved = (texts(block) for block in page["blocks"])
-    assert page["blocks"][0]["header"] == ["Method", "4 labelled cases", "8 labelled cases"]
+    dice, _, gap, saved = (texts(block) for block in blocks)
+    assert [column.label for column in blocks[0].columns] == ["Method", "4 labelled cases", "8 labelled cases"]
     assert dice == {
         "FLOOR (floor)": ["60.00", "70.00"], "A": ["65.00", "80.00"], "B": ["55.00", "92.00"],
         "FLOOR (ceiling, 28 labelled)": ["90.00", "90.00"],
@@ -62,18 +62,23 @@ def test_several_budgets_are_columns(tmp_path):
 
 
 def test_best_and_second_best_of_each_budget_without_the_ceiling(tmp_path):
-    block = sweep_of(write_sweep(tmp_path)).page["blocks"][0]
-    ranks = {row["cells"][0]["text"]: [cell["rank"] for cell in row["cells"][1:]] for row in block["rows"]}
+    block = sweep_of(write_sweep(tmp_path)).blocks[0]
+    ranks = {row.cells[0].text: [cell.rank for cell in row.cells[1:]] for row in block.rows}
     assert ranks == {
         "FLOOR (floor)": [2, 0], "A": [1, 2], "B": [0, 1], "FLOOR (ceiling, 28 labelled)": [0, 0],
     }  # fmt: skip
 
 
 def test_one_budget_has_a_column_a_quantity(tmp_path):
-    page = sweep_of(write_sweep(tmp_path, budgets=(8,))).page
-    [block] = page["blocks"]
-    assert block["heading"] == "8 labelled cases"
-    assert block["header"] == ["Method", "Dice [%]", "95HD [voxel]", "Gap closed [%]", "Labels saved [cases]"]
+    [block] = sweep_of(write_sweep(tmp_path, budgets=(8,))).blocks
+    assert block.heading == "8 labelled cases"
+    assert [column.label for column in block.columns] == [
+        "Method",
+        "Dice [%]",
+        "95HD [voxel]",
+        "Gap closed [%]",
+        "Labels saved [cases]",
+    ]
     assert texts(block)["A"] == ["80.00", "5.00", "50", "+7.0"]
 
 
@@ -90,18 +95,17 @@ def test_cells_that_are_not_done_say_so(tmp_path):
             write_record(tmp_path, planned, c, scored(planned, dice=DICE[c["method"], c["labelled"]]))
     write_record(tmp_path, planned, planned["cells"][2], state="failed", reason="out of memory")
     table = sweep_of(tmp_path)
-    dice = texts(table.page["blocks"][0])
+    dice = texts(table.blocks[0])
     assert dice["B"] == ["failed", "92.00"] and dice["A"] == ["65.00", "80.00 (1 of 2)"]
     assert dice["FLOOR (ceiling, 28 labelled)"] == ["not run", "not run"]
-    assert "B, 4 labelled, seed 1: failed: out of memory." in table.page["notes"]
+    assert "B, 4 labelled, seed 1: failed: out of memory." in table.notes
     frame = table.frame.set_index(["method", "labelled"])
     assert frame["gap_share"].isna().all() and frame["labels_saved_beyond"].isna().all()
 
 
 def test_without_a_baseline_there_is_neither_gap_nor_saving(tmp_path):
     folder = write_folder(tmp_path, plan([cell("a", 4), cell("a", 8)], reference=None))
-    page = sweep_of(folder).page
-    assert [block["heading"] for block in page["blocks"]] == ["Dice [%]", "95HD [voxel]"]
+    assert [block.heading for block in sweep_of(folder).blocks] == ["Dice [%]", "95HD [voxel]"]
 
 
 def test_missing_values_stay_missing(tmp_path):

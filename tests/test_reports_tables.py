@@ -1,4 +1,5 @@
 import csv
+import doctest
 import re
 
 import numpy as np
@@ -18,6 +19,7 @@ from helpers.results_folder import (
     write_tables_of,
 )
 
+from reports import durations, labels_saved, measures
 from reports.results import read_results
 from reports.tables import make_tables
 from reports.tables.rendering import latex, markdown
@@ -43,6 +45,12 @@ def by_case(tables, metric, unit, postprocessing):
         wanted = table[(table[["metric", "unit", "postprocessing"]] == [metric, unit, postprocessing]).all(axis=1)]
         per_seed.append([wanted.loc[wanted["case"] == case, "value"].mean() for case in CASES])
     return np.array(per_seed)
+
+
+@pytest.mark.parametrize("module", [durations, labels_saved, measures])
+def test_examples_in_docstrings_run(module):
+    failed, attempted = doctest.testmod(module)
+    assert attempted and not failed
 
 
 @pytest.mark.parametrize("postprocessing", ["none", "largest_component"])
@@ -77,11 +85,11 @@ def test_rows_stand_as_in_the_paper(tmp_path):
         cell("full", 28, role="ceiling", unlabelled=0), cell("b", 8), cell("b", 4), cell("a", 8),
         cell("floor", 4, role="floor", unlabelled=0), cell("floor", 8, role="floor", unlabelled=0),
     ])  # fmt: skip
-    page = table_of(write_folder(tmp_path, planned)).page
-    rows = [[row["cells"][0]["text"] for row in block["rows"]] for block in page["blocks"]]
+    blocks = table_of(write_folder(tmp_path, planned)).blocks
+    rows = [[row.cells[0].text for row in block.rows] for block in blocks]
     assert rows == [["FLOOR", "B", "FULL"], ["FLOOR", "B", "A", "FULL"]]
-    assert [block["heading"] for block in page["blocks"]] == ["4 labelled cases", "8 labelled cases"]
-    assert [row["rule"] for row in page["blocks"][1]["rows"]] == [False, True, False, True]
+    assert [block.heading for block in blocks] == ["4 labelled cases", "8 labelled cases"]
+    assert [row.rule for row in blocks[1].rows] == [False, True, False, True]
 
 
 def test_best_and_second_best_are_marked(tmp_path):
@@ -91,8 +99,8 @@ def test_best_and_second_best_are_marked(tmp_path):
         for planned_cell, dice in zip(planned["cells"], (0.7, 0.9, 0.8, 0.99), strict=True)
     }
     folder = write_folder(tmp_path, planned, tables)
-    rows = {row["cells"][0]["text"]: row["cells"] for row in table_of(folder).page["blocks"][0]["rows"]}
-    assert {name: (cells[3]["rank"], cells[6]["rank"]) for name, cells in rows.items()} == {
+    rows = {row.cells[0].text: row.cells for row in table_of(folder).blocks[0].rows}
+    assert {name: (cells[3].rank, cells[6].rank) for name, cells in rows.items()} == {
         "A": (0, 1), "B": (1, 0), "C": (2, 2), "FULL": (0, 0),
     }  # fmt: skip
     assert "**90.00 ± 0.00**" in text_of(folder) and "<ins>80.00 ± 0.00</ins>" in text_of(folder)
@@ -143,7 +151,7 @@ def test_another_protocol_never_enters_the_numbers(tmp_path):
 def test_records_outside_the_plan_are_mentioned(tmp_path):
     planned = plan(cells_of("a"))
     write_record(write_folder(tmp_path, planned), planned, cell("old"))
-    assert "1 records in this folder belong to no planned cell" in text_of(tmp_path)
+    assert "Unplanned records in this folder, left out here: 1." in text_of(tmp_path)
 
 
 def test_empty_predictions_are_counted(tmp_path):
@@ -213,7 +221,7 @@ def test_choosing_the_postprocessing_needs_no_new_records(tmp_path):
 def test_no_reference(tmp_path):
     text = text_of(write_folder(tmp_path, plan(cells_of("a", "b"), reference=None)))
     assert "Holm" not in text and "No test" not in text
-    assert "could resolve: with 6 cases and 80 % power a paired t-test finds" in text
+    assert "Detectable difference: with 6 cases and 80 % power, a paired t-test finds" in text
 
 
 def test_a_run_far_from_the_others_of_its_row_is_said(tmp_path):
@@ -233,7 +241,7 @@ def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
         dice = tables[c["trial"]]["metric"] == "dice"
         tables[c["trial"]].loc[dice, "value"] *= 0.1 if c["seed"] == 1 else 1  # one seed of each method fails
     text = text_of(write_folder(tmp_path, planned, tables))
-    assert "the seed-aware test with 2 seeds none that Dice can have (100 points at most)" in text
+    assert "Seed-aware test with 2 seeds: none, because Dice cannot differ by more than 100 points." in text
 
 
 def test_csv_is_plain(tmp_path):
@@ -258,7 +266,7 @@ def awkward(tmp_path):
     write_folder(tmp_path, plan(planned["cells"][:-1], title="T_1 & <2>"))
     write_plan(tmp_path, planned)
     write_record(tmp_path, planned, planned["cells"][-1], state="failed", reason="a|b_c & 100%\n{x}")
-    return table_of(tmp_path).page
+    return table_of(tmp_path)
 
 
 def test_markdown_keeps_its_shape_whatever_the_names(awkward):
@@ -305,7 +313,7 @@ def test_distances_are_in_mm_where_voxels_are_no_cubes_of_one_size(tmp_path, spa
         table.loc[distance, "value"] = table.loc[distance, "value"] * 3 + 1
     folder = write_tables_of(write_folder(tmp_path / "results", planned, tables))
     text = (folder / "comparison.md").read_text(encoding="utf-8")
-    assert r"95HD \[mm\]" in text and "voxel]" not in text and "in mm, for voxels are no cubes" in text
+    assert r"95HD \[mm\]" in text and "voxel]" not in text and "in mm, because voxels are not cubes" in text
     row = next(line for line in text.splitlines() if line.startswith("| A |"))
     assert "13.00 ± 0.00" in row and "4.00 ± 0.00" in row
     measured = pd.read_csv(folder / "statistics.csv")["measure"].unique()

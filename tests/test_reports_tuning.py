@@ -66,7 +66,7 @@ def test_other_protocols_are_not_set_side_by_side(folders, block, change):
     path.write_text(json.dumps(planned | {block: planned[block] | change}))
     tables = make_tables(read_folders(folders))[1].tables
     assert "tuning" not in [table.name for table in tables]
-    assert f"Not set beside the published settings: the two differ in {block}." in tables[0].page["notes"]
+    assert f"Not compared with the published settings: the two differ in {block}." in tables[0].notes
 
 
 def test_runs_that_share_a_draw_are_not_independent(tmp_path):

@@ -14,7 +14,7 @@ from reports.figures.panels import LINE, Panel, Panels, Scale, linear
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import CEILING, FLOOR, Look, wrapped
 from reports.labels_saved import labels_saved
-from reports.scores import DICE, Measure
+from reports.measures import DICE, Measure
 
 FIGURES = (
     ("budgets_dice", "Dice with fewer and more labelled cases"),

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import CEILING, new_figure
-from reports.scores import DICE
+from reports.measures import DICE
 from reports.tables.cost import pareto_ranks
 
 TITLE = "Training time and Dice"

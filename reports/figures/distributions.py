@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import CEILING, FLOOR, new_figure, wrapped
-from reports.scores import DICE
+from reports.measures import DICE
 
 TITLE = "Dice and 95HD of every test case"
 

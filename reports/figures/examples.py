@@ -11,7 +11,7 @@ from reports.figures.page import KEY, LINE, Page
 from reports.figures.segmentations import COLOURS_OF_ERROR, Segmentations, draw_slice, error_limit, surface_words
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import HEIGHT, WIDTH, wrapped
-from reports.scores import DICE
+from reports.measures import DICE
 
 TITLE = "Best, median and worst case of each method"
 PLACES = ("best", "median", "worst")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.figures.style import CEILING, FLOOR, Look, looks
+from reports.measures import DICE, Measure, hd95, scores
 from reports.results import FOREIGN, Results
-from reports.scores import DICE, Measure, hd95, scores
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
 

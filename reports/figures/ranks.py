@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from reports.figures.measured import Measured, per_case, setting
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import SMALL, new_figure
-from reports.scores import DICE
+from reports.measures import DICE
 from reports.statistics import CriticalDifference, critical_difference
 
 TITLE = "Critical difference of mean ranks"

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.sheet import LeftOut, Sheet
 from reports.figures.style import SMALL, WIDTH, new_figure, wrapped
-from reports.scores import DICE
+from reports.measures import DICE
 from reports.statistics import holm, paired_t_test, seed_aware_test
 
 TITLE = "Differences in Dice between all methods"

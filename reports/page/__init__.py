@@ -15,7 +15,7 @@ from reports.page import contents
 from reports.page.cases import MEASURES, choose, describe_cases, pack_cases
 from reports.page.volumes import packed
 from reports.results import POSTPROCESSINGS, Results
-from reports.tables import Tables, rendering
+from reports.tables import Table, Tables, rendering
 
 LIMIT = 24_500_000  # bytes of a page
 LARGEST_SVG = 300_000  # bytes; a larger drawing goes in as PNG
@@ -27,6 +27,7 @@ HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
     "tuning": "Published and tuned settings",
 }  # fmt: skip
+FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
 
 
 @dataclass(frozen=True)
@@ -57,38 +58,37 @@ def write_page(experiments: Sequence[Experiment], folder: Path | str, limit: int
 def _experiment(prefix: str, experiment: Experiment) -> dict:
     """All that the template shows of one experiment but the volumes of its cases."""
     results, plan = experiment.tables.results, experiment.tables.results.plan
-    details = contents.details(results)
-    tables, told = [], set()
-    for table in experiment.tables.tables:
-        page = table.page
-        tables.append(
-            {
-                "name": table.name,
-                "id": f"{prefix}-{table.name}",
-                "heading": HEADINGS.get(table.name, table.name.capitalize()),
-                "blocks": [
-                    contents.block_grid(f"{prefix}-{table.name}-{number}", block, details)
-                    for number, block in enumerate(page["blocks"])
-                ],
-                "notes": [note for note in page["notes"] if note not in told],  # each table's notes repeat the protocol
-                "literature": page["literature"],
-                "latex": rendering.latex(page) if page["blocks"] else "",
-            }
-        )
-        told.update(page["notes"])
+    measures, tests = contents.measures_block(results), contents.statistics_block(experiment.tables.statistics)
+    chosen = contents.POSTPROCESSING[plan["evaluation"]["postprocessing"]]
     return {
         "id": prefix,
         "title": plan["title"] or plan["experiment"],
         "lead": contents.lead(results),
-        "status": experiment.tables.tables[0].page["status"],
-        "tables": tables,
+        "status": experiment.tables.tables[0].status,
+        "tables": _tables(prefix, experiment.tables.tables),
+        "details": contents.details(results),
         "cases": _cases(results),
         "figures": [_figure(drawn) for drawn in experiment.figures],
         "left_out": experiment.left_out,
-        "statistics": contents.statistics_grid(experiment.tables.statistics, f"{prefix}-statistics-table"),
-        "measures": contents.measures_grid(results, f"{prefix}-measures-table"),
+        "statistics": (tests, contents.filters(tests, {"Measure": ""})),
+        "measures": (measures, contents.filters(measures, dict.fromkeys(FILTERED, "") | {"Predictions": chosen})),
         "protocol": contents.protocol_of(results),
     }
+
+
+def _tables(prefix: str, tables: Sequence[Table]) -> list[dict]:
+    """Notes that stand under an earlier table are not repeated."""
+    shown, told = [], set()
+    for table in tables:
+        shown.append({
+            "id": f"{prefix}-{table.name}",
+            "table": table,
+            "heading": HEADINGS[table.name],
+            "notes": [note for note in table.notes if note not in told],
+            "latex": rendering.latex(table) if table.blocks else "",
+        })  # fmt: skip
+        told.update(table.notes)
+    return shown
 
 
 def _cases(results: Results) -> dict:

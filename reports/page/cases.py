@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.measures import with_rows
 from reports.page.volumes import packed, read_volumes
 from reports.published import spacing_of
 from reports.results import CHECKPOINT, DONE, POSTPROCESSINGS, Results
-from reports.scores import with_rows
 
 # name and unit of what can be chosen in the heat map: metric and unit in cases.csv, factor
 MEASURES = {

@@ -13,8 +13,29 @@ async function library(id) {
   return URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
 }
 
+// Cells are sorted by their data-value, as numbers or as words. Cells without a value are last in both directions.
+function teachSorting(DataTable) {
+  const differences = { measured: (a, b) => a - b, worded: (a, b) => a.localeCompare(b) };
+  for (const [type, difference] of Object.entries(differences)) {
+    for (const [name, direction] of [["asc", 1], ["desc", -1]]) {
+      DataTable.ext.type.order[`${type}-${name}`] = (a, b) =>
+        a === "" || b === "" ? (a === "") - (b === "") : direction * difference(a, b);
+    }
+    DataTable.ext.type.search[type] = DataTable.util.stripHtml;
+  }
+}
+
+function columnOf(heading, place) {
+  const value = `${place}.@data-value`;
+  return {
+    type: heading.classList.contains("number") ? "measured" : "worded",
+    data: { _: `${place}.display`, sort: value, type: value },
+  };
+}
+
 async function startTables() {
   const { default: DataTable } = await import(await library("datatables"));
+  teachSorting(DataTable);
   document.querySelectorAll(".grid").forEach((grid) => startTable(grid, DataTable));
 }
 
@@ -25,6 +46,7 @@ function startTable(grid, DataTable) {
     info: false,
     autoWidth: false,
     order: [],
+    columns: [...table.querySelectorAll("thead th")].map(columnOf),
     layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
     language: { emptyTable: "Nothing to show yet.", zeroRecords: "No row matches." },
   });

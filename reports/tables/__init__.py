@@ -8,35 +8,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from reports.measures import scores
 from reports.results import Results
-from reports.scores import scores
 from reports.significance import significance
 from reports.tables import rendering
 from reports.tables.comparison import comparison
-from reports.tables.cost import cost, cost_frame
-from reports.tables.ledger import ledger_frame
-from reports.tables.ledger_page import ledger
+from reports.tables.cost import cost
+from reports.tables.ledger import ledger
 from reports.tables.long import cases_frame, long_frame
+from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
-from reports.tables.sweep import sweep, sweep_frame
-from reports.tables.tuning import protocol_differences, tuning, tuning_frame
-
-
-@dataclass(frozen=True)
-class Table:
-    """frame: its numbers; page: what its text forms show, see `layout`."""
-
-    name: str
-    frame: pd.DataFrame
-    page: dict
+from reports.tables.sweep import sweep
+from reports.tables.table import Table
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What tables say of one experiment. name: the experiment's, made fit for files and different from the others'.
+    """The tables of one experiment: comparison, sweep, cost and ledger; tuning where settings were tuned.
 
-    tables: comparison, sweep, cost and ledger, and where settings were tuned, tuning; statistics: the frame of
-    `significance`.
+    name: the experiment's, fit for files and different from the others'. statistics: as of `significance`.
     """
 
     name: str
@@ -46,7 +36,7 @@ class Tables:
 
 
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
-    """The tables of each experiment, in order; one whose settings were tuned has one more: published beside tuned."""
+    """The tables of each experiment, in order. A tuned one has one more: published settings beside tuned ones."""
     made = [_tables(name, results) for name, results in zip(names_of(experiments), experiments, strict=True)]
     named = {tables.results.plan["experiment"]: tables for tables in made}
     for tables in made:
@@ -54,13 +44,13 @@ def make_tables(experiments: Sequence[Results]) -> list[Tables]:
         if published is None:
             continue
         if differing := protocol_differences(published.results.plan, tables.results.plan):
-            tables.tables[0].page["notes"].append(
-                f"Not set beside the published settings: the two differ in {' and '.join(differing)}."
+            tables.tables[0].notes.append(
+                f"Not compared with the published settings: the two differ in {' and '.join(differing)}."
             )
         else:
-            sides = [(each.tables[0].frame, scores(each.results)) for each in (published, tables)]
+            sides = [(side.tables[0].frame, scores(side.results)) for side in (published, tables)]
             frame = tuning_frame(*sides, tables.results)
-            tables.tables.insert(1, Table("tuning", frame, tuning(published.results, tables.results, frame)))
+            tables.tables.insert(1, tuning(published.results, tables.results, frame))
     return made
 
 
@@ -68,17 +58,9 @@ def _tables(name: str, results: Results) -> Tables:
     scored = scores(results)
     tests = significance(results, scored)
     rows = table_rows(results, scored, tests)
-    budgets, costs, compared = (
-        sweep_frame(results, rows),
-        cost_frame(results, rows),
-        ledger_frame(results, scored, rows),
-    )
     tables = [
-        Table("comparison", rows, comparison(results, rows, tests)),
-        Table("sweep", budgets, sweep(results, budgets)),
-        Table("cost", costs, cost(results, costs)),
-        Table("ledger", compared, ledger(results, compared, rows)),
-    ]
+        comparison(results, rows, tests), sweep(results, rows), cost(results, rows), ledger(results, scored, rows)
+    ]  # fmt: skip
     return Tables(name, results, tables, tests)
 
 
@@ -90,24 +72,19 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
         place = folder / experiment.name if len(experiments) > 1 else folder
         place.mkdir(exist_ok=True)
         for table in experiment.tables:
-            _write(place / f"{table.name}.md", rendering.markdown(table.page))
-            _write(place / f"{table.name}.tex", rendering.latex(table.page))
+            _write(place / f"{table.name}.md", rendering.markdown(table))
+            _write(place / f"{table.name}.tex", rendering.latex(table))
             _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
-    _write_joined(folder / "long.csv", experiments, [long_frame(experiment.results) for experiment in experiments])
-    _write_joined(folder / "statistics.csv", experiments, [experiment.statistics for experiment in experiments])
-    cases = [cases_frame(experiment.results) for experiment in experiments]
-    if all(frame is not None for frame in cases):
-        _write_joined(folder / "cases.csv", experiments, cases)
-
-
-def _write_joined(path: Path, experiments: Sequence[Tables], frames: list[pd.DataFrame]) -> None:
-    """One CSV over all experiments, which a first column names."""
-    texts = []
-    for experiment, frame in zip(experiments, frames, strict=True):
-        frame = frame.drop(columns=["row"], errors="ignore")
-        frame.insert(0, "experiment", experiment.name)
-        texts.append(rendering.csv(frame))
-    _write(path, texts[0] + "".join(text.partition("\n")[2] for text in texts[1:]))
+    over_all = {
+        "long": [long_frame(experiment.results) for experiment in experiments],
+        "statistics": [experiment.statistics.drop(columns="row") for experiment in experiments],
+        "cases": [cases_frame(experiment.results) for experiment in experiments],
+    }
+    for name, frames in over_all.items():
+        if all(frame is not None for frame in frames):
+            frames = [frame.assign(experiment=of.name) for of, frame in zip(experiments, frames, strict=True)]
+            together = pd.concat([frame for frame in frames if len(frame)] or frames)  # empty frames have no types
+            _write(folder / f"{name}.csv", rendering.csv(together[["experiment", *frames[0].columns[:-1]]]))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,167 +1,138 @@
 """The comparison table as papers print it, and what tells its differences from chance."""
 
+import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from reports import statistics
+from reports.measures import DICE, Measure, measures
 from reports.results import Results
-from reports.scores import DICE, Measure, measures
 from reports.significance import LEVEL
-from reports.tables.layout import (
-    ALL_LABELLED,
-    MISSING,
-    RANKS_NOTE,
-    block,
-    cell,
-    evaluation_note,
-    heading_of,
-    mean_and_sd,
-    name_of,
-    page,
-    protocol_notes,
-    ranks,
-    row,
-    runs_of,
-    signed,
-    state_and_reason,
-)
+from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
+from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 ONE_SEED = "one seed"
 UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
-def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> dict:
-    """The page; `rows` as of `table_rows`, `tests` as of `significance`."""
-    ceilings = rows[rows["role"] == "ceiling"]
-    others = rows[rows["role"] != "ceiling"]
+def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Table:
+    """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`."""
     shown, wanted = measures(results), results.plan["reference"]
-    blocks = [
-        _block(heading_of(labelled), group, ceilings, tests, shown, wanted)
-        for labelled, group in others.groupby("labelled")
-    ]
-    if not blocks and len(ceilings):
-        blocks = [_block(ALL_LABELLED, others, ceilings, tests, shown)]
+    blocks = [_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
     notes = [
-        *protocol_notes(results),
         evaluation_note(results),
-        "± is the standard deviation over test cases (each first averaged over its seeds), not over seeds.",
+        "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
         *_test_notes(rows),
         RANKS_NOTE,
     ]
-    return page(results, "comparison", blocks, notes)
+    return with_notes(results, "comparison", rows, blocks, notes)
 
 
 def _block(
-    heading: str,
-    rows: pd.DataFrame,
-    ceilings: pd.DataFrame,
-    tests: pd.DataFrame,
-    shown: Sequence[Measure],
-    wanted: str | None = None,
-) -> dict:
-    places = {m.name: ranks(rows[f"{m.name}_mean"], m.larger_is_better) for m in shown}
-    reference = next(iter(rows["reference"].dropna()), None)
-    ranked = rows["rank"].notna().any()
-    header = ["Method", "Labelled", "Unlabelled", *(measure.label for measure in shown), "Seeds", "Cases", "Empty"]
-    if reference is not None:
-        header += [f"Dice of {reference} − row [95 % interval]", "p over cases (Holm)", "p over seeds (Holm)"]
-    if ranked:
-        header.append("Rank [95 %]")
-    lines = []
-    for group in (rows[rows["role"] == "floor"], rows[rows["role"] != "floor"], ceilings):
-        for position, (number, line) in enumerate(group.iterrows()):
-            cells = _cells(line, shown, {name: of.get(number, 0) for name, of in places.items()})
-            if reference is not None:
-                cells += _test_texts(line)
-            if ranked:
-                cells.append(_rank_text(line))
-            lines.append(row(cells, rule=position == 0 and bool(lines)))
-    notes = [power_line(tests[tests["row"].isin(rows["row"])], rows["cases"].max())]
-    if reference is None and wanted is not None:
-        notes.insert(0, f"No tests here: {wanted}, which the others are to be held against, has no figures.")
-    return block(heading, header, lines, [note for note in notes if note])
+    heading: str, rows: pd.DataFrame, tests: pd.DataFrame, shown: Sequence[Measure], wanted: str | None
+) -> Block:
+    """`wanted`: the display name of the reference, which may have no results here."""
+    competing = rows[rows["role"] != "ceiling"]
+    reference = next(iter(competing["reference"].dropna()), None)
+    columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
+    notes = [detectable_note(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
+    if reference is None and wanted is not None and len(competing):
+        notes.insert(0, f"No tests here: the reference {wanted} has no results.")
+    return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
-def _cells(line: pd.Series, shown: Sequence[Measure], places: dict[str, int]) -> list:
-    first = [name_of(line), line["labelled"], line["unlabelled"]]
-    if line["runs_done"] == 0:
-        return [*first, cell(state_and_reason(line), span=len(shown)), runs_of(line), MISSING, MISSING]
-    means = [
-        cell(
-            mean_and_sd(line[f"{m.name}_mean"], line[f"{m.name}_sd"]) + (_mark(line) if m is DICE else ""),
-            places[m.name],
-        )
-        for m in shown
+def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> list[Column]:
+    columns = [
+        NAME,
+        Column("labelled", "Labelled", str),
+        Column("unlabelled", "Unlabelled", str),
+        *(_measure_column(measure) for measure in shown),
+        SEEDS,
+        Column("cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING),
+        Column("empty", "Empty", line=_empty),
     ]
-    empty = f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
-    return [*first, *means, runs_of(line), line["cases"], empty]
+    if reference is not None:
+        columns += [
+            Column("difference", f"Dice of {reference} − row [95 % interval]", line=_difference),
+            Column("cases_p_holm", "p over cases (Holm)", p_value),
+            Column("seeds_p_holm", "p over seeds (Holm)", line=_p_over_seeds),
+        ]
+    return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
 
-def _mark(line: pd.Series) -> str:
-    if not line["significant"]:
-        return ""
-    return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}"
+def _measure_column(measure: Measure) -> Column:
+    def text(line: dict) -> str:
+        mark = f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
+        return mean_and_sd(line[f"{measure.name}_mean"], line[f"{measure.name}_sd"]) + mark * (measure is DICE)
+
+    return Column(f"{measure.name}_mean", measure.label, line=text, better=measure.better, figure=True)
 
 
-def _test_texts(line: pd.Series) -> list[str]:
+def _empty(line: dict) -> str:
+    if not line["runs_done"]:
+        return MISSING
+    return f"{line['empty']:.0f} of {line['predictions']:.0f}" if line["empty"] else "0"
+
+
+def _difference(line: dict) -> str:
     if pd.isna(line["difference"]):
-        return [MISSING if pd.isna(line["reference"]) else "reference", MISSING, MISSING]
-    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
-    by_seeds = ONE_SEED if line["seeds_reason"].startswith(ONE_SEED) else p_text(line["seeds_p_holm"])
-    return [signed(line["difference"]) + interval, p_text(line["cases_p_holm"]), by_seeds]
+        return MISSING if pd.isna(line["reference"]) else "reference"
+    return difference(line)
 
 
-def _rank_text(line: pd.Series) -> str:
+def _p_over_seeds(line: dict) -> str:
+    return ONE_SEED if str(line["seeds_reason"]).startswith(ONE_SEED) else p_value(line["seeds_p_holm"])
+
+
+def _rank(line: dict) -> str:
     if pd.isna(line["rank"]):
         return MISSING
     return f"{line['rank']:g} [{line['rank_low']:g}, {line['rank_high']:g}]"
 
 
-def p_text(p: float) -> str:
-    if pd.isna(p):
-        return MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _state_and_reason(line: dict) -> str:
+    state = state_of(line)
+    return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
 
 
-def power_line(tests: pd.DataFrame, cases: int) -> str:
-    """What difference in Dice this many cases and seeds can resolve; "" with fewer than two cases."""
+def detectable_note(tests: pd.DataFrame, cases: int) -> str:
+    """Which difference in Dice this many cases and seeds can tell from chance; "" with fewer than two cases."""
     if not cases >= 2:
         return ""
     tested = tests[(tests["measure"] == DICE.name) & tests["case_sd"].notna()]
     if tested.empty:
         return (
-            f"What this table could resolve: with {cases} cases and 80 % power a paired t-test finds a true difference "
-            f"of {statistics.detectable_difference(cases, 1.0):.2f} standard deviations of the cases' differences "
-            "(dz), before any correction for several comparisons."
+            f"Detectable difference: with {cases} cases and 80 % power, a paired t-test finds a true difference of "
+            f"{statistics.detectable_difference(cases, 1.0):.2f} standard deviations of the cases' differences (dz). "
+            "No correction for several comparisons is included."
         )
     cases, comparisons = int(tested["cases"].median()), int(tested["comparisons"].max())
-    reference = tested["reference"].iloc[0]
     held = f"after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "in the one comparison"
-    by_cases = (
-        f"the paired t-test over {cases} cases finds a true difference of {tested['cases_detectable'].median():.1f} "
-        f"points of Dice (dz = {statistics.detectable_difference(cases, 1.0, comparisons=comparisons):.2f}) between "
-        "two trained checkpoints"
-    )
-    by_seeds = tested["seeds_detectable"]
-    if by_seeds.notna().any():
-        seeds = sorted({int(n) for n in tested.loc[by_seeds.notna(), ["runs", "runs_reference"]].to_numpy().ravel()})
-        runs, points = " or ".join(map(str, seeds)), by_seeds.median()
-        what = f"one of {points:.1f} points" if points <= 100 else "none that Dice can have (100 points at most)"
-        also = f"the seed-aware test with {runs} seeds {what} between two methods"
+    dz = statistics.detectable_difference(cases, 1.0, comparisons=comparisons)
+    known = tested[tested["seeds_detectable"].notna()]
+    seeds = " or ".join(str(int(n)) for n in np.unique(known[["runs", "runs_reference"]]))
+    points = known["seeds_detectable"].median()
+    if known.empty:
+        by_seeds = "Seed-aware test: unknown, because it needs two seeds of each method."
+    elif points > 100:
+        by_seeds = f"Seed-aware test with {seeds} seeds: none, because Dice cannot differ by more than 100 points."
     else:
-        also = "what two methods would have to differ by cannot be said, for that takes two seeds of each at least"
+        by_seeds = f"Seed-aware test with {seeds} seeds: {points:.1f} points between two methods."
     return (
-        f"What this table can resolve: {held}, with 80 % power and the spread seen here (median over the rows against "
-        f"{reference}), {by_cases}; {also}. Smaller gaps are left open."
+        f"Detectable difference in Dice {held}, with 80 % power and the spread seen here (median over the rows against "
+        f"{tested['reference'].iloc[0]}). Paired t-test over {cases} cases: {tested['cases_detectable'].median():.1f} "
+        f"points (dz = {dz:.2f}) between two trained checkpoints. {by_seeds} Smaller differences can go unnoticed."
     )
 
 
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
-    """Which means are of runs that differ so much that one of them may have failed without an error."""
+    """Which rows have runs so far apart that one of them may have failed without an error."""
     low, high = (rows[f"{DICE.name}_run_{end}"].astype(float) for end in ("low", "high"))
     uneven = rows[high - low > UNEVEN]
     if uneven.empty:
@@ -169,63 +140,54 @@ def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     ends = zip(uneven["display"], uneven["labelled"], low[uneven.index], high[uneven.index], strict=True)
     of = [f"{name} with {labelled} labelled, {least:.1f} to {most:.1f}" for name, labelled, least, most in ends]
     return [
-        f"Runs more than {UNEVEN} points of Dice apart: {'; '.join(of)}. One of them may have failed to learn: look at "
-        "the losses before quoting the mean or a test on it."
+        f"Runs more than {UNEVEN} points of Dice apart: {'; '.join(of)}. One of them may have failed to learn. Look at "
+        "the losses before you quote the mean or a test of it."
     ]
 
 
 def _test_notes(rows: pd.DataFrame) -> list[str]:
-    notes = []
     tested = rows[rows["difference"].notna()]
+    notes = []
     if len(tested):
-        notes.append(
-            "p over cases: two-sided paired t-test on Dice of the named method against the row, a case averaged over "
-            "seeds, as the papers do it. It compares trained checkpoints, not methods: it does not know how much a "
-            "method varies from seed to seed. p over seeds: seed-aware test, seeds and cases both taken as samples; it "
-            "compares methods. Each is Holm-corrected over the rows of its budget. statistics.csv has these and "
-            "Wilcoxon's test uncorrected, 95HD, effect sizes and ranks within cases."
-        )
-        one_seed = tested["seeds_reason"].str.startswith(ONE_SEED)
-        if one_seed.any():
-            named = tested[one_seed].groupby("display", sort=False)["labelled"]
-            of = [f"{name} ({', '.join(map(str, budgets))} labelled)" for name, budgets in named]
-            which = "no row has a" if one_seed.all() else f"{', '.join(of)}: no"
-            notes.append(
-                f"One seed: {which} p over seeds, for with one seed of the row or of its reference nobody knows "
-                "how much a method varies from seed to seed."
-            )
-        notes.append(_mark_note(tested))
-        notes.append(_interval_note(tested))
-        open_ = tested[tested["cases_p_holm"].isna()]
-        notes += [f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
-                  for _, line in open_.iterrows()]  # fmt: skip
-    if rows["rank"].notna().any():
-        notes.append(
-            "Rank: by mean Dice within the budget, with the range that holds 95 % of its ranks when seeds and cases "
-            "are resampled; a method with one seed keeps it, so that its range is too narrow."
-        )
-    return notes
+        found = f"{int(tested['significant'].sum())} of {len(tested)} rows have one."
+        notes = [TESTS_NOTE, *_one_seed_notes(tested), f"{MARKS_NOTE} {found}", INTERVAL_NOTE]
+        notes += [
+            f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
+            for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
+        ]
+    return notes + [RANK_NOTE] * bool(rows["rank"].notna().any())
 
 
-def _mark_note(tested: pd.DataFrame) -> str:
-    kinds = {
-        "seeds": f"{BY_SEEDS} differs from the named method by the seed-aware test",
-        "cases": f"{BY_CASES} differs by the paired t-test over cases, where there is no seed-aware one",
-    }
-    marks = "; ".join(text for kind, text in kinds.items() if kind in set(tested["decided_by"]))
-    found = int(tested["significant"].sum())
-    return f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {marks}. {found} of {len(tested)} rows have one."
+def _one_seed_notes(tested: pd.DataFrame) -> list[str]:
+    one_seed = tested["seeds_reason"].str.startswith(ONE_SEED)
+    if not one_seed.any():
+        return []
+    named = tested[one_seed].groupby("display", sort=False)["labelled"]
+    of = [f"{name} ({', '.join(map(str, budgets))} labelled)" for name, budgets in named]
+    which = "no row has a" if one_seed.all() else f"{', '.join(of)}: no"
+    return [
+        f"One seed: {which} p over seeds. With one seed of the row or of the reference, the variation from seed to "
+        "seed is unknown."
+    ]
 
 
-def _interval_note(tested: pd.DataFrame) -> str:
-    kinds = {
-        "bootstrap": "by a bootstrap over seeds and cases",
-        "cases": "for one seed the paired t-test's, over cases alone",
-    }
-    text = f"95 % interval: {'; '.join(text for kind, text in kinds.items() if kind in set(tested['interval']))}."
-    if "bootstrap" in set(tested["interval"]):
-        text += (
-            " With fewer than five seeds a bootstrap's is too narrow where seeds vary much: quote the seed-aware "
-            "test's then (seeds_low and seeds_high in statistics.csv)."
-        )
-    return text + " Intervals are not corrected for several comparisons."
+TESTS_NOTE = (
+    "p over cases: two-sided paired t-test on Dice between the reference and the row, as in papers. Each case is "
+    "averaged over seeds. This test compares trained checkpoints, not methods: it ignores how much a method varies "
+    "from seed to seed. p over seeds: seed-aware test, which takes seeds and cases as samples. It compares methods. "
+    "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
+    "95HD, effect sizes and ranks within cases."
+)
+MARKS_NOTE = (
+    f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {BY_SEEDS} differs from the reference by the seed-aware test; "
+    f"{BY_CASES} differs by the paired t-test over cases, where no seed-aware test is possible."
+)
+INTERVAL_NOTE = (
+    "95 % interval: bootstrap over seeds and cases; with one seed, paired t-test over cases. With fewer than five "
+    "seeds the bootstrap's interval is too narrow if seeds vary much. Then quote that of the seed-aware test: "
+    "seeds_low and seeds_high in statistics.csv. Intervals are not corrected for several comparisons."
+)
+RANK_NOTE = (
+    "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
+    "one seed only cases are resampled, so the range is too narrow."
+)

@@ -1,23 +1,22 @@
-"""The literature's figures beside ours, and whether ours agree with them."""
+"""Figures from papers beside ours, and whether ours agree with them."""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from reports import published
+from reports.measures import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
 from reports.results import Results
-from reports.scores import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
+from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, runs_of, signed, state_of
+from reports.tables.notes import with_notes
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
-FIGURES = {"dice": DICE, "jaccard": JACCARD, "asd": ASD, "hd95": HD95}
+FIGURES = {measure.metric: measure for measure in (DICE, JACCARD, ASD, HD95)}
 DISTANCES = ("asd", "hd95")
 FEWEST_SEEDS = 3
 
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-UNDECIDED = "undecided"
-NOT_COMPARABLE = "not comparable"
-NO_FIGURE = "no figure of ours"
-NOT_PLANNED = "not planned"
+REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+NOT_COMPARABLE, NO_FIGURE, NOT_PLANNED = "not comparable", "no figure of ours", "not planned"
 
 NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
@@ -31,13 +30,12 @@ COLUMNS = THEIRS + ROW + OURS
 
 
 def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a published figure and row of ours of its method, variant and budget; then those without such a row.
+    """One line for each published figure and row of its method, variant and budget; then those without such a row.
 
-    Ours are runs on the papers' labelled cases (draw "first") where there are any, under the published postprocessing
-    where it is known, else the plan's. mean, seed_sd: over runs, of their means over cases. low, high: 95 % prediction
-    interval for one new seed, mean ± t·s·√(1 + 1/S) of S seeds; with three seeds or more a comparable figure is
-    reproduced if it lies within. differences: what of the protocols differs. No lines for data other than the
-    literature's.
+    Ours are runs on the papers' labelled cases (draw "first") if there are any. They are scored under the published
+    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases. low,
+    high: see `prediction_interval`. With three seeds or more a comparable figure is reproduced if it lies within.
+    differences: of the protocols. There are no lines for data other than the papers'.
     """
     if results.plan["data"]["name"] != published.literature()["data"]:
         return pd.DataFrame(columns=COLUMNS)
@@ -57,14 +55,14 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
-                own = values.index.get_level_values("trial").isin(runs["trial"])
-                means = values[own].mean(axis=1).dropna().to_numpy(dtype=float)
+                counted = values.index.get_level_values("trial").isin(runs["trial"])
+                means = values[counted].mean(axis=1).dropna().to_numpy(dtype=float)
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
                 lines.append(_theirs(entry, figure) | ours | _compared(entry[figure], means, why))
     compared = {line["entry"] for line in lines}
-    for number, entry in enumerate(entries):
-        if number not in compared:
+    for place, entry in enumerate(entries):
+        if place not in compared:
             lines += [_theirs(entry, figure) | {"verdict": NOT_PLANNED} for figure in _figures(entry)]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -85,7 +83,7 @@ def _theirs(entry: dict, figure: str) -> dict:
 
 
 def _compared(theirs: float, means: np.ndarray, differences: list[str]) -> dict:
-    """`means`: ours, one a seed."""
+    """`means`: ours, one for each seed."""
     seeds = len(means)
     low, high = prediction_interval(means)
     mean = means.mean() if seeds else np.nan
@@ -104,9 +102,122 @@ def _compared(theirs: float, means: np.ndarray, differences: list[str]) -> dict:
 
 
 def prediction_interval(means: np.ndarray) -> tuple[float, float]:
-    """Where 95 % of new seeds' means fall, if seeds vary as these do; NaN with fewer than two."""
+    """Where 95 % of new seeds' means fall: mean ± t·s·√(1 + 1/S) of S seeds; NaN with fewer than two."""
     seeds = len(means)
     if seeds < 2:
         return np.nan, np.nan
     reach = stats.t.ppf(0.975, seeds - 1) * means.std(ddof=1) * np.sqrt(1 + 1 / seeds)
     return means.mean() - reach, means.mean() + reach
+
+
+COLUMNS_SHOWN = [
+    NAME,
+    Column("published", "Published Dice / Jaccard / ASD / 95HD"),
+    Column("mean", "Ours"),
+    Column("seeds", "Seeds"),
+    Column("gap", "Ours − published"),
+    Column("low", "Dice of one new seed [95 %]"),
+    Column("verdict", "Verdict", numeric=False),
+]
+UNSURE = "?"
+
+
+def ledger(results: Results, scores: Scores, rows: pd.DataFrame) -> Table:
+    """A block for each budget with a row for each published entry; `rows` as of `table_rows`."""
+    frame = ledger_frame(results, scores, rows)
+    compared = frame[frame["verdict"] != NOT_PLANNED]
+    sources = {entry: place for place, entry in enumerate(compared["entry"].unique(), start=1)}
+    reasons = dict.fromkeys(reason for text in compared["differences"] for reason in text.split("; ") if reason)
+    letters = {reason: _letter(place) for place, reason in enumerate(reasons)}
+    blocks = []
+    for (ceiling, labelled), group in rows.groupby([rows["role"] == "ceiling", "labelled"]):
+        lines = [
+            _row(line, entry, sources, letters)
+            for line in group.to_dict("records")
+            for _, entry in compared[compared["row"] == line["row"]].groupby("entry", sort=False)
+        ]
+        if lines:
+            blocks.append(Block(ALL_LABELLED if ceiling else heading_of(labelled), COLUMNS_SHOWN, lines))
+    entries = published.literature()["entries"]
+    literature = [published.describe(entries[entry]) for entry in sources]
+    return with_notes(
+        results, "ledger", frame, blocks, _notes(results, frame, letters), "published figures", literature
+    )
+
+
+def _row(line: dict, entry: pd.DataFrame, sources: dict, letters: dict) -> Row:
+    """One row of ours beside an entry, whose figures are the lines of `entry`."""
+    of = entry.set_index("figure").reindex(FIGURES)
+    first, dice = entry.iloc[0], of.loc["dice"]
+    budget = (first["published_labelled"], first["published_unlabelled"])
+    other = "" if budget == (line["labelled"], line["unlabelled"]) else f" ({budget[0]}/{budget[1]})"
+    unsure = UNSURE * first["certainty"].startswith("memory")
+    low, high = dice[["low", "high"]].clip(0, 100)  # a Dice has no more room than that
+    interval = MISSING if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+    means, gaps = (_joined(of["mean"], number), _joined(of["gap"], signed)) if first["seeds"] else (MISSING, MISSING)
+    verdict = _verdict(entry, letters) if line["runs_done"] else state_of(line)
+    seeds = runs_of(line) if len(line["draws"].split()) == 1 else f"{first['seeds']} of draw “first”"
+    return Row([
+        Cell(name_of(line), line["display"]),
+        Cell(f"{_joined(of['published'], number)}{unsure}{other} [{sources[first['entry']]}]", dice["published"]),
+        Cell(means, dice["mean"]),
+        Cell(seeds, first["seeds"]),
+        Cell(gaps, dice["gap"]),
+        Cell(interval, low),
+        Cell(verdict, verdict),
+    ])  # fmt: skip
+
+
+def _joined(values: pd.Series, text) -> str:
+    return " / ".join(text(value) for value in values)
+
+
+def _verdict(entry: pd.DataFrame, letters: dict) -> str:
+    """One word where it is one for all figures, else the figures of each."""
+    texts: dict[str, list[str]] = {}
+    for line in entry.to_dict("records"):
+        why = f" ({_ranges(line['differences'].split('; '), letters)})" if line["verdict"] == NOT_COMPARABLE else ""
+        texts.setdefault(line["verdict"] + why, []).append(FIGURES[line["figure"]].title)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "; ".join(f"{', '.join(figures)} {text}" for text, figures in texts.items())
+
+
+def _ranges(reasons: list[str], letters: dict[str, str]) -> str:
+    """The letters of reasons: a, b, c, e as “a–c, e”."""
+    known = list(letters.values())
+    places = sorted(known.index(letters[reason]) for reason in reasons)
+    runs: list[list[str]] = []
+    for place, before in zip(places, [None, *places], strict=False):
+        if before is None or place != before + 1:
+            runs.append([])
+        runs[-1].append(known[place])
+    return ", ".join(", ".join(run) if len(run) < 3 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _letter(place: int) -> str:
+    letter = chr(ord("a") + place % 26)
+    return letter if place < 26 else f"{letter}{place // 26}"
+
+
+def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
+    theirs = published.literature()
+    if results.plan["data"]["name"] != theirs["data"]:
+        return [f"No published figures are shown: they are for {theirs['data']}."]
+    verdicts = frame.loc[frame["figure"] == "dice", "verdict"]
+    compared = verdicts[verdicts != NOT_PLANNED].value_counts(sort=False)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in compared.items()) or "none"
+    notes = [
+        f"Published figures of Dice with a row of ours: {counts}. {int((verdicts == NOT_PLANNED).sum())} further ones "
+        "are of methods, variants or budgets that are not planned here. ledger.csv has them all.",
+        "Dice and Jaccard are in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, "
+        "scored under the published postprocessing where it is known (see the sources), else under the plan's. So a "
+        "figure here may differ from that of the comparison.",
+        "Verdict: reproduced if the published figure lies within the 95 % prediction interval for one new seed of "
+        f"ours, mean ± t·s·√(1 + 1/S) with S seeds. {UNDECIDED.capitalize()}: fewer than {FEWEST_SEEDS} seeds. "
+        "Intervals of Dice are shown from 0 to 100 at most. A wide interval reproduces easily, so look at its width. "
+        "Published figures are of one run each.",
+    ]
+    if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
+        notes.append(f"{UNSURE} Written down from memory, not read again. Look it up before you quote it.")
+    return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]

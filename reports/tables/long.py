@@ -1,9 +1,9 @@
-"""Everything that was scored, in long form: the tables show one view of it."""
+"""Everything that was scored, in long form: long.csv and cases.csv."""
 
 import pandas as pd
 
+from reports.measures import ROW_KEYS, with_rows
 from reports.results import Results
-from reports.scores import ROW_KEYS, with_rows
 
 SMALL = 50_000  # values; a report over more leaves them in the records
 ROW = [*ROW_KEYS, "row"]
@@ -11,10 +11,10 @@ SCORED = ["checkpoint", "postprocessing", "class", "metric", "unit"]
 
 
 def long_frame(results: Results) -> pd.DataFrame:
-    """One line a row of the tables and checkpoint, postprocessing, class, metric and unit, in cases.csv's own units.
+    """One line for each row of the tables, checkpoint, postprocessing, class, metric and unit, in cases.csv's units.
 
-    mean, sd (n - 1), n: over test cases, each averaged over runs; seed_sd: over runs, of their means over cases; runs:
-    how many (seeds x draws); seeds: which seeds. Metrics `predicted` and `reference` are volumes.
+    mean, sd (n - 1), n: over test cases, each averaged over runs. seed_sd: over runs, of their means over cases. runs:
+    how many (seeds x draws). seeds: which seeds. The metrics `predicted` and `reference` are volumes.
     """
     cells = with_rows(results.cells)
     values = results.cases.merge(cells[["trial", "row"]], on="trial")

@@ -1,46 +1,74 @@
-"""Turns a page into Markdown or LaTeX and a frame into CSV."""
+"""Writes a table as Markdown or LaTeX, and a frame as CSV. The page writes tables as HTML."""
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
 
-import jinja2
 import pandas as pd
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+from data.errors import one_line
+from reports.tables.table import Cell, Table
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Plain numbers, one line a row of the frame."""
+    """Plain numbers, one line for each line of the frame."""
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
-def markdown(page: dict) -> str:
-    """A page as GitHub Markdown."""
-    return _render("table.md", page, escape_markdown)
+def markdown(table: Table) -> str:
+    """A table as GitHub Markdown."""
+    text = escape_markdown
+    lines = [f"# {text(table.title)}", "", f"**{text(table.status)}**"]
+    for block in table.blocks:
+        lines += ["", f"## {text(block.heading)}", ""]
+        lines += ["|" + "".join(f" {text(column.label)} |" for column in block.columns)]
+        lines += ["| :--- |" + " ---: |" * (len(block.columns) - 1)]
+        lines += ["|" + "".join(map(_markdown_cell, row.cells)) for row in block.rows]
+        for note in block.notes:
+            lines += ["", text(note)]
+    lines += ["", *(f"- {text(note)}" for note in table.notes)]
+    if table.literature:
+        lines += ["", "## Sources", ""]
+        lines += [f"{place}. {text(source)}" for place, source in enumerate(table.literature, start=1)]
+    return "\n".join(lines) + "\n"
 
 
-def latex(page: dict) -> str:
-    """A page as LaTeX tables, to be input into a document with booktabs and graphicx."""
-    return _render("table.tex", page, escape_latex)
+def _markdown_cell(cell: Cell) -> str:
+    before, after = {1: ("**", "**"), 2: ("<ins>", "</ins>")}.get(cell.rank, ("", ""))
+    return f" {before}{escape_markdown(cell.text)}{after} |" + " |" * (cell.span - 1)
 
 
-def _render(template: str, page: dict, escape) -> str:
-    # escaping is the environment's: whatever a template prints goes through it, so no template can forget
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        finalize=escape,
-        undefined=jinja2.StrictUndefined,
-        block_start_string="<%", block_end_string="%>",
-        variable_start_string="<<", variable_end_string=">>",
-        comment_start_string="<#", comment_end_string="#>",
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template(template).render(page)
+def latex(table: Table) -> str:
+    """A table as LaTeX, to be input into a document with booktabs and graphicx."""
+    text = escape_latex
+    lines = [r"% \usepackage{booktabs,graphicx}"]
+    for block in table.blocks:
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{text(table.title)}, {text(block.heading)}}}"]
+        lines += [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l*{{{len(block.columns) - 1}}}{{r}}}}"]
+        lines += [r"\toprule", " & ".join(text(column.label) for column in block.columns) + r" \\", r"\midrule"]
+        for row in block.rows:
+            lines += [r"\midrule"] * row.rule + [" & ".join(map(_latex_cell, row.cells)) + r" \\"]
+        lines += [r"\bottomrule", r"\end{tabular}}"]
+        for note in block.notes:
+            lines += ["", r"\smallskip", rf"{{\footnotesize {text(note)}\par}}"]
+        lines += [r"\end{table}", ""]
+    lines += [r"{\footnotesize", text(table.status), *_latex_list("itemize", table.notes)]
+    if table.literature:
+        lines += ["Sources:", *_latex_list("enumerate", table.literature)]
+    return "\n".join([*lines, "}"]) + "\n"
 
 
-def escape_markdown(value) -> str:
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _latex_cell(cell: Cell) -> str:
+    span = rf"\multicolumn{{{cell.span}}}{{l}}" if cell.span > 1 else ""
+    command = {1: r"\textbf", 2: r"\underline"}.get(cell.rank, span)
+    return f"{command}{{{escape_latex(cell.text)}}}" if command else escape_latex(cell.text)
+
+
+def _latex_list(kind: str, items: Sequence[str]) -> list[str]:
+    return [rf"\begin{{{kind}}}", *(rf"\item {escape_latex(item)}" for item in items), rf"\end{{{kind}}}"]
+
+
+def escape_markdown(value: str) -> str:
+    text = one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
 
 
@@ -55,9 +83,8 @@ LATEX = {
 } | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 
 
-def escape_latex(value) -> str:
-    text = " ".join(str(value).split())
-    return "".join(LATEX.get(character) or _latex_character(character) for character in text)
+def escape_latex(value: str) -> str:
+    return "".join(LATEX.get(character) or _latex_character(character) for character in one_line(value))
 
 
 def _latex_character(character: str) -> str:

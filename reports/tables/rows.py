@@ -1,9 +1,9 @@
-"""The numbers that all tables begin with: one line a row, that is, a method with its settings at one budget."""
+"""The numbers that all tables begin with. A row is a method with its settings at one budget."""
 
 import pandas as pd
 
+from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
 from reports.results import DONE, Results
-from reports.scores import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
@@ -15,14 +15,14 @@ TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "c
 
 
 def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.DataFrame:
-    """One line a row: budgets ascending, in each the floor before the methods in the plan's order, ceilings at the end.
+    """One line for each row, under the plan's postprocessing.
 
-    Under the plan's postprocessing. `…_mean` and `…_sd` (n - 1) are over test cases, a case being first averaged over
-    classes, then over runs (seeds and draws); `…_seed_sd` is over runs, of their means over cases, `…_run_low` and
-    `…_run_high` the ends of these. `cases`: those with a Dice; `empty`: predictions, of all runs x cases x classes,
-    without a voxel though there is a structure to find.
-    What the tests say (of Dice) is taken from `tests`, the frame of `significance`, and explained there; `interval`
-    says whose low and high are: the bootstrap's where there is one, else the paired t-test's over cases.
+    Budgets ascend. In each the floor stands before the methods, which are in the plan's order. Ceilings are last.
+    `…_mean`, `…_sd` (n - 1): over test cases; each case is averaged over classes, then over runs (seeds and draws).
+    `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `cases`: those with a Dice. `empty`:
+    predictions without a voxel though there is a structure to find, of all runs x cases x classes.
+    Tests (on Dice) come from `tests`, the frame of `significance`, which explains them. `interval` says where `low`
+    and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
     """
     cells = with_rows(results.cells)
     postprocessing = results.plan["evaluation"]["postprocessing"]

@@ -1,40 +1,26 @@
 """The label sweep: methods by labelled budgets, between the supervised floor of each budget and the ceiling."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import pandas as pd
 
 from reports.labels_saved import labels_saved
+from reports.measures import DICE, Measure, hd95
 from reports.results import Results
-from reports.scores import DICE, hd95
-from reports.tables.layout import (
-    ALL_LABELLED,
-    MISSING,
-    block,
-    cell,
-    heading_of,
-    name_of,
-    number,
-    page,
-    protocol_notes,
-    ranks,
-    row,
-    signed,
-    state_of,
-)
+from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, signed, state_of
+from reports.tables.notes import with_notes
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
         "runs_done", "runs_planned", "states"]  # fmt: skip
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
+ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
 
 
 def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a row of `table_rows`; means over cases. gap_share: (Dice - floor) / (ceiling - floor) of methods, NaN
-    unless the ceiling is higher than the floor.
+    """One line for each row of `table_rows`, with means over cases.
 
-    labels_saved: as the function has it; where the floor does not come to the method's Dice even with all cases
-    labelled, NaN, and labels_saved_beyond says how many more cases that are.
+    gap_share: (Dice - floor) / (ceiling - floor) of methods, where the ceiling is higher than the floor.
+    labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
+    labelled, how many more cases these are.
     """
     means = {m.name: rows[f"{m.name}_mean"].astype(float) for m in (DICE, hd95(results))}
     frame = rows[KEYS].assign(**means, ceiling=float("nan"))
@@ -61,91 +47,76 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     return frame[KEYS + list(means) + FIGURES]
 
 
-@dataclass(frozen=True)
-class _Quantity:
-    """What one block shows of every row: its text, and for means the column that is ranked."""
-
-    label: str
-    text: Callable[[pd.Series], str]
-    ranked: str = ""
-    larger_is_better: bool = False
-
-
-def sweep(results: Results, frame: pd.DataFrame) -> dict:
-    """The page: a block a quantity with a column a budget; or with one budget, a block with a column a quantity."""
-    distance = hd95(results)
-    quantities = [
-        _Quantity(DICE.label, lambda line: number(line[DICE.name]) + _part(line), DICE.name, larger_is_better=True),
-        _Quantity(distance.label, lambda line: number(line[distance.name]) + _part(line), distance.name),
-    ]
+def sweep(results: Results, rows: pd.DataFrame) -> Table:
+    """A block for each quantity with a column for each budget; with one budget, one block with all quantities."""
+    frame = sweep_frame(results, rows)
+    quantities = [_mean(DICE), _mean(hd95(results))]
     if {"floor", "method"} <= set(frame["role"]):
-        quantities += [
-            _Quantity("Gap closed [%]", lambda line: number(100 * line["gap_share"], 0)),
-            _Quantity("Labels saved [cases]", _saved_text),
-        ]
+        quantities += [GAP, SAVED]
+    shown = frame.assign(labels_saved=frame["labels_saved"].fillna(frame["labels_saved_beyond"]))  # to sort by
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
-        blocks = [_block(frame, q.label, [(heading_of(budget), budget, q) for budget in budgets]) for q in quantities]
+        blocks = [_block(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities]
     elif len(frame):
-        budget = budgets[0] if budgets else None
-        columns = [(quantity.label, budget, quantity) for quantity in quantities]
-        blocks = [_block(frame, heading_of(budget) if budgets else ALL_LABELLED, columns)]
+        heading, budget = (heading_of(budgets[0]), budgets[0]) if budgets else (ALL_LABELLED, None)
+        blocks = [_block(shown, heading, [(q, q.label, budget) for q in quantities])]
     else:
         blocks = []
-    notes = [
-        *protocol_notes(results),
-        "Means over test cases, each averaged over its seeds and draws; a number in brackets says how many of the "
-        "planned runs a mean has. Floor: the baseline on the labelled cases alone; ceiling: with all of them labelled.",
-        "Gap closed: the share (Dice − floor) / (ceiling − floor) at the same budget; negative below the floor, "
-        "none where the ceiling is not above the floor or one of the two has no figures. Where the gap "
-        "is small the share is wild. As a rule the floor fills a step's batch with labelled patches, and methods that "
-        "use unlabelled cases half of it, as published: the floor sees each label twice as often.",
-        "Labels saved: how many more labelled cases the floor needs for the same Dice, on a straight line over the "
-        "logarithm of the number of labelled cases, through floors and ceiling; negative where the floor has that Dice "
-        "with fewer. Nothing is extrapolated: “more than” where the ceiling itself is below, – where no floor is as "
-        "low, or floors or ceiling that it takes have no figures.",
+    return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
+
+
+def _mean(measure: Measure) -> Column:
+    def text(line: dict) -> str:
+        done, planned = line["runs_done"], line["runs_planned"]
+        return number(line[measure.name]) + ("" if done == planned else f" ({done} of {planned})")
+
+    return Column(measure.name, measure.label, line=text, better=measure.better)
+
+
+def _saved(line: dict) -> str:
+    beyond = line["labels_saved_beyond"]
+    return signed(line["labels_saved"], 1) if pd.isna(beyond) else f"more than {beyond:.0f}"
+
+
+GAP = Column("gap_share", "Gap closed [%]", lambda share: number(100 * share, 0))
+SAVED = Column("labels_saved", "Labels saved [cases]", line=_saved)
+
+
+def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
+    """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
+    ranked = frame[frame["role"] != "ceiling"]
+    ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
+    rows: list[Row] = []
+    for role, suffix in ROLES.items():
+        methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
+        for position, (_, lines) in enumerate(methods):
+            first = lines.iloc[0].to_dict() | {"stale": lines["stale"].sum()}
+            cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
+            for (quantity, _, budget), places in zip(shown, ranks, strict=True):
+                at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
+                cells += _cells(quantity, at, places) or [Cell(MISSING)]
+            rows.append(Row(cells, rule=position == 0 and bool(rows)))
+    columns = [NAME, *(Column(quantity.key, label) for quantity, label, _ in shown)]
+    return Block(heading, columns, rows)
+
+
+def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
+    return [
+        quantity.cell(line, ranks.get(index, 0)) if line["runs_done"] else Cell(state_of(line))
+        for index, line in lines.to_dict("index").items()
     ]
-    return page(results, "labelled cases", blocks, notes)
 
 
-def _block(frame: pd.DataFrame, heading: str, columns: list[tuple[str, int, _Quantity]]) -> dict:
-    """Floors, methods, ceilings; a column is its header, its budget and its quantity."""
-    others = frame[frame["role"] != "ceiling"]
-    places = [_places(others[others["labelled"] == budget], quantity) for _, budget, quantity in columns]
-    lines = []
-    for role in ("floor", "method", "ceiling"):
-        of_role = frame[frame["role"] == role]
-        for position, (_, of_method) in enumerate(of_role.groupby(["method", "display", "settings"], sort=False)):
-            at = {line["labelled"]: (index, line) for index, line in of_method.iterrows()}
-            cells = [_name(of_method)]
-            for (_, budget, quantity), ranked in zip(columns, places, strict=True):
-                index, line = next(iter(at.values())) if role == "ceiling" else at.get(budget, (None, None))
-                cells.append(MISSING if line is None else cell(_text(line, quantity), ranked.get(index, 0)))
-            lines.append(row(cells, rule=position == 0 and bool(lines)))
-    return block(heading, ["Method", *(header for header, _, _ in columns)], lines)
-
-
-def _places(rows: pd.DataFrame, quantity: _Quantity) -> dict:
-    return ranks(rows[quantity.ranked], quantity.larger_is_better) if quantity.ranked else {}
-
-
-def _name(of_method: pd.DataFrame) -> str:
-    """The method's name, marked as stale where it is at any budget."""
-    first = of_method.iloc[0].copy()
-    first["stale"] = of_method["stale"].sum()
-    roles = {"floor": " (floor)", "ceiling": f" (ceiling, {first['labelled']} labelled)"}
-    return name_of(first) + roles.get(first["role"], "")
-
-
-def _text(line: pd.Series, quantity: _Quantity) -> str:
-    return quantity.text(line) if line["runs_done"] else state_of(line)
-
-
-def _part(line: pd.Series) -> str:
-    return "" if line["runs_done"] == line["runs_planned"] else f" ({line['runs_done']} of {line['runs_planned']})"
-
-
-def _saved_text(line: pd.Series) -> str:
-    if pd.notna(line["labels_saved_beyond"]):
-        return f"more than {line['labels_saved_beyond']:.0f}"
-    return signed(line["labels_saved"], 1)
+NOTES = [
+    "Means over test cases, each averaged over its seeds and draws. A number in brackets says how many of the planned "
+    "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
+    "labelled.",
+    "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. It is missing "
+    "if the ceiling is not above the floor or one of the two has no results. If the gap is small, the share is "
+    "unreliable. The floor usually fills its batches with labelled patches, while methods that use unlabelled cases "
+    "fill half of each batch, as published. So the floor sees each label twice as often.",
+    "Labels saved: how many more labelled cases the floor needs for the same Dice. Dice of floors and ceiling is "
+    "interpolated linearly over the logarithm of the number of labelled cases. The number is negative if the floor has "
+    "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice. "
+    "Cells with –: no floor has so low a Dice, or a floor or ceiling that is needed has no results.",
+]

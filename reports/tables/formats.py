@@ -1,0 +1,59 @@
+"""How numbers, methods and runs are written in the cells of tables."""
+
+import pandas as pd
+
+from reports.results import DONE
+
+MISSING = "–"
+ALL_LABELLED = "All cases labelled"
+
+
+def number(value: float, digits: int = 2) -> str:
+    if pd.isna(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−" if float(text) else "")  # no minus before a zero
+
+
+def signed(value: float, digits: int = 2) -> str:
+    return MISSING if pd.isna(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    return number(mean) if pd.isna(mean) or pd.isna(sd) else f"{number(mean)} ± {number(sd)}"
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else number(p, 3)
+
+
+def difference(line: dict) -> str:
+    """The difference of a line and, where it has one, its interval."""
+    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
+    return signed(line["difference"]) + interval
+
+
+def heading_of(labelled: int) -> str:
+    return f"{labelled} labelled cases"
+
+
+def name_of(line: dict) -> str:
+    """A method's name with its marks."""
+    mark = {"reconstruction": "†", "foreign": "‡"}.get(line["fidelity"], "")
+    return line["display"] + mark + ("§" if line["stale"] > 0 else "")
+
+
+def runs_of(line: dict) -> str:
+    """How many seeds (and draws) of how many a row has, and what became of the others where some are done."""
+    draws = len(line["draws"].split())
+    unit = "" if draws == 1 else f" runs ({draws} draws)"
+    if line["runs_done"] == line["runs_planned"]:
+        return f"{line['runs_done']}{unit}"
+    counts = f"{line['runs_done']} of {line['runs_planned']}{unit}"
+    others = ", ".join(state for state in line["states"].split("; ") if not state.endswith(f" {DONE}"))
+    return f"{counts} ({others})" if line["runs_done"] else counts
+
+
+def state_of(line: dict) -> str:
+    """Where the trials of a row without figures are."""
+    return line["states"].removeprefix("1 ") if line["runs_planned"] == 1 else line["states"]

@@ -1,0 +1,85 @@
+"""Published and equally tuned settings side by side: what a method gains when all are tuned alike."""
+
+import json
+
+import pandas as pd
+
+from reports import statistics
+from reports.measures import DICE, Scores
+from reports.results import Results
+from reports.tables.formats import difference, heading_of, mean_and_sd, p_value
+from reports.tables.notes import evaluation_note, stale_notes, with_notes
+from reports.tables.table import NAME, Block, Column, Table, rows_of
+
+COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
+           "settings"]  # fmt: skip
+AS_PUBLISHED = "as published"
+NOTE = (
+    "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
+    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the "
+    "experiment's own settings. Figures from papers are in the ledger."
+)
+
+
+def protocol_differences(published: dict, tuned: dict) -> list[str]:
+    """In which parts of their plans two experiments differ, so that they cannot be compared."""
+    data = ("fingerprint", "split_hash", "spacing")
+    sides = [{key: plan["data"].get(key) for key in data} for plan in (published, tuned)]
+    differing = ["data"] if sides[0] != sides[1] else []
+    return differing + [part for part in ("training", "evaluation") if published[part] != tuned[part]]
+
+
+def tuning_frame(
+    published: tuple[pd.DataFrame, Scores], tuned: tuple[pd.DataFrame, Scores], results: Results
+) -> pd.DataFrame:
+    """One line for each method and budget of both experiments, each given by its `table_rows` and `scores`."""
+    keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
+    sides = [
+        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", "stale", *dice]]
+        .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
+        for side, (rows, _) in (("published", published), ("tuned", tuned))
+    ]  # fmt: skip
+    scored = (results.plan["evaluation"]["postprocessing"], DICE.name)
+    lines = []
+    for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
+        first, second = published[1].get((line["row_published"], *scored)), tuned[1].get((line["row"], *scored))
+        line["stale"] += line["stale_published"]
+        line["same"] = line["settings"] == line["settings_published"]
+        if first is not None and second is not None and not line["same"]:
+            by_case = statistics.paired_t_test(second.mean(), first.mean())
+            by_seed = statistics.seed_aware_test(second, first)
+            line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
+                     "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
+        lines.append(line)
+    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", "stale", "same", "published_sd", "tuned_sd"])
+
+
+def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
+    """The table of `tuning_frame`, with the notes of the tuned experiment."""
+    blocks = [
+        Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
+    ]
+    notes = [evaluation_note(tuned), NOTE]
+    notes += [note for note in stale_notes(published) if note not in stale_notes(tuned)]
+    return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
+
+
+def _settings(line: dict) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in json.loads(line["settings"]).items())
+
+
+def _where_tuned(text, otherwise: str):
+    """`text` of lines whose settings are not the published ones."""
+    return lambda line: otherwise if line["same"] else text(line)
+
+
+SHOWN = [
+    NAME,
+    *(Column(f"{side}_mean", f"{side.capitalize()} [Dice %]",
+             line=lambda line, side=side: mean_and_sd(line[f"{side}_mean"], line[f"{side}_sd"]))
+      for side in ("published", "tuned")),
+    Column("difference", "Tuned − published [95 % interval]", line=_where_tuned(difference, AS_PUBLISHED)),
+    Column("cases_p", "p over cases", p_value),
+    Column("seeds_p", "p over seeds", p_value),
+    Column("settings", "Settings that were chosen", line=_where_tuned(_settings, AS_PUBLISHED), numeric=False),
+]  # fmt: skip
