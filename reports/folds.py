@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_number
 
+from benchmark.records.models import Cell, Data
+from benchmark.records.states import NOT_RUN, PROGRESS
 from reports.published import spacing_of
-from reports.results import CELL_KEYS, DONE, NOT_RUN, PROGRESS, TIMES, Results
+from reports.results import CELL_KEYS, TIMES, Results, cells_frame
 
 # What of a plan's data block differs from fold to fold.
 OWN = ("fingerprint", "split", "split_hash", "train", "with_label", "test", "native_spacing", "other_spacings", "folds")
@@ -28,10 +30,11 @@ def pooled(experiments: dict[Folders, Results]) -> dict[Folders, Results]:
     validations: dict[str, dict[int, Folders]] = {}
     for folders, results in experiments.items():
         plan = results.plan
-        folds = plan["data"].get("folds")
-        if folds and not plan.get("tuned"):
-            shared = {key: value for key, value in plan["data"].items() if key not in OWN}
-            meaning = [plan["experiment"], shared, folds["folds"], folds["seed"], plan["training"], plan["evaluation"]]
+        folds = plan.data.folds
+        if folds and not plan.tuned:
+            shared = plan.model_dump(mode="json", include={"experiment", "data", "training", "evaluation"})
+            shared["data"] = {key: value for key, value in shared["data"].items() if key not in OWN}
+            meaning = [shared, folds["folds"], folds["seed"]]
             validations.setdefault(json.dumps(meaning, sort_keys=True), {})[folds["fold"]] = folders
     together = {
         folders: folds
@@ -63,10 +66,10 @@ def _pool(parts: dict[int, Results]) -> Results:
             cells.setdefault(_identity(cell), {})[fold] = cell
     planned, lines, cases, facts = [], [], [], {}
     for of in cells.values():
-        line = _standing(of, list(parts))
+        line = _least(of, list(parts))
         lines.append(line)
-        planned.append({key: line[key] for key in CELL_KEYS})
-        if line["state"] == DONE:
+        planned.append(Cell(**{key: line[key] for key in CELL_KEYS}))
+        if line["scored"]:
             for fold, cell in of.items():
                 own = parts[fold].cases
                 cases.append(own[own["trial"] == cell["trial"]].assign(trial=line["trial"]))
@@ -75,11 +78,11 @@ def _pool(parts: dict[int, Results]) -> Results:
         if known:
             facts[line["trial"]] = _facts(known)
     return Results(
-        plan=first.plan | {"data": _data(parts), "cells": planned},
-        cells=pd.DataFrame(lines, columns=first.cells.columns, dtype=object),
+        plan=first.plan.model_copy(update={"data": _data(parts), "cells": planned}),
+        cells=cells_frame(lines),
         cases=pd.concat(cases, ignore_index=True) if cases else first.cases.iloc[:0],
         provenance=pd.DataFrame.from_dict(facts, orient="index"),
-        strays=sorted({trial for part in parts.values() for trial in part.strays}),
+        unplanned=sorted({trial for part in parts.values() for trial in part.unplanned}),
         records={},
         pictures={},
     )
@@ -91,16 +94,18 @@ def _identity(cell: dict) -> str:
     return json.dumps([labelled, *(cell[key] for key in IDENTITY)], sort_keys=True)
 
 
-def _standing(of: dict[int, dict], folds: list[int]) -> dict:
-    """The pooled cell: where the fold stands that has got least far, and which one that is."""
+def _least(of: dict[int, dict], folds: list[int]) -> dict:
+    """The pooled cell: it has the state of the fold that got least far, and says which one that is."""
     missing = [fold for fold in folds if fold not in of]
     cell = next(iter(of.values()))
-    stale = next((each["stale"] for each in of.values() if each["stale"]), "")
+    stale = next((found["stale"] for found in of.values() if found["stale"]), "")
     if missing:
-        return cell | {"state": NOT_RUN, "reason": f"not planned in fold {missing[0]}", "stale": stale}
-    fold, least = min(of.items(), key=lambda item: PROGRESS.index(item[1]["state"]))
-    reason = f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}" if least["state"] != DONE else ""
-    return cell | {"state": least["state"], "reason": reason, "stale": stale}
+        reason = f"not planned in fold {missing[0]}"
+        return cell | {"state": NOT_RUN, "reason": reason, "scored": False, "stale": stale}
+    fold, least = min(of.items(), key=lambda item: (item[1]["scored"], PROGRESS.index(item[1]["state"])))
+    scored = least["scored"]
+    reason = least["reason"] if scored else f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}"
+    return cell | {"state": least["state"], "reason": reason, "scored": scored, "stale": stale}
 
 
 def _facts(known: list[pd.Series]) -> dict:
@@ -118,25 +123,25 @@ def _facts(known: list[pd.Series]) -> dict:
     return found
 
 
-def _data(parts: dict[int, Results]) -> dict:
-    blocks = [part.plan["data"] for part in parts.values()]
-    folds, first = blocks[0]["folds"], blocks[0]
+def _data(parts: dict[int, Results]) -> Data:
+    blocks = [part.plan.data for part in parts.values()]
+    folds, first = blocks[0].folds, blocks[0]
     spacings = {
-        case: spacing_of(part.plan["data"], case) for part in parts.values() for case in part.cases["case"].unique()
+        case: spacing_of(part.plan.data, case) for part in parts.values() for case in part.cases["case"].unique()
     }
-    smallest, largest = (end(block["train"] for block in blocks) for end in (min, max))
+    smallest, largest = (end(block.train for block in blocks) for end in (min, max))
     sizes = f"{largest}" if smallest == largest else f"{smallest} to {largest}"
     which = "" if len(parts) == folds["folds"] else f" (only folds {', '.join(map(str, parts))})"
-    return first | {
-        "fingerprint": _hash([block["fingerprint"] for block in blocks]),
+    return first.model_copy(update={
+        "fingerprint": _hash([block.fingerprint for block in blocks]),
         "split": f"{folds['folds']} folds{which}, seed {folds['seed']}, {sizes} training cases in each",
-        "split_hash": _hash([block["split_hash"] for block in blocks]),
+        "split_hash": _hash([block.split_hash for block in blocks]),
         "train": largest,
-        "with_label": first.get("with_label") if len({block.get("with_label") for block in blocks}) == 1 else None,
-        "test": sum(block["test"] for block in blocks),
-        "other_spacings": {case: mm for case, mm in spacings.items() if mm != first["native_spacing"]},
+        "with_label": first.with_label if len({block.with_label for block in blocks}) == 1 else None,
+        "test": sum(block.test for block in blocks),
+        "other_spacings": {case: mm for case, mm in spacings.items() if mm != first.native_spacing},
         "folds": {"folds": folds["folds"], "seed": folds["seed"], "pooled": len(parts)},
-    }
+    })  # fmt: skip
 
 
 def _hash(texts: list[str]) -> str:

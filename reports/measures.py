@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reports.results import CHECKPOINT, Results
+from benchmark.records.case_values import CHECKPOINT
+from reports.results import Results
 
 # What makes a row of the tables. The runs of a row differ in seed and draw alone.
 ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
@@ -60,8 +61,8 @@ def measures(results: Results) -> tuple[Measure, Measure, Measure, Measure]:
     Distances are in voxels, as in the papers. Where voxels are no cubes of one size they are in mm: a mean over voxels
     of several lengths would mean nothing.
     """
-    data = results.plan["data"]
-    cubes = not data.get("other_spacings") and np.allclose(data["native_spacing"], data["native_spacing"][0])
+    data = results.plan.data
+    cubes = not data.other_spacings and np.allclose(data.native_spacing, data.native_spacing[0])
     return (DICE, JACCARD, ASD, HD95) if cubes else (DICE, JACCARD, ASD_MM, HD95_MM)
 
 

@@ -3,15 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from benchmark.records.states import PROGRESS
 from reports.folds import pooled
-from reports.results import PROGRESS, Results, Stale, never, read_results
+from reports.results import Results, read_results
 
 
-def read_folders(folders: Sequence[Path | str], stale: Stale = never, packed_timings: bool = False) -> list[Results]:
+def read_folders(folders: Sequence[Path | str], packed_timings: bool = False) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one, and
     so do the folds of one cross-validation (see `folds.pooled`).
 
@@ -21,14 +23,15 @@ def read_folders(folders: Sequence[Path | str], stale: Stale = never, packed_tim
     """
     experiments: dict[str, dict[Path, Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        results = read_results(folder, stale, packed_timings)
-        meaning = {key: results.plan[key] for key in ("experiment", "data", "training", "evaluation")}
+        results = read_results(folder, packed_timings)
+        meaning = results.plan.model_dump(mode="json", include={"experiment", "data", "training", "evaluation"})
         experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
     merged = pooled({tuple(parts): _merge(list(parts.values())) for parts in experiments.values()})
-    titles = Counter(results.plan["title"] for results in merged.values())
+    titles = Counter(results.plan.title for results in merged.values())
     for parts, results in merged.items():
-        if titles[results.plan["title"]] > 1:
-            results.plan["title"] += f" ({', '.join(map(str, parts))})"
+        if titles[results.plan.title] > 1:
+            title = f"{results.plan.title} ({', '.join(map(str, parts))})"
+            merged[parts] = replace(results, plan=results.plan.model_copy(update={"title": title}))
     return list(merged.values())
 
 
@@ -45,20 +48,20 @@ def _merge(parts: list[Results]) -> Results:
     own = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
     cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)]
     facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
-    planned = {cell["trial"]: cell for part in reversed(parts) for cell in part.plan["cells"]}
+    planned = {cell.trial: cell for part in reversed(parts) for cell in part.plan.cells}
     return Results(
-        plan=parts[0].plan | {"cells": [planned[trial] for trial in chosen]},
+        plan=parts[0].plan.model_copy(update={"cells": [planned[trial] for trial in chosen]}),
         cells=pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object),
         cases=_joined(cases),
         provenance=_joined(facts, ignore_index=False),
-        strays=sorted({trial for part in parts for trial in part.strays} - set(chosen)),
+        unplanned=sorted({trial for part in parts for trial in part.unplanned} - set(chosen)),
         records={trial: of.records[trial] for trial, (of, _) in chosen.items() if trial in of.records},
         pictures={case: path for part in reversed(parts) for case, path in part.pictures.items()},
     )
 
 
-def _progress(cell: dict) -> tuple[int, bool]:
-    return PROGRESS.index(cell["state"]), cell["stale"] == ""
+def _progress(cell: dict) -> tuple[bool, int]:
+    return cell["scored"], PROGRESS.index(cell["state"])
 
 
 def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFrame:

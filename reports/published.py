@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmark.records.models import Data, Plan
+
 CERTAINTY = {
     "read": "read in the full text",
     "readme": "read in the repository",
@@ -45,28 +47,28 @@ def postprocessing(entry: dict, default: str) -> str:
     return {True: "largest_component", False: "none", None: default}[entry["largest_component"]]
 
 
-def differences(entry: dict, plan: dict, cell: Mapping) -> list[str]:
+def differences(entry: dict, plan: Plan, cell: Mapping) -> list[str]:
     """Why a planned cell is not comparable with a published entry: one phrase for each reason, none if it is.
 
     Postprocessing is no reason, because results exist under both. What a paper does not state is no reason either;
     `describe` says that it is not stated.
     """
-    data, ours, evaluation, theirs = plan["data"], plan["training"], plan["evaluation"], literature()
+    data, ours, evaluation, theirs = plan.data, plan.training.model_dump(mode="json"), plan.evaluation, literature()
     reasons = []
-    if data["split"] != "official":
-        sizes = f"{data['train']} training and {data['test']} test cases"
-        reasons.append(f"{sizes} (split {data['split']}), not the official split")
-    if (data.get("preparation") or theirs["preparation"]) != theirs["preparation"]:
-        reasons.append(f"images {data['preparation']}, not {theirs['preparation']}")
+    if data.split != "official":
+        sizes = f"{data.train} training and {data.test} test cases"
+        reasons.append(f"{sizes} (split {data.split}), not the official split")
+    if (data.preparation or theirs["preparation"]) != theirs["preparation"]:
+        reasons.append(f"images {data.preparation}, not {theirs['preparation']}")
     if cell["draw"] != "first":
         reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):
-        reasons.append(f"trained at {millimetres(data['spacing'])} mm, not at the scans' own spacing")
+        reasons.append(f"trained at {millimetres(data.spacing)} mm, not at the scans' own spacing")
     for key, value in theirs["training"].items():
         if key in ours and ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
-    if list(evaluation["stride"]) != theirs["stride"]:
-        reasons.append(f"stride {times(evaluation['stride'])}, not {times(theirs['stride'])}")
+    if list(evaluation.stride) != theirs["stride"]:
+        reasons.append(f"stride {times(evaluation.stride)}, not {times(theirs['stride'])}")
     reasons += [f"setting {setting}" for setting in cell["unpublished"]]
     if entry["checkpoint"].startswith("best on test"):
         reasons.append("theirs is the best checkpoint on the test cases, ours the last")
@@ -86,19 +88,19 @@ def describe(entry: dict) -> str:
     return f"{entry['source']} ({', '.join(parts)})" + (f": {entry['remark']}" if entry["remark"] else "")
 
 
-def native(data: dict) -> bool:
+def native(data: Data) -> bool:
     """Whether a plan's data are used at the spacing they are stored at."""
-    return data["spacing"] is None or np.allclose(data["native_spacing"], data["spacing"])
+    return data.spacing is None or np.allclose(data.native_spacing, data.spacing)
 
 
-def spacing_of(data: dict, case: str) -> list[float]:
+def spacing_of(data: Data, case: str) -> list[float]:
     """The size in mm of a voxel of a test case's own grid."""
-    return data.get("other_spacings", {}).get(case, data["native_spacing"])
+    return data.other_spacings.get(case, data.native_spacing)
 
 
-def own_grid(data: dict) -> str:
+def own_grid(data: Data) -> str:
     """The voxels of the test cases' own grids, "of 1 mm" or "of 1×1×2 to 1×1×5 mm"."""
-    spacings = [data["native_spacing"], *data.get("other_spacings", {}).values()]
+    spacings = [data.native_spacing, *data.other_spacings.values()]
     ends = dict.fromkeys(millimetres([pick(sides) for sides in zip(*spacings, strict=True)]) for pick in (min, max))
     return f"of {' to '.join(ends)} mm"
 

@@ -7,27 +7,25 @@ from pathlib import Path
 from reports.figures import begin_drawing
 from reports.merging import read_folders
 from reports.page import Experiment, write_page
-from reports.results import Stale, never
 from reports.tables import make_tables, names_of, write_tables
 
 
-def write_report(folders: Sequence[Path], stale: Stale = never, packed_timings: bool = False) -> Path:
+def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
     """Write the report into the first of the results folders.
 
     Parts of one experiment become one, and so do folds of one cross-validation. Other experiments stay apart.
 
     Args:
         folders: results folders.
-        stale: says of a record why today's code might give other results, "" if it would not. Such rows are marked.
         packed_timings: whether to show times of trials that shared their machine.
 
     Returns:
         The folder of the report.
 
     Raises:
-        ReportError: a folder cannot be reported on.
+        ResultsError: a folder cannot be reported on.
     """
-    results = read_folders(folders, stale, packed_timings)
+    results = read_folders(folders, packed_timings)
     report = Path(folders[0]) / "report"
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this

@@ -49,7 +49,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - mean_case_rank, friedman_..., nemenyi_...: from ranks within each case.
     """
     rows = with_rows(results.cells).drop_duplicates("row")
-    postprocessing = results.plan["evaluation"]["postprocessing"]
+    postprocessing = results.plan.evaluation.postprocessing
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
         for measure in (DICE, hd95(results)):
@@ -58,7 +58,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
                 for row in budget["row"]
                 if (row, postprocessing, measure.name) in scores
             }
-            lines += _family(budget[budget["row"].isin(tables)], tables, measure, results.plan["reference"])
+            lines += _family(budget[budget["row"].isin(tables)], tables, measure, results.plan.reference)
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

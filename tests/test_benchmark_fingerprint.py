@@ -3,13 +3,13 @@
 import pkgutil
 
 import pytest
+from benchmark.records.fingerprint import SAME_NUMBERS, SCORING, TRAINING, changed_files, code_fingerprint, path_of
 from helpers import tiny
 
 import methods
 import methods.shared.networks
 from benchmark.planning.plan import make_trials
 from benchmark.records import fingerprint
-from benchmark.records.fingerprint import SAME_NUMBERS, SCORING, TRAINING, changed_files, code_fingerprint, path_of
 from data.cache import prepare
 from methods.shared import registry
 

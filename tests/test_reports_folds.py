@@ -43,7 +43,7 @@ def test_every_case_counts_once_in_a_run(folders):
     [pooled] = read_folders(folders)
     alone = [read_results(folder) for folder in folders]
     assert len(pooled.cells) == 5 and set(pooled.cells["state"]) == {"done"}
-    assert pooled.plan["data"]["test"] == 3 * len(CASES)
+    assert pooled.plan.data.test == 3 * len(CASES)
     together = scores(pooled)
     for row in (0, 1, 2):  # a, b, the ceiling
         parts = [scores(results)[row, *DICE].to_numpy() for results in alone]
@@ -97,7 +97,7 @@ def test_ceilings_of_folds_of_different_size_are_one_row(tmp_path):
     folders = [fold(tmp_path / str(number), number, ceiling=27 + number) for number in range(3)]
     [pooled] = read_folders(folders)
     assert list(pooled.cells["role"]).count("ceiling") == 1 and set(pooled.cells["state"]) == {"done"}
-    assert pooled.plan["data"]["split"].endswith("27 to 29 training cases in each")
+    assert pooled.plan.data.split.endswith("27 to 29 training cases in each")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_a_case_that_was_tested_in_two_folds_keeps_them_apart(tmp_path):
 def test_folds_beside_another_experiment_keep_their_place(folders, tmp_path):
     other = write_folder(tmp_path / "other", plan(cells_of("a"), experiment="other", title="Other"))
     experiments = read_folders([folders[0], other, *folders[1:]])
-    assert [results.plan["title"] for results in experiments] == ["Made up", "Other"]
-    assert [results.plan["data"]["test"] for results in experiments] == [18, 6]
+    assert [results.plan.title for results in experiments] == ["Made up", "Other"]
+    assert [results.plan.data.test for results in experiments] == [18, 6]
 
 
 def test_facts_of_a_run_are_means_over_its_folds(folders):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from helpers.results_folder import (
+    EARLIER,
+    EARLIER_REASON,
     cell,
     cells_of,
     plan,
@@ -52,11 +54,9 @@ def test_every_planned_cell_has_a_state(tmp_path):
     write_record(tmp_path, planned, done)
     write_record(tmp_path, planned, failed, state="failed", reason="out of memory")
     write_record(tmp_path, planned, diverged, state="diverged", reason="loss is NaN at step 12")
-    write_heartbeat(tmp_path, running, '{"step": 20, "iterations": 600}')
-    write_record(tmp_path, planned, stale)
-    tables = write_tables_of(
-        tmp_path, stale=lambda cell, stored: "changed since: methods/f.py" if cell["method"] == "f" else ""
-    )
+    write_heartbeat(tmp_path, running, stage="training", step=20, iterations=600)
+    write_record(tmp_path, planned, stale, numerics=EARLIER)
+    tables = write_tables_of(tmp_path)
     texts = {name: (tables / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
     for name in ("comparison", "cost", "sweep"):
         lines = {line.split("|")[1].strip(): line for line in texts[name].splitlines() if line.startswith("| ")}
@@ -70,7 +70,7 @@ def test_every_planned_cell_has_a_state(tmp_path):
         )
         assert "A, 8 labelled, seed 1: failed: out of memory." in texts[name]
         assert "C, 8 labelled, seed 1: diverged: loss is NaN at step 12." in texts[name]
-        assert "§ Stale: changed since: methods/f.py" in texts[name]
+        assert f"§ Stale: {EARLIER_REASON}" in texts[name]
 
 
 def test_a_complete_folder_says_so(tmp_path):

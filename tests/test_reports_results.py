@@ -4,7 +4,8 @@ import pytest
 import yaml
 from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 
-from reports.results import ReportError, read_results
+from benchmark.records.files import ResultsError
+from reports.results import read_results
 
 
 def state(folder):
@@ -25,7 +26,7 @@ def folder(tmp_path, planned):
 def test_a_folder_with_only_a_plan(folder):
     results = read_results(folder)
     assert state(folder) == ("not run", "")
-    assert results.cases.empty and results.provenance.empty and results.strays == []
+    assert results.cases.empty and results.provenance.empty and results.unplanned == []
 
 
 def test_a_done_record(folder, planned):
@@ -43,18 +44,19 @@ def test_failed_and_diverged_records_carry_their_reason_in_one_line(folder, plan
 
 
 def test_running(folder, planned):
-    write_heartbeat(folder, planned["cells"][0], '{"step": 20, "iterations": 600, "time": 0}')
-    assert state(folder) == ("running", "last seen at step 20 of 600")
+    write_heartbeat(folder, planned["cells"][0], stage="training", step=20, iterations=600)
+    assert state(folder) == ("running", "training, step 20 of 600")
 
 
 def test_interrupted(folder, planned):
-    write_heartbeat(folder, planned["cells"][0], '{"stage": "interrupted", "step": 20, "iterations": 600, "time": 0}')
-    assert state(folder) == ("interrupted", "last seen at step 20 of 600")
+    write_heartbeat(folder, planned["cells"][0], stage="training", step=20, iterations=600, time=0)
+    assert state(folder) == ("interrupted", "training, step 20 of 600")
 
 
-def test_running_with_a_heartbeat_half_written(folder, planned):
+def test_a_damaged_heartbeat(folder, planned):
     write_heartbeat(folder, planned["cells"][0], '{"step": 2')
-    assert state(folder) == ("running", "")
+    found, reason = state(folder)
+    assert found == "interrupted" and reason.startswith("heartbeat.json: ")
 
 
 def test_a_record_without_trial_yaml_does_not_exist(folder, planned):
@@ -63,17 +65,17 @@ def test_a_record_without_trial_yaml_does_not_exist(folder, planned):
 
 
 @pytest.mark.parametrize(
-    "block, change, reason",
+    "block, change, expected, reason",
     [
-        ("training", {"iterations": 500}, "training.iterations is 500, the plan's 600"),
-        ("training", {"augmentation": "d4"}, "training.augmentation is d4, the plan's uamt_exact"),
-        ("evaluation", {"stride": [18, 18, 4]}, "evaluation.stride is [18, 18, 4], the plan's [9, 9, 2]"),
-        ("data", {"fingerprint": "0ff"}, "data.fingerprint is 0ff, the plan's f00"),
+        ("training", {"iterations": 500}, "other protocol", "training.iterations is 500, the plan's 600"),
+        ("training", {"augmentation": "d4"}, "other protocol", "training.augmentation is d4, the plan's uamt_exact"),
+        ("evaluation", {"stride": [18, 18, 4]}, "rescore", "evaluation.stride is [18, 18, 4], the plan's [9, 9, 2]"),
+        ("data", {"fingerprint": "0ff"}, "other protocol", "data.fingerprint is 0ff, the plan's f00"),
     ],
 )
-def test_other_protocols_are_left_out(folder, planned, block, change, reason):
+def test_other_protocols_are_left_out(folder, planned, block, change, expected, reason):
     write_record(folder, planned, planned["cells"][0], **{block: planned[block] | change})
-    assert state(folder) == ("other protocol", reason)
+    assert state(folder) == (expected, reason)
     assert read_results(folder).cases.empty
 
 
@@ -83,9 +85,9 @@ def test_other_protocols_are_left_out(folder, planned, block, change, reason):
         (lambda record: (record / "trial.yaml").write_text("a: [1\nb"), "trial.yaml: while parsing"),
         (lambda record: (record / "trial.yaml").write_text("!!python/name:os.system"), "could not determine"),
         (lambda record: (record / "trial.yaml").write_text("text"), "holds no mapping"),
-        (lambda record: change_trial(record, format=2), "format 2, this version reads 1"),
+        (lambda record: change_trial(record, format=99), "format 99, which this version does not read"),
         (lambda record: change_trial(record, trial="other"), "is that of other"),
-        (lambda record: change_trial(record, state="fine"), "unknown state fine"),
+        (lambda record: change_trial(record, state="fine"), "state: input should be"),
         (lambda record: (record / "cases.csv").unlink(), "cases.csv: "),
         (lambda record: (record / "cases.csv").write_text(""), "cases.csv has no column checkpoint"),
         (lambda record: (record / "cases.csv").write_bytes(b"\xff"), "cases.csv: "),
@@ -108,9 +110,14 @@ def test_a_broken_record_is_unreadable_and_the_others_are_read(tmp_path, damage,
     broken, _ = (write_record(folder, planned, planned_cell) for planned_cell in planned["cells"])
     damage(broken)
     results = read_results(folder)
-    assert list(results.cells["state"]) == ["unreadable", "done"]
-    assert reason in results.cells["reason"][0] and "\n" not in results.cells["reason"][0]
+    # Weights are kept where the scores alone are damaged.
+    assert list(results.cells["state"]) == ["rescore" if "cases.csv" in reason_of(results) else "unreadable", "done"]
+    assert reason in reason_of(results) and "\n" not in reason_of(results)
     assert set(results.cases["trial"]) == {planned["cells"][1]["trial"]}
+
+
+def reason_of(results):
+    return results.cells["reason"][0]
 
 
 def append(path, text):
@@ -139,30 +146,30 @@ def test_left_out_distances_and_odd_case_names_are_read(folder, planned):
 def test_records_of_no_planned_cell_are_named(folder, planned):
     stray = cell("stray")
     write_record(folder, planned, stray)
-    assert read_results(folder).strays == [stray["trial"]]
+    assert read_results(folder).unplanned == [stray["trial"]]
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, "holds no plan.json"),
+        (None, "has no plan.json"),
         ("{", "cannot be read"),
-        ("[]", "holds no mapping"),
-        (json.dumps(plan([]) | {"format": 2}), "has format 2, this version reads 1"),
-        (json.dumps({"format": 1, "experiment": "x"}), "lacks title, reference, data"),
-        (json.dumps(plan([], evaluation={"empty": "zero"})), "unknown postprocessing none or empty policy zero"),
-        (json.dumps(plan([{"trial": "a"}])), "cell 1 lacks method"),
+        ("[]", "input should be a valid dictionary"),
+        (json.dumps(plan([]) | {"format": 99}), "is of format 99"),
+        (json.dumps({"format": 1, "experiment": "x"}), "lacks title"),
+        (json.dumps(plan([], evaluation={"empty": "zero"})), "evaluation.empty: input should be"),
+        (json.dumps(plan([{"trial": "a"}])), "lacks cells.0.method"),
         (json.dumps(plan([cell("a"), cell("a")])), "plans a-8-1-first more than once"),
     ],
 )
 def test_folders_that_cannot_be_reported_on(tmp_path, text, message):
     if text is not None:
         (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(ReportError, match=message) as caught:
+    with pytest.raises(ResultsError, match=message) as caught:
         read_results(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ReportError, match="no such folder"):
+    with pytest.raises(ResultsError, match="does not exist"):
         read_results(tmp_path / "nowhere")

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from helpers.results_folder import (
     CASES,
+    EARLIER_REASON,
     cell,
     cells_of,
+    make_stale,
     plan,
     scored,
     values,
@@ -201,13 +203,11 @@ def test_the_caption_states_the_protocol(tmp_path):
 
 def test_stale_records_are_marked_in_their_row_and_explained(tmp_path):
     folder = write_folder(tmp_path, plan(cells_of("a", "b")))
-    first = "a-8-1-first"
-    write_tables_of(
-        folder, stale=lambda cell, _: "changed since: methods/shared/losses.py" if cell["trial"] == first else ""
-    )
+    make_stale(folder, "a-8-1-first")
+    write_tables_of(folder)
     text = (folder / "report" / "tables" / "comparison.md").read_text(encoding="utf-8")
     assert "| A§ |" in text and "B§" not in text
-    assert "§ Stale: changed since: methods/shared/losses.py" in text
+    assert f"§ Stale: {EARLIER_REASON}" in text
 
 
 def test_choosing_the_postprocessing_needs_no_new_records(tmp_path):

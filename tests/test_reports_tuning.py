@@ -5,7 +5,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.results_folder import CASES, cells_of, plan, scored, write_folder, write_tables_of
+from helpers.results_folder import (
+    CASES,
+    EARLIER_REASON,
+    cells_of,
+    make_stale,
+    plan,
+    scored,
+    write_folder,
+    write_tables_of,
+)
 from scipy import stats
 
 from reports.merging import read_folders
@@ -97,8 +106,6 @@ def test_runs_that_share_a_draw_are_not_independent(tmp_path):
 
 
 def test_stale_on_either_side_is_marked_and_explained(folders):
-    text = (
-        write_tables_of(*folders, stale=lambda c, _: "changed since: x.py" if c["trial"] == "a-8-1-first" else "")
-        / "made_up-tuned" / "tuning.md"
-    ).read_text(encoding="utf-8")  # fmt: skip
-    assert "| A§ |" in text and "§ Stale: changed since: x.py" in text and "B§" not in text
+    make_stale(folders[0], "a-8-1-first")
+    text = (write_tables_of(*folders) / "made_up-tuned" / "tuning.md").read_text(encoding="utf-8")
+    assert "| A§ |" in text and f"§ Stale: {EARLIER_REASON}" in text and "B§" not in text

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from benchmark.records.fingerprint import training_fingerprint
 from helpers import tiny
 from helpers.command_line import one_line_error
 from helpers.page_folder import page_of, write_pictures
@@ -22,7 +23,6 @@ from helpers.results_folder import CASES, cell, plan, values, write_plan, write_
 
 from benchmark.records import remote_copies
 from benchmark.records.files import ResultsError
-from benchmark.records.fingerprint import training_fingerprint
 from benchmark.trial.training import CHECKPOINT_FORMAT
 from data import phantom
 from data.cache import prepare

@@ -11,10 +11,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
 from reports.page.cases import MEASURES, choose, describe_cases, pack_cases
 from reports.page.volumes import packed
-from reports.results import POSTPROCESSINGS, Results
+from reports.results import Results
 from reports.tables import Table, Tables, rendering
 
 LIMIT = 24_500_000  # bytes of a page
@@ -59,10 +60,10 @@ def _experiment(prefix: str, experiment: Experiment) -> dict:
     """All that the template shows of one experiment but the volumes of its cases."""
     results, plan = experiment.tables.results, experiment.tables.results.plan
     measures, tests = contents.measures_block(results), contents.statistics_block(experiment.tables.statistics)
-    chosen = contents.POSTPROCESSING[plan["evaluation"]["postprocessing"]]
+    chosen = contents.POSTPROCESSING[plan.evaluation.postprocessing]
     return {
         "id": prefix,
-        "title": plan["title"] or plan["experiment"],
+        "title": plan.title or plan.experiment,
         "lead": contents.lead(results),
         "status": experiment.tables.tables[0].status,
         "tables": _tables(prefix, experiment.tables.tables),
@@ -95,7 +96,7 @@ def _cases(results: Results) -> dict:
     """What the viewer offers; `_add_volumes` adds the volumes."""
     shown = choose(results)
     data = describe_cases(results, shown)
-    headline, reference = results.plan["evaluation"]["postprocessing"], results.plan["reference"]
+    headline, reference = results.plan.evaluation.postprocessing, results.plan.reference
     return {
         "shown": shown,
         "data": data,
@@ -106,7 +107,7 @@ def _cases(results: Results) -> dict:
             (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
             for name in sorted(POSTPROCESSINGS, key=lambda name: name != headline)
         ],
-        "structures": list(enumerate(results.plan["data"].get("class_names") or range(1, data["classes"] + 1))),
+        "structures": list(enumerate(results.plan.data.class_names or range(1, data["classes"] + 1))),
         "options": list(enumerate(data["cases"])),
         "methods": list(enumerate(data["methods"])),
         "first": data["methods"].index(reference) if reference in data["methods"] else 0,

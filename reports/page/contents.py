@@ -5,11 +5,14 @@ from functools import partial
 
 import pandas as pd
 
+from benchmark.records.case_values import CHECKPOINT
+from benchmark.records.models import EXTERNAL
+from benchmark.records.states import NOT_RUN
 from reports.durations import duration
 from reports.measures import ALL, with_rows
 from reports.page.cases import Shown
 from reports.published import millimetres, native, own_grid, times
-from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
+from reports.results import Results
 from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import long_frame
 from reports.tables.table import Block, Column, rows_of
@@ -20,18 +23,18 @@ POSTPROCESSING = {"none": "as predicted", "largest_component": "largest componen
 def lead(results: Results) -> str:
     """What was compared, under which protocol."""
     plan, cells = results.plan, results.cells
-    data, training = plan["data"], plan["training"]
+    data, training = plan.data, plan.training
     methods = cells[cells["role"] != "ceiling"]
     count = len(methods.drop_duplicates("display"))
     budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
-    seeds = cells.loc[cells["fidelity"] != FOREIGN, "seed"].nunique()
-    spacing = "" if native(data) else f" at {millimetres(data['spacing'])} mm"
-    kept = "as predicted" if plan["evaluation"]["postprocessing"] == "none" else "with the largest component alone"
+    seeds = cells.loc[cells["fidelity"] != EXTERNAL, "seed"].nunique()
+    spacing = "" if native(data) else f" at {millimetres(data.spacing)} mm"
+    kept = "as predicted" if plan.evaluation.postprocessing == "none" else "with the largest component alone"
     return (
-        f"{data['name']}: {count} method{'s' * (count != 1)} with {budgets} of {data['train']} training cases labelled "
-        f"and {seeds} seed{'s' * (seeds != 1)}, on the same {data['test']} test cases. Each trains a V-Net with "
-        f"{training['width']} filters for {training['iterations']} iterations. A batch is {training['batch_size']} "
-        f"patches of {times(training['patch'])} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
+        f"{data.name}: {count} method{'s' * (count != 1)} with {budgets} of {data.train} training cases labelled "
+        f"and {seeds} seed{'s' * (seeds != 1)}, on the same {data.test} test cases. Each trains a V-Net with "
+        f"{training.width} filters for {training.iterations} iterations. A batch is {training.batch_size} "
+        f"patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
         f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
     )
 
@@ -57,7 +60,6 @@ def details(results: Results) -> dict[int, dict]:
 
 def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
     known = provenance.loc[cell["trial"]].dropna().to_dict() if cell["trial"] in provenance.index else {}
-    reasons = "; ".join(text for text in (cell["reason"], cell["stale"] and f"stale: {cell['stale']}") if text)
     packages = known.get("packages")
     versions = {"python": known.get("python")} | (packages if isinstance(packages, dict) else {})
 
@@ -67,7 +69,7 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
     texts = {
         "Seed": str(cell["seed"]),
         "Draw": str(cell["draw"]),
-        "State": cell["state"] + (f": {reasons}" if reasons else ""),
+        "State": cell["state"] + (f": {cell['reason']}" if cell["reason"] else ""),
         "Started": str(known.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Training": measured("seconds_training", duration),
         "Inference a case": measured("inference_seconds_per_case", duration),
@@ -85,8 +87,8 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
 def protocol_of(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """The plan's three blocks, key by key."""
     return [
-        (block.capitalize(), [(key.replace("_", " "), _plain(value)) for key, value in results.plan[block].items()])
-        for block in ("data", "training", "evaluation")
+        (name.capitalize(), [(key.replace("_", " "), _plain(value)) for key, value in block.items()])
+        for name, block in results.plan.model_dump(mode="json", include={"data", "training", "evaluation"}).items()
     ]
 
 
@@ -143,7 +145,7 @@ def measures_block(results: Results) -> Block:
     frame = frame[frame["checkpoint"] == CHECKPOINT].merge(known, on=["metric", "unit"])
     figures = frame[["mean", "sd", "seed_sd"]].mul(frame["factor"], axis=0)
     frame = frame.assign(unit=frame["shown_unit"], **figures)
-    columns = [column for column in MEASURES if column.key != "class" or results.plan["data"]["classes"] > 1]
+    columns = [column for column in MEASURES if column.key != "class" or results.plan.data.classes > 1]
     return Block("All measures", columns, rows_of(columns, frame))
 
 
@@ -168,7 +170,7 @@ def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: in
     notes = [shown.sentence]
     if shown.trials:
         notes[0] += " Cases are sorted by their mean Dice over these methods, the hardest first."
-    unfinished = results.cells[~results.cells["state"].isin([DONE, NOT_RUN])]
+    unfinished = results.cells[~results.cells["scored"].astype(bool) & results.cells["state"].ne(NOT_RUN)]
     if len(unfinished):
         named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
         notes.append(f"Without results: {', '.join(named)}.")

@@ -38,9 +38,10 @@ class Tables:
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
     """The tables of each experiment, in order. A tuned one has one more: published settings beside tuned ones."""
     made = [_tables(name, results) for name, results in zip(names_of(experiments), experiments, strict=True)]
-    named = {tables.results.plan["experiment"]: tables for tables in made}
+    named = {tables.results.plan.experiment: tables for tables in made}
     for tables in made:
-        published = named.get((tables.results.plan.get("tuned") or {}).get("experiment"))
+        tuned = tables.results.plan.tuned
+        published = named.get(tuned.experiment) if tuned else None
         if published is None:
             continue
         if differing := protocol_differences(published.results.plan, tables.results.plan):
@@ -95,7 +96,7 @@ def names_of(experiments: Sequence[Results]) -> list[str]:
     """The experiments' names, made fit for files and different from each other."""
     names: list[str] = []
     for results in experiments:
-        name = re.sub(r"[^\w.-]+", "_", results.plan["experiment"]).strip("._") or "experiment"
+        name = re.sub(r"[^\w.-]+", "_", results.plan.experiment).strip("._") or "experiment"
         number = 1
         while (unique := name if number == 1 else f"{name}-{number}").casefold() in map(str.casefold, names):
             number += 1

@@ -21,7 +21,7 @@ UNEVEN = 20  # points of Dice between runs of a row, from which on a note names 
 
 def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Table:
     """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`."""
-    shown, wanted = measures(results), results.plan["reference"]
+    shown, wanted = measures(results), results.plan.reference
     blocks = [_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
     notes = [
         evaluation_note(results),

@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports.durations import duration
 from reports.measures import DICE, with_rows
-from reports.results import DONE, Results
+from reports.results import Results
 from reports.tables.formats import MISSING, number, signed, state_of
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
@@ -27,7 +27,7 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     have none.
     """
     cells = with_rows(results.cells)
-    cells = cells[cells["state"] == DONE]
+    cells = cells[cells["scored"].astype(bool)]
     facts = results.provenance.reindex(index=cells["trial"], columns=[*FACTS, "device"])
     facts[[*FACTS]] = facts[[*FACTS]].apply(pd.to_numeric, errors="coerce").astype(float)
     grouped = facts.groupby(cells["row"].to_numpy())

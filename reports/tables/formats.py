@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from reports.results import DONE
+from benchmark.records.models import EXTERNAL
+from benchmark.records.states import DONE
 
 MISSING = "–"
 ALL_LABELLED = "All cases labelled"
@@ -39,7 +40,7 @@ def heading_of(labelled: int) -> str:
 
 def name_of(line: dict) -> str:
     """A method's name with its marks."""
-    mark = {"reconstruction": "†", "foreign": "‡"}.get(line["fidelity"], "")
+    mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
     return line["display"] + mark + ("§" if line["stale"] > 0 else "")
 
 

@@ -37,7 +37,7 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
     high: see `prediction_interval`. With three seeds or more a comparable figure is reproduced if it lies within.
     differences: of the protocols. There are no lines for data other than the papers'.
     """
-    if results.plan["data"]["name"] != published.literature()["data"]:
+    if results.plan.data.name != published.literature()["data"]:
         return pd.DataFrame(columns=COLUMNS)
     entries = published.literature()["entries"]
     cells = with_rows(results.cells)
@@ -50,7 +50,7 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
         for entry in published.find(
             line["method"], line["variant"], line["labelled"], line["unlabelled"], ceiling=line["role"] == "ceiling"
         ):
-            scored = published.postprocessing(entry, results.plan["evaluation"]["postprocessing"])
+            scored = published.postprocessing(entry, results.plan.evaluation.postprocessing)
             reasons = published.differences(entry, results.plan, runs.iloc[0])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
@@ -202,7 +202,7 @@ def _letter(place: int) -> str:
 
 def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
     theirs = published.literature()
-    if results.plan["data"]["name"] != theirs["data"]:
+    if results.plan.data.name != theirs["data"]:
         return [f"No published figures are shown: they are for {theirs['data']}."]
     verdicts = frame.loc[frame["figure"] == "dice", "verdict"]
     compared = verdicts[verdicts != NOT_PLANNED].value_counts(sort=False)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmark.records.models import EXTERNAL, Data
+from benchmark.records.states import DONE, NOT_RUN
 from reports import published
 from reports.measures import HD95, hd95, with_rows
-from reports.results import DONE, NOT_RUN, Results
+from reports.results import Results
 from reports.tables.table import Block, Table
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "only the largest connected component kept"}
@@ -23,7 +25,7 @@ CROSS_VALIDATION = (
 )
 MARKS = {
     "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
-    "foreign": "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
+    EXTERNAL: "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
 }
 
 
@@ -37,18 +39,19 @@ def with_notes(
     literature: Sequence[str] = (),
 ) -> Table:
     """A table with its title and status. `notes` stand between those on the protocol and those on marks and states."""
-    experiment = results.plan["title"] or results.plan["experiment"]
+    experiment = results.plan.title or results.plan.experiment
     marks = [note for fidelity, note in MARKS.items() if results.cells["fidelity"].eq(fidelity).any()]
     notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *_states(results)]
     return Table(name, f"{experiment}: {title or name}", _status(results), blocks, notes, frame, literature)
 
 
 def _status(results: Results) -> str:
-    states = results.cells["state"].value_counts(sort=False)
-    planned, done = len(results.cells), int(states.get(DONE, 0))
+    cells = results.cells
+    states = cells["state"].mask(cells["scored"].astype(bool), DONE).value_counts(sort=False)
+    planned, done = len(cells), int(states.get(DONE, 0))
     if planned == 0:
         return "Nothing is planned here."
-    old = int(results.cells["stale"].ne("").sum())
+    old = int(cells["stale"].ne("").sum())
     stale = f" ({old} stale)" if old else ""
     if done == planned:
         return f"Complete: all {planned} planned trials are done{stale}."
@@ -58,49 +61,49 @@ def _status(results: Results) -> str:
 
 def _protocol(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
-    data, training, tuned = results.plan["data"], results.plan["training"], results.plan.get("tuned")
-    spacing = published.millimetres(data["native_spacing"]) + " mm"
+    data, training, tuned = results.plan.data, results.plan.training, results.plan.tuned
+    spacing = published.millimetres(data.native_spacing) + " mm"
     if not published.native(data):
         spacing = (
-            f"trained at {published.millimetres(data['spacing'])} mm, scored on the cases' own grid "
+            f"trained at {published.millimetres(data.spacing)} mm, scored on the cases' own grid "
             f"{published.own_grid(data)}"
         )
-    names = f" ({', '.join(data['class_names'])})" if data.get("class_names") else ""
-    structures = "1 structure" if data["classes"] == 1 else f"mean over {data['classes']} structures{names}"
+    names = f" ({', '.join(data.class_names)})" if data.class_names else ""
+    structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures{names}"
     return [
-        f"Data: {data['name']}, {data['train']} training and {data['test']} test cases, split {data['split']} "
-        f"(hash {data['split_hash']}), {spacing}, {structures}.{_images(data)}",
-        f"Training: {training['iterations']} iterations, batch of {training['batch_size']}, patches of "
-        f"{published.times(training['patch'])} voxels, V-Net with {training['width']} filters, learning rate "
-        f"{training['learning_rate']:g}, augmentation {training['augmentation']}, {training['precision']}.",
-        *([CROSS_VALIDATION] if "pooled" in (data.get("folds") or {}) else []),
-        *([f"Settings: {tuned['how']}."] if tuned else []),
+        f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
+        f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
+        f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
+        f"{published.times(training.patch)} voxels, V-Net with {training.width} filters, learning rate "
+        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}.",
+        *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
+        *([f"Settings: {tuned.how}."] if tuned else []),
     ]
 
 
-def _images(data: dict) -> str:
+def _images(data: Data) -> str:
     """What was done to the images, as far as the record knows."""
-    reading = data.get("reading") or {}
+    reading = data.reading
     parts = []
     if (how := reading.get("normalise")) == "zscore":
         parts.append("z-scored, each as a whole")
     elif how == "none":
-        parts += [] if data.get("preparation") else ["as stored"]
+        parts += [] if data.preparation else ["as stored"]
     elif how is not None:
         parts.append(f"clipped to {how[0]:g}..{how[1]:g} and scaled")
     if reading.get("orientation", "stored") != "stored":
         parts.append(f"axes {reading['orientation']}")
-    if data.get("preparation"):
-        parts.append(data["preparation"])
+    if data.preparation:
+        parts.append(data.preparation)
     return f" Images: {', '.join(parts)}." if parts else ""
 
 
 def evaluation_note(results: Results) -> str:
-    evaluation = results.plan["evaluation"]
+    evaluation = results.plan.evaluation
     unit = "voxels of the cases' own grid" if hd95(results) is HD95 else "mm, because voxels are not cubes of one size"
     return (
-        f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation['stride'])}, "
-        f"{POSTPROCESSING[evaluation['postprocessing']]}; {EMPTY_POLICY[evaluation['empty']]}. "
+        f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation.stride)}, "
+        f"{POSTPROCESSING[evaluation.postprocessing]}; {EMPTY_POLICY[evaluation.empty]}. "
         f"ASD is directed, from prediction to truth; ASD and 95HD are in {unit}."
     )
 
@@ -114,7 +117,7 @@ def stale_notes(results: Results) -> list[str]:
 def _states(results: Results) -> list[str]:
     """Why trials that were started have no figures, and which records the plan does not know."""
     cells = with_rows(results.cells)
-    cells = cells[~cells["state"].isin([DONE, NOT_RUN])]
+    cells = cells[~cells["scored"].astype(bool) & cells["state"].ne(NOT_RUN)]
     notes = []
     for (_, state, reason, draw), group in cells.groupby(["row", "state", "reason", "draw"], sort=False):
         first = group.iloc[0]
@@ -122,6 +125,6 @@ def _states(results: Results) -> list[str]:
         drawn = "" if draw == "first" else f", draw {draw}"
         why = f": {reason}" if reason else ""
         notes.append(f"{first['display']}, {first['labelled']} labelled{drawn}, {seeds}: {state}{why}.")
-    if results.strays:
-        notes.append(f"Unplanned records in this folder, left out here: {len(results.strays)}.")
+    if results.unplanned:
+        notes.append(f"Unplanned records in this folder, left out here: {len(results.unplanned)}.")
     return notes

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from benchmark.records.models import Plan
 from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
@@ -21,12 +22,12 @@ NOTE = (
 )
 
 
-def protocol_differences(published: dict, tuned: dict) -> list[str]:
+def protocol_differences(published: Plan, tuned: Plan) -> list[str]:
     """In which parts of their plans two experiments differ, so that they cannot be compared."""
     data = ("fingerprint", "split_hash", "spacing")
-    sides = [{key: plan["data"].get(key) for key in data} for plan in (published, tuned)]
+    sides = [{key: getattr(plan.data, key) for key in data} for plan in (published, tuned)]
     differing = ["data"] if sides[0] != sides[1] else []
-    return differing + [part for part in ("training", "evaluation") if published[part] != tuned[part]]
+    return differing + [part for part in ("training", "evaluation") if getattr(published, part) != getattr(tuned, part)]
 
 
 def tuning_frame(
@@ -39,7 +40,7 @@ def tuning_frame(
         .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
         for side, (rows, _) in (("published", published), ("tuned", tuned))
     ]  # fmt: skip
-    scored = (results.plan["evaluation"]["postprocessing"], DICE.name)
+    scored = (results.plan.evaluation.postprocessing, DICE.name)
     lines = []
     for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
         first, second = published[1].get((line["row_published"], *scored)), tuned[1].get((line["row"], *scored))

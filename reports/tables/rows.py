@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from benchmark.records.states import DONE
 from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
-from reports.results import DONE, Results
+from reports.results import Results
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
@@ -25,7 +26,7 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
     and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
     """
     cells = with_rows(results.cells)
-    postprocessing = results.plan["evaluation"]["postprocessing"]
+    postprocessing = results.plan.evaluation.postprocessing
     empty = empty_predictions(results)
     empty = empty[empty.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
     tested = tests[tests["measure"] == DICE.name].set_index("row")
@@ -46,10 +47,10 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
 
 
 def _runs(group: pd.DataFrame) -> dict:
-    counts = group["state"].value_counts(sort=False)
+    counts = group["state"].mask(group["scored"].astype(bool), DONE).value_counts(sort=False)
     return {
         "runs_planned": len(group),
-        "runs_done": int(group["state"].eq(DONE).sum()),
+        "runs_done": int(group["scored"].sum()),
         "seeds": " ".join(map(str, group["seed"].unique())),
         "draws": " ".join(map(str, group["draw"].unique())),
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),

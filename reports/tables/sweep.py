@@ -31,7 +31,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     method = frame["role"] == "method"
     frame["floor"] = frame["labelled"].map(floors).astype(float).where(frame["role"] != "ceiling")
     if ceilings.empty:  # with scans without a label, the floor at the largest budget may have every label there is
-        ceilings = floors[floors.index == results.plan["data"].get("with_label")]
+        ceilings = floors[floors.index == results.plan.data.with_label]
     if len(ceilings):
         frame["ceiling"] = ceilings.iloc[0]
     gap = frame["ceiling"] - frame["floor"]

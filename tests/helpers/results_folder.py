@@ -1,6 +1,7 @@
 """Writes small made-up results folders for the tests of reports."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pandas as pd
 import yaml
 
 from reports.merging import read_folders
-from reports.results import Stale, never
 from reports.tables import make_tables, write_tables
+
+# Numerics of a record that code of an earlier version made, and how a report says so.
+EARLIER = {"training": 0, "scoring": 1, "preparation": 1, "method": 1}
+EARLIER_REASON = "numerics of training: version 0, now version 1"
 
 CASES = [f"CASE{number}" for number in range(6)]
 METRICS = {
@@ -23,7 +27,7 @@ def cell(method: str, labelled: int = 8, seed: int = 1, **changes) -> dict:
     planned = {
         "method": method, "display": method.upper(), "year": 2021, "source": "Someone, 2021", "fidelity": "faithful",
         "settings": {}, "unpublished": [], "variant": "", "labelled": labelled, "unlabelled": 20, "draw": "first",
-        "seed": seed, "role": "method",
+        "seed": seed, "role": "method", "method_file": "methods/vnet.py",
     } | changes  # fmt: skip
     return {"trial": f"{method}-{labelled}-{seed}-{planned['draw']}"} | planned
 
@@ -31,7 +35,7 @@ def cell(method: str, labelled: int = 8, seed: int = 1, **changes) -> dict:
 def plan(cells: list[dict], **changes) -> dict:
     """A plan of these cells; `changes` are merged into its blocks."""
     planned = {
-        "format": 1, "experiment": "made_up", "title": "Made up", "reference": "B",
+        "format": 2, "experiment": "made_up", "title": "Made up", "reference": "B",
         "data": {"name": "LA", "source": "la", "spacing": 1.25, "native_spacing": [0.625, 0.625, 0.625],
                  "fingerprint": "f00", "split": "train.list / test.list", "split_hash": "5911a5", "train": 28,
                  "test": len(CASES), "classes": 1},
@@ -80,7 +84,7 @@ def write_record(
     record = folder / "records" / planned_cell["trial"]
     record.mkdir(parents=True)
     stored = {key: planned[key] for key in ("data", "training", "evaluation")} | {
-        "format": 1, "trial": planned_cell["trial"], "state": "done", "reason": None, "cell": planned_cell, "code": {},
+        "format": 2, "trial": planned_cell["trial"], "state": "done", "reason": None, "cell": planned_cell,
     } | changes  # fmt: skip
     if stored["state"] == "done":
         table = values(planned, sum(planned_cell["trial"].encode())) if table is None else table
@@ -114,14 +118,21 @@ def scored(planned: dict, seed: int = 0, **metrics) -> pd.DataFrame:
     return table
 
 
-def write_heartbeat(folder: Path, planned_cell: dict, text: str) -> None:
+def write_heartbeat(folder: Path, planned_cell: dict, text: str = "", **beat) -> None:
+    """A sign of life of now, with changes, or the file's text as given."""
     running = folder / "running" / planned_cell["trial"]
     running.mkdir(parents=True)
-    (running / "heartbeat.json").write_text(text)
+    (running / "heartbeat.json").write_text(text or json.dumps({"time": time.time()} | beat))
 
 
-def write_tables_of(*folders: Path, stale: Stale = never) -> Path:
+def make_stale(folder: Path, trial: str) -> None:
+    """Change the record of a trial into one that an earlier version of the training code made."""
+    path = folder / "records" / trial / "trial.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"numerics": EARLIER}))
+
+
+def write_tables_of(*folders: Path) -> Path:
     """What `write_report` writes of tables, without its figures and page: DIR/report/tables of the first folder."""
     place = folders[0] / "report" / "tables"
-    write_tables(make_tables(read_folders(folders, stale)), place)
+    write_tables(make_tables(read_folders(folders)), place)
     return place
