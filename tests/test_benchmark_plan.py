@@ -24,9 +24,7 @@ from methods.shared import registry
 def ids(**changes):
     """Trial ids by (display name, labelled, draw, seed, role)."""
     cells = [trial.cell for trial in tiny.trials(tiny.experiment(**changes))]
-    return {
-        (cell.display, cell.labelled, cell.draw, cell.seed, cell.role): cell.trial for cell in cells
-    }
+    return {(cell.display, cell.labelled, cell.draw, cell.seed, cell.role): cell.trial for cell in cells}
 
 
 def roles(**changes):
