@@ -255,7 +255,8 @@ def test_a_plan_that_is_missing_damaged_or_of_another_format(results):
     assert "nowhere does not exist" in error_of(ResultsFolder(results.folder / "nowhere").read_plan)
     written = json.loads(records.plan(CELL).model_dump_json())
     for content, expected in (
-        ("{", "cannot be read"), ("[]", "`run` the experiment again"), ('{"format": 99}', "of format 99: use the version"),
+        ("{", "cannot be read"), ("[]", "`run` the experiment again"),
+        ('{"format": 99}', "of format 99: use the version"),
         ("{}", "of format None"), (json.dumps(written | {"cells": [{"trial": "a"}]}), "lacks cells.0.method: `run`"),
         (json.dumps(written | {"cells": written["cells"] * 2}), "plans t more than once"),
         (json.dumps(written | {"evaluation": {"empty": "zero"}}), "evaluation.empty: input should be 'worst' or"),
