@@ -173,6 +173,8 @@ def test_a_record_in_the_place_of_another_is_not_read(results):
     results.publish("t")
     results.record("t").rename(results.record("u"))
     assert error_of(lambda: results.read_record("u")) == "trial.yaml is that of t"
+    results.write_record(results.record("u"), records.record(PLAN, CELL, trial="u"))
+    assert error_of(lambda: results.read_record("u")) == "trial.yaml is that of t", "its cell is"
 
 
 def test_a_record_of_a_failed_trial_is_one_but_no_finished_one(results):

@@ -257,13 +257,16 @@ def test_a_planned_trial_is_written_nowhere_else(command, folder, trial):
     assert files_beside(folder) == before and not (folder / "report").exists()
 
 
-def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray):
+@pytest.mark.parametrize("of_cell", [False, True])
+def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray, of_cell):
     stored = yaml.safe_load((record / "trial.yaml").read_text())
-    stored |= {"trial": "../../../x", "test": ["../../../x"], "cell": stored["cell"] | {"trial": "../../../x"}}
+    elsewhere = {"trial": "../../../x"}
+    stored |= elsewhere | {"test": ["../../../x"]} | ({"cell": stored["cell"] | elsewhere} if of_cell else {})
     (record / "trial.yaml").write_text(yaml.safe_dump(stored))
     before = files_beside(folder)
     assert command("report", folder)[0] == 0
-    assert "that of ../../../x" in (folder / "report" / "tables" / "comparison.md").read_text().replace("\\", "")
+    said = "cell.trial: string should match pattern" if of_cell else "that of ../../../x"
+    assert said in (folder / "report" / "tables" / "comparison.md").read_text().replace("\\", "")
     assert command("run", config, "--results", folder, "--set", "evaluation.empty=exclude")[0] == 0
     assert files_beside(folder) == before
 
