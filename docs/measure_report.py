@@ -13,9 +13,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.records.fingerprint import code_fingerprint  # noqa: E402
+from benchmark.command_line.reporting import write_report  # noqa: E402
+from benchmark.records import numerics  # noqa: E402
 from benchmark.records.folder import ResultsFolder  # noqa: E402
-from benchmark.records.states import write_report  # noqa: E402
+from benchmark.records.models import FORMAT  # noqa: E402
 
 METHOD_FILE = "methods/shared/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20
@@ -40,9 +41,16 @@ def write_folder(folder: Path, records: int) -> None:
         rows.append(("method", f"method_{number}", BUDGETS[budget]))
     cells = [_cell(role, method, labelled, seed) for role, method, labelled in rows for seed in range(SEEDS)]
     reference = next((cell["display"] for cell in cells if cell["role"] == "method"), None)
-    plan = {"format": 1, "experiment": "made_up", "title": "Made up", "reference": reference, **BLOCKS, "cells": cells}
+    plan = {
+        "format": FORMAT,
+        "experiment": "made_up",
+        "title": "Made up",
+        "reference": reference,
+        **BLOCKS,
+        "cells": cells,
+    }
     (folder / "plan.json").write_text(json.dumps(plan))
-    code = code_fingerprint(METHOD_FILE)
+    versions = numerics.current("method", METHOD_FILE).model_dump()
     ids = [f"CASE{number:016d}" for number in range(80)]
     rng, noise = np.random.default_rng(0), np.random.default_rng(1)
     for cell in cells:
@@ -54,8 +62,8 @@ def write_folder(folder: Path, records: int) -> None:
                  "trials_sharing_the_machine": 1, "inference_seconds_per_case": 1.2, "peak_memory_bytes": 2**32,
                  "device": "made up"}  # fmt: skip
         (record / "provenance.json").write_text(json.dumps(facts))
-        stored = {"format": 1, "trial": cell["trial"], "state": "done", "reason": None, "cell": cell, "labelled": ids,
-                  "unlabelled": ids, "test": ids[:TEST], **BLOCKS, "code": code}  # fmt: skip
+        stored = {"format": FORMAT, "trial": cell["trial"], "state": "done", "reason": None, "cell": cell,
+                  "labelled": ids, "unlabelled": ids, "test": ids[:TEST], **BLOCKS, "numerics": versions}  # fmt: skip
         (record / "trial.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
 
 

@@ -107,8 +107,10 @@ EXPERIMENTS = [
     ({"seeds": {9: [1]}}, ["seeds must be a list, or give one for each budget of labelled"]),
     ({"seeds": {2: [1, 1]}}, ["key 'seeds'", "1 is given twice"]),
     ({"data": {"validation": ["nobody"]}}, ["data.validation names nobody", "no training cases of Phantom"]),
-    ({"tuning": {"draws": 1, "validation": 1}}, ["key 'tuning.draws'", "greater than or equal to 2, got 1"]),
-    ({"tuning": {"draws": 2, "validation": 9}}, ["tuning.validation 9", "choose fewer validation cases"]),
+    ({"tuning": {"settings_per_method": 1, "validation": 1}},
+     ["key 'tuning.settings_per_method'", "greater than or equal to 2, got 1"]),
+    ({"tuning": {"settings_per_method": 2, "validation": 9}}, ["tuning.validation 9", "choose fewer validation cases"]),
+    ({"tuning": {"draws": 3, "validation": 1}}, ["'tuning.draws' is now called 'tuning.settings_per_method'"]),
     ({"data": {"spacing": 100}}, ["training.patch", "(largest: [1, 1, 1] at data.spacing 100)"]),
     ({"plugins": ["no.py"]}, ["plug-in", "no.py does not exist"]),
 ]  # fmt: skip
@@ -149,6 +151,7 @@ def test_a_file_that_is_no_experiment(command, folder, tmp_path, name):
 COMMANDS = [
     ("", ["no command given"]),
     ("fly", ["No such command 'fly'", "--help"]),
+    ("score TMP --name X", ["the command 'score' is now called 'add-masks'", "--help"]),
     ("run", ["Missing argument", "--help"]),
     ("run TMP/no.yaml", ["no.yaml does not exist"]),
     ("run TMP", ["experiment file TMP cannot be read", "directory"]),
@@ -172,9 +175,9 @@ COMMANDS = [
     ("evaluate FOLDER --set evaluation.strid=[4]", ["unknown key 'evaluation.strid'", "did you mean 'stride'?"]),
     ("evaluate TMP", ["TMP is no results folder", "plan.json", "`run` makes one"]),
     ("report", ["Missing argument 'DIR'"]),
-    ("report TMP/missing", ["TMP/missing is no results folder", "`run` makes one"]),
+    ("report TMP/missing", ["TMP/missing does not exist"]),
     ("report EMPTY", ["EMPTY is no results folder", "`run` makes one"]),
-    ("report CONFIG", ["CONFIG is no results folder", "`run` makes one"]),
+    ("report CONFIG", ["CONFIG does not exist"]),
     ("status EMPTY", ["EMPTY is no results folder", "`run` makes one"]),
     ("methods dtlm", ["unknown method 'dtlm'", "did you mean 'dtml'?"]),
     ("check dtlm", ["unknown method 'dtlm'", "did you mean 'dtml'?"]),
@@ -334,13 +337,13 @@ def first_cell(**changes):
 RESULTS = {
     "a plan that is no JSON": (write("plan.json", "{"), "status FOLDER", ["plan.json cannot be read", "keeps all"]),
     "a plan nested too deep": (write("plan.json", "[" * 99999), "report FOLDER", ["plan.json cannot be read"]),
-    "a plan of another format": (plan(format=2), "report FOLDER", ["plan.json is not of format 1", "use the version"]),
-    "running over that": (plan(format=2), "run CONFIG --results FOLDER", ["is of format 2", "another folder"]),
-    "a plan without cells": (plan(cells=None), "status FOLDER", ["plan.json has no cells", "`run`", "keeps all"]),
-    "a plan without evaluation": (plan(evaluation=1), "status FOLDER", ["no evaluation block", "`run`", "keeps all"]),
-    "half a cell": (plan(cells=[{"trial": "a"}]), "report FOLDER", ["lacks 'method_file' in cell 1", "`run`"]),
-    "a cell of other types": (first_cell(trial=3), "status FOLDER", ["no text for 'trial' in cell 1", "`run`"]),
-    "a trial elsewhere": (first_cell(trial="../../x"), "report FOLDER", ["trial '../../x'", "in cell 1", "`run`"]),
+    "a plan of another format": (plan(format=3), "report FOLDER", ["plan.json is of format 3", "use the version"]),
+    "running over that": (plan(format=3), "run CONFIG --results FOLDER", ["is of format 3", "another folder"]),
+    "a plan without cells": (plan(cells=None), "status FOLDER", ["plan.json cells: input", "`run`", "keeps all"]),
+    "a plan without evaluation": (plan(evaluation=1), "status FOLDER", ["plan.json evaluation: ", "keeps all"]),
+    "half a cell": (plan(cells=[{"trial": "a"}]), "report FOLDER", ["plan.json lacks cells.0.method", "`run`"]),
+    "a cell of other types": (first_cell(trial=3), "status FOLDER", ["plan.json cells.0.trial: ", "valid string"]),
+    "a trial elsewhere": (first_cell(trial="../../x"), "report FOLDER", ["plan.json cells.0.trial: ", "`run`"]),
     "no experiment": (write("experiment.yaml", ""), "evaluate FOLDER", ["experiment.yaml must be a mapping"]),
     "a report in the way": (write("report", ""), "report FOLDER", ["results/report cannot be written"]),
 }  # fmt: skip
@@ -369,11 +372,21 @@ def words_for_numbers(record):
 
 
 DAMAGES = {
-    "trial.yaml is no YAML": (lambda r: (r / "trial.yaml").write_text("a: ["), "new", "trial.yaml", "unreadable"),
-    "trial.yaml is half": (lambda r: (r / "trial.yaml").write_text("format: 1\n"), "new", "trial.yaml", "unreadable"),
-    "cases.csv is cut": (cut, "rescore", "cases.csv", "unreadable"),
-    "cases.csv has words": (words_for_numbers, "rescore", "cases.csv", "unreadable"),
-    "cases.csv is gone": (lambda r: (r / "cases.csv").unlink(), "rescore", "cases.csv", "unreadable"),
+    "trial.yaml is no YAML": (
+        lambda r: (r / "trial.yaml").write_text("a: ["),
+        "unreadable",
+        "trial.yaml",
+        "unreadable",
+    ),
+    "trial.yaml is half": (
+        lambda r: (r / "trial.yaml").write_text("format: 1\n"),
+        "unreadable",
+        "trial.yaml",
+        "unreadable",
+    ),
+    "cases.csv is cut": (cut, "rescore", "cases.csv", "rescore"),
+    "cases.csv has words": (words_for_numbers, "rescore", "cases.csv", "rescore"),
+    "cases.csv is gone": (lambda r: (r / "cases.csv").unlink(), "rescore", "cases.csv", "rescore"),
     "predictions are gone": (lambda r: shutil.rmtree(r / "predictions"), "done", "1 of 1 cells done", None),
 }
 
@@ -394,11 +407,19 @@ def test_a_damaged_record(command, folder, tmp_path, no_ray, name):
     assert (record / "weights.pt").read_bytes() == weights, "scored again, or trained again to the same bits"
 
 
-@pytest.mark.parametrize("file", ["weights.pt", "history.csv", "provenance.json"])
-def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, file):
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("weights.pt", "RECORD cannot be read, remove it to train the trial again"),
+        ("history.csv", "RECORD cannot be read, remove it to train the trial again"),
+        ("provenance.json", "1 unreadable cells are not scored (provenance.json: "),
+        ("trial.yaml", "1 unreadable cells are not scored (trial.yaml: "),
+    ],
+)
+def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, file, words):
     [record] = (folder / "records").iterdir()
     (record / file).write_bytes((record / file).read_bytes()[:20] + b"\xff")
     before = contents(record)
     status, out, _ = command("evaluate", folder, "--set", "evaluation.empty=exclude")
-    assert status == 1 and f"{record} cannot be read, remove it to train the trial again" in out
+    assert status == 1 and words.replace("RECORD", str(record)) in out
     assert contents(record) == before

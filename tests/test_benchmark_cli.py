@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import tiny
+from helpers import records, tiny
 from helpers.command_line import one_line_error
 
 from benchmark.contract import checks
 from benchmark.planning.plan import make_plan, write_plan
+from benchmark.records.files import csv_text
 from benchmark.records.folder import ResultsFolder
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ def test_what_commands_import(tmp_path):
     config = tiny.write_experiment(tmp_path)
     planned = tiny.experiment()
     results = tiny.new_results(tmp_path / "results")
-    write_plan(planned, make_plan(planned, results), results)
+    write_plan(make_plan(planned, results))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, config, results.folder], cwd=ROOT, capture_output=True, text=True
     )
@@ -66,14 +67,30 @@ def test_what_commands_import(tmp_path):
 def test_help_names_the_commands(command):
     status, out, _ = command("--help")
     assert status == 0
-    assert all(name in out for name in ("run", "evaluate", "report", "status", "methods", "check", "new-method"))
+    commands = ("run", "evaluate", "add-masks", "predict", "report", "status", "methods", "check", "new-method")
+    assert all(name in out for name in commands)
+
+
+@pytest.mark.parametrize("arguments", [(), ("masks", "--name", "Theirs", "--results", "results", "--labelled", "2")])
+def test_the_old_name_of_a_command_is_answered_with_the_new_one(command, arguments):
+    message = one_line_error(command("score", *arguments))
+    assert message == "error: the command 'score' is now called 'add-masks'; see --help\n"
+
+
+def test_the_old_name_of_a_key_is_answered_with_the_new_one(command, tmp_path):
+    path = tiny.write_experiment(tmp_path, tuning={"draws": 3, "validation": 1})
+    message = one_line_error(command("run", path, "--dry-run"))
+    assert message == f"error: {path}: 'tuning.draws' is now called 'tuning.settings_per_method'\n"
+    path = tiny.write_experiment(tmp_path)
+    message = one_line_error(command("run", path, "--set", "tuning={draws: 3, validation: 1}"))
+    assert "'tuning.draws' is now called 'tuning.settings_per_method'" in message
 
 
 def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
     planned = tiny.experiment()
     one, two = (tiny.new_results(tmp_path / name) for name in ("one", "two"))
     for results in (one, two):
-        write_plan(planned, make_plan(planned, results), results)
+        write_plan(make_plan(planned, results))
     status, out, _ = command("report", one.folder, two.folder)
     assert status == 0 and str(one.folder / "report") in out
     assert (one.folder / "report" / "tables" / "comparison.md").exists() and not (two.folder / "report").exists()
@@ -110,7 +127,7 @@ def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
     assert command("run", config, "--results", folder)[0] == 0
     joining = ("run", config, "--results", folder, "--plugin", plugin, "--set")
     status, out, _ = command(*joining, "methods+=[mine]")
-    assert status == 0 and "2 cells: 1 done, 1 new; 1 to run" in out and "are not of this experiment" not in out
+    assert status == 0 and "2 cells: 1 done, 1 not run; 1 to run" in out and "are not of this experiment" not in out
     assert "| V-Net |" in (table := (folder / "report/tables/comparison.md").read_text()) and "| Plugin |" in table
     out = command(*joining, "methods=[mine]")[1]
     assert "1 trials of this folder are not of this experiment: their records stay" in out
@@ -170,15 +187,68 @@ def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):
     path = tiny.write_experiment(tmp_path, labelled=[1, 2])
     status, out, _ = command("run", path, "--results", tmp_path / "results", "--dry-run")
     assert status == 0
-    assert "5 cells: 5 new; 5 to run" in out and "about" in out
+    assert "5 cells: 5 not run; 5 to run" in out and "about" in out
     assert all(trial.id in out for trial in tiny.trials(tiny.experiment(labelled=[1, 2])))
     assert not (tmp_path / "results").exists()
+
+
+def cells_told(out):
+    """{trial: (state, reason)} of a table of `status` or of a dry run."""
+    lines = [[part.strip() for part in line.strip("│").split("│")] for line in out.splitlines() if line.startswith("│")]
+    return {trial: (state, reason) for trial, *_, state, reason in lines}
+
+
+def test_status_and_a_dry_run_tell_the_same_of_every_cell(command, tmp_path):
+    labelled = [1, 2, 3]
+    path = tiny.write_experiment(tmp_path, methods=["dtml", "ua_mt"], labelled=labelled)
+    planned = tiny.experiment(methods=["dtml", "ua_mt"], labelled=labelled)
+    results = tiny.new_results(tmp_path / "results")
+    plan = make_plan(planned, results)
+    write_plan(plan)
+    cells = iter(results.read_plan().cells)
+
+    def record(**changes):
+        cell = next(cells)
+        folder = records.write_record(results, results.read_plan(), cell)
+        text = csv_text(records.case_rows(["test-000"]))
+        (folder / "cases.csv").write_text(text)
+        records.change_record(results, cell.trial, **changes)
+        return folder
+
+    def heartbeat(**sign):
+        trial = next(cells).trial
+        results.running(trial).mkdir(parents=True)
+        results.write_heartbeat(trial, {"step": 2, "iterations": 3} | sign)
+
+    record()
+    record(state="failed", reason="ValueError: [/b] two\nlines")
+    record(state="diverged", reason="loss is nan")
+    record(numerics={"method": 0})
+    record(evaluation={"empty": "exclude"})
+    record(data={"fingerprint": "another"})
+    (record() / "cases.csv").unlink()
+    (record() / "trial.yaml").write_text("a: [")
+    heartbeat(stage="training")
+    heartbeat(stage="interrupted")
+
+    status, out, _ = command("status", results.folder)
+    assert status == 0 and "1 of 10 cells done" in out
+    by_status = cells_told(out)
+    status, out, _ = command("run", path, "--results", results.folder, "--dry-run")
+    assert status == 0 and cells_told(out) == by_status
+    assert [by_status[planned.trial.id][0] for planned in plan.trials] == [
+        "done", "failed", "diverged", "stale", "rescore", "other protocol", "rescore", "unreadable", "running",
+        "interrupted",
+    ]  # fmt: skip
+    reasons = dict(by_status.values())
+    assert reasons["failed"] == "ValueError: [/b] two lines"
+    assert reasons["stale"].startswith("numerics of method: version 0, now version ")
 
 
 def test_a_run_leaves_records_and_a_report_and_is_not_repeated(command, tmp_path, no_ray):
     path, folder = tiny.write_experiment(tmp_path), tmp_path / "results"
     status, out, _ = command("run", path, "--results", folder)
-    assert status == 0 and "3 cells: 3 new; 3 to run" in out
+    assert status == 0 and "3 cells: 3 not run; 3 to run" in out
     assert list(states(folder).values()) == ["done"] * 3
     assert any((folder / "report").iterdir())
     status, out, _ = command("run", path, "--results", folder)
@@ -245,7 +315,7 @@ def test_a_stale_record_stays_until_it_is_rerun(command, tmp_path, no_ray):
     before = weights.read_bytes()
     tiny.write_plugin(tmp_path, "changing", in_step="total = 3 * total")
     status, out, _ = command(*run)
-    assert status == 0 and "1 stale" in out and "0 to run" in out and str(plugin) in out
+    assert status == 0 and "1 stale" in out and "0 to run" in out and "source of the plug-in: changing.py" in out
     assert weights.read_bytes() == before
     status, out, _ = command(*run, "--rerun", "stale")
     assert status == 0 and "1 to run" in out and weights.read_bytes() != before
@@ -308,7 +378,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert steps.read_text() == trained, "nothing is trained"
     [record] = folder.glob("records/*/trial.yaml")
     assert yaml.safe_load(record.read_text())["evaluation"]["empty"] == "exclude"
-    assert ResultsFolder(folder).read_plan()["evaluation"]["empty"] == "exclude"
+    assert ResultsFolder(folder).read_plan().evaluation.empty == "exclude"
     assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
 
 

@@ -104,10 +104,11 @@ def test_masks_from_elsewhere_that_are_replaced_are_sent_again(tmp_path):
     """Their record differs in the masks alone."""
     planned = tiny.experiment(methods=["vnet"], baseline=None)
     results, records = ResultsFolder(tiny.finish(planned, tmp_path / "results")), []
-    shape = prepare(planned.data).native("test-000").image.shape
+    dataset = prepare(planned.data)
+    shape = dataset.native("test-000").image.shape
     for value in (0, 1):
         write(tmp_path / "masks/test-000.nii.gz", np.full(shape, value, np.uint8))
-        trial = score_masks(tmp_path / "masks", "Theirs", 2, 0, 0, planned, results)
+        trial = score_masks(tmp_path / "masks", "Theirs", 2, 0, 0, dataset, results)
         records.append(yaml.safe_load((results.record(trial) / "trial.yaml").read_text()))
     assert records[0]["masks"] != records[1]["masks"]
     assert {key for key in records[0] if records[0][key] != records[1][key]} == {"masks"}

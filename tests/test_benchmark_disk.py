@@ -1,6 +1,6 @@
 """A disk that is full or read-only, wherever it shows: one line, nothing lost, and the same command goes on.
 
-Further: `test_benchmark_records.py` (a folder that cannot be made, a write that stops half-way, publishing that
+Further: `test_records_folder.py` (a folder that cannot be made, a write that stops half-way, publishing that
 stops at any rename), `test_bad_input.py` (plans and records that cannot be read).
 """
 
@@ -20,8 +20,8 @@ from helpers.command_line import one_line_error
 
 from benchmark.command_line import commands
 from benchmark.planning.experiment_file import load_experiment
-from benchmark.records import folder
-from benchmark.records.folder import FORMAT
+from benchmark.records import arrays
+from benchmark.records.models import FORMAT, READABLE
 from benchmark.trial import tensorboard
 from reports import report
 
@@ -77,7 +77,7 @@ PLACES = {
     "a trial's folder": (Path, "mkdir", "running/TRIAL", the_system_says),
     "the first checkpoint": (torch, "save", "TRIAL/.checkpoint-00000001.pt", torch_says),
     "a later checkpoint": (torch, "save", "TRIAL/.checkpoint-00000003.pt", torch_says),
-    "predictions": (folder.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
+    "predictions": (arrays.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
     "cases.csv": (Path, "write_text", "TRIAL/record/cases.csv", the_system_says),
     "weights": (torch, "save", "TRIAL/record/weights.pt", torch_says),
     "trial.yaml": (Path, "write_text", "TRIAL/record/.trial.yaml", the_system_says),
@@ -204,7 +204,7 @@ def of_format(number, folder, what):
         path.write_text(json.dumps(content) if what == "plan" else yaml.safe_dump(content, sort_keys=False))
 
 
-@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1], ids=["older", "newer"])
+@pytest.mark.parametrize("number", [min(READABLE) - 1, FORMAT + 1], ids=["older", "newer"])
 @pytest.mark.parametrize(
     ("what", "line"),
     # of a record, `report` and `status` say it in its row

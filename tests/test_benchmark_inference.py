@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmark.planning.experiment import Evaluation
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
-from benchmark.trial.scoring import predict_labels, score
+from benchmark.trial.scoring import predict_labels, score_case
 from data.cache import prepare
 from data.sources import PhantomSettings
 from methods.shared.networks.vnet import VNet
@@ -180,7 +180,7 @@ def test_a_case_is_graded_on_its_own_grid():
     expected = 0.2 + (np.arange(n) + 0.5) / n > 0.5
     assert 0 < expected.sum() < n
     assert np.array_equal(labels, np.broadcast_to(expected[:, None, None], labels.shape))
-    rows = score(labels, case, 1, evaluation)
+    rows = score_case(labels, case, 1, evaluation)
     counts = {row["value"] for row in rows if row["metric"] == "reference"}
     assert counts == {float(np.count_nonzero(case.label))}
     assert {row["postprocessing"] for row in rows} == {"none", "largest_component"}

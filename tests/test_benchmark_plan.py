@@ -15,7 +15,7 @@ from benchmark.planning.experiment import Experiment
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan, make_trials, write_plan
 from benchmark.records.folder import ResultsFolder
-from benchmark.records.states import cell_states
+from benchmark.records.states import planned_states
 from data.cache import prepare
 from data.splits import labelled_ids
 from methods.shared import registry
@@ -24,9 +24,7 @@ from methods.shared import registry
 def ids(**changes):
     """Trial ids by (display name, labelled, draw, seed, role)."""
     cells = [trial.cell for trial in tiny.trials(tiny.experiment(**changes))]
-    return {
-        tuple(cell[key] for key in ("display", "labelled", "draw", "seed", "role")): cell["trial"] for cell in cells
-    }
+    return {(cell.display, cell.labelled, cell.draw, cell.seed, cell.role): cell.trial for cell in cells}
 
 
 def roles(**changes):
@@ -132,11 +130,11 @@ def test_where_scans_have_no_label_the_floor_with_every_label_is_the_ceiling(tmp
     planned = Experiment(**tiny.VALUES | {"data": data, "labelled": [2, 5], "draws": [0, 1], "reference": "DTML"})
     trials = make_trials(planned, dataset := prepare(planned.data))
     assert (len(dataset.train_ids), len(dataset.with_label)) == (7, 5)
-    assert [(t.cell["role"], t.cell["labelled"], t.cell["unlabelled"], t.cell["draw"]) for t in trials] == [
+    assert [(t.cell.role, t.cell.labelled, t.cell.unlabelled, t.cell.draw) for t in trials] == [
         ("floor", 2, 0, 0), ("method", 2, 5, 0), ("floor", 2, 0, 1), ("method", 2, 5, 1),
         ("floor", 5, 0, "first"), ("method", 5, 2, "first"),  # there is nothing to draw
     ]  # fmt: skip
-    assert trials[0].data_summary["with_label"] == 5
+    assert trials[0].data_summary.with_label == 5
 
 
 def test_another_baseline_or_none():
@@ -146,13 +144,13 @@ def test_another_baseline_or_none():
 
 
 def test_cases_of_a_cell():
-    by_role = {trial.cell["role"]: trial for trial in tiny.trials(tiny.experiment())}
+    by_role = {trial.cell.role: trial for trial in tiny.trials(tiny.experiment())}
     train = [f"train-{i:03d}" for i in range(4)]
     method, floor, ceiling = by_role["method"], by_role["floor"], by_role["ceiling"]
     assert (method.labelled, method.unlabelled, method.test) == (train[:2], train[2:], ["test-000"])
     assert (floor.labelled, floor.unlabelled) == (train[:2], [])  # a supervised method gets no unlabelled case
     assert (ceiling.labelled, ceiling.unlabelled) == (train, [])
-    assert (method.cell["labelled"], method.cell["unlabelled"], floor.cell["unlabelled"]) == (2, 2, 0)
+    assert (method.cell.labelled, method.cell.unlabelled, floor.cell.unlabelled) == (2, 2, 0)
 
 
 def test_adding_methods_budgets_draws_and_seeds_keeps_the_cells_there_are():
@@ -184,7 +182,8 @@ def results(finished, tmp_path):
 
 
 def floor(results, **changes):
-    return next(cell for cell in make_plan(tiny.experiment(**changes), results) if cell.trial.cell["role"] == "floor")
+    plan = make_plan(tiny.experiment(**changes), results)
+    return next(planned for planned in plan.trials if planned.trial.cell.role == "floor")
 
 
 def change_record(results, **changes):
@@ -195,17 +194,18 @@ def change_record(results, **changes):
     file.write_text(yaml.safe_dump(record))
 
 
-def test_done_and_new(results):
-    states = {cell.trial.cell["role"]: (cell.state, cell.reason) for cell in make_plan(tiny.experiment(), results)}
-    assert states == {"floor": ("done", ""), "method": ("new", ""), "ceiling": ("new", "")}
+def test_done_and_not_run(results):
+    plan = make_plan(tiny.experiment(), results)
+    states = {planned.trial.cell.role: (planned.state, planned.reason) for planned in plan.trials}
+    assert states == {"floor": ("done", ""), "method": ("not run", ""), "ceiling": ("not run", "")}
 
 
-def test_stale_names_the_file_that_changed(results):
-    change_record(results, code={"benchmark/trial/metrics.py": "before", "methods/vnet.py": "before"})
+def test_stale_names_the_numerics_that_changed(results):
+    change_record(results, numerics={"training": 0, "method": 0, "scoring": 0})
     cell = floor(results)
     assert cell.state == "stale"
-    assert "benchmark/trial/metrics.py" in cell.reason and "methods/vnet.py" in cell.reason
-    assert "methods/shared/losses.py" not in cell.reason
+    assert "numerics of training: version 0, now version" in cell.reason and "numerics of method" in cell.reason
+    assert "preparation" not in cell.reason and "scoring" not in cell.reason
 
 
 def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tmp_path, own_registry):
@@ -214,29 +214,27 @@ def test_a_plug_in_is_stale_when_its_code_changes_and_not_when_a_comment_does(tm
     registry.load_plugin(path)
     results = tiny.new_results(tmp_path / "results")
     tiny.run(tiny.trials(planned)[0], results, planned)
-    assert [cell.state for cell in make_plan(planned, results)] == ["done"]
+    assert [cell.state for cell in make_plan(planned, results).trials] == ["done"]
     tiny.write_plugin(tmp_path, "changing", in_step="pass  # a remark")
-    assert [cell.state for cell in make_plan(planned, results)] == ["done"]
+    assert [cell.state for cell in make_plan(planned, results).trials] == ["done"]
     tiny.write_plugin(tmp_path, "changing", in_step="total = 2 * total")
-    [cell] = make_plan(planned, results)
-    assert cell.state == "stale" and str(path) in cell.reason
+    [cell] = make_plan(planned, results).trials
+    assert (cell.state, cell.reason) == ("stale", "source of the plug-in: changing.py")
 
 
 def test_another_evaluation_is_to_be_scored_again(results):
     cell = floor(results, evaluation={"empty": "exclude"})
     assert cell.state == "rescore" and cell.reason
-    change_record(
-        results, code={"methods/shared/losses.py": "before"}
-    )  # trained by other code: scoring would mix the two
+    change_record(results, numerics={"training": 0})  # trained by other numerics: scoring would mix the two
     assert floor(results, evaluation={"empty": "exclude"}).state == "stale"
 
 
-def test_changed_scoring_code_scores_stored_weights_again_without_training(results):
+def test_another_version_of_scoring_scores_stored_weights_again_without_training(results):
     trial = floor(results).trial
     before = (results.record(trial.id) / "weights.pt").read_bytes()
-    change_record(results, code={"benchmark/trial/metrics.py": "before"}, reason="an older metric")
+    change_record(results, numerics={"scoring": 0}, reason="an older metric")
     cell = floor(results)
-    assert cell.state == "rescore" and "benchmark/trial/metrics.py" in cell.reason
+    assert cell.state == "rescore" and cell.reason.startswith("numerics of scoring: version 0, now version")
     steps = [progress.stage for progress in tiny.run(trial, results, tiny.experiment())]
     assert steps == ["testing 1/1", "done"]
     assert floor(results).state == "done"
@@ -272,25 +270,36 @@ def test_a_cell_without_a_record_runs_or_was_interrupted(results, age, state):
 
 def test_half_a_record_is_none(results):
     (results.record(floor(results).trial.id) / "trial.yaml").unlink()
-    assert floor(results).state == "new"
+    assert floor(results).state == "not run"
 
 
 def test_the_folder_alone_tells_the_same_states(results):
-    change_record(results, code={"methods/vnet.py": "before"})
-    cells = make_plan(tiny.experiment(), results)
-    write_plan(tiny.experiment(), cells, results)
-    told = [(cell["trial"], state, reason) for cell, state, reason in cell_states(results)]
-    assert told == [(cell.trial.id, cell.state, cell.reason) for cell in cells]
+    change_record(results, numerics={"method": 0})
+    plan = make_plan(tiny.experiment(), results)
+    write_plan(plan)
+    told = [(cell.trial, state.state, state.reason) for cell, state in planned_states(results)]
+    assert told == [(planned.trial.id, planned.state, planned.reason) for planned in plan.trials]
     assert told[0][1] == "stale"
 
 
 def test_the_plan_on_disk_can_be_planned_again(tmp_path):
     results = tiny.new_results(tmp_path)
     planned = tiny.experiment(title="Täglich", draws=["first", 3], reference="DTML")
-    write_plan(planned, make_plan(planned, results), results)
+    write_plan(make_plan(planned, results))
     assert load_experiment(results.experiment_file) == planned
     plan = results.read_plan()
-    assert [cell["trial"] for cell in plan["cells"]] == [trial.id for trial in tiny.trials(planned)]
-    assert (plan["title"], plan["reference"], plan["data"]["train"]) == ("Täglich", "DTML", 4)
-    assert plan["training"] == planned.training.model_dump(mode="json")
-    assert plan["evaluation"] == planned.evaluation.model_dump(mode="json")
+    assert [cell.trial for cell in plan.cells] == [trial.id for trial in tiny.trials(planned)]
+    assert (plan.title, plan.reference, plan.data.train) == ("Täglich", "DTML", 4)
+    assert plan.training.model_dump() == planned.training.model_dump()
+    assert plan.evaluation == planned.evaluation
+
+
+def test_a_plan_reads_the_states_again(results):
+    plan = make_plan(tiny.experiment(), results)
+    change_record(results, state="failed", reason="by hand")
+    assert [planned.state for planned in plan.trials] == ["done", "not run", "not run"]
+    again = plan.reread()
+    assert [planned.state for planned in again.trials] == ["failed", "not run", "not run"]
+    assert again.dataset is plan.dataset
+    assert [p.trial.cell.role for p in again.to_run()] == ["method", "ceiling"]
+    assert [p.trial.cell.role for p in again.to_run({"failed"})] == ["floor", "method", "ceiling"]

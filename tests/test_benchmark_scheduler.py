@@ -50,7 +50,7 @@ def test_without_a_gpu_none_is_asked_for(scheduler):
     ],
 )
 def test_the_reason_of_a_lost_trial_is_what_its_error_says(scheduler, text, said):
-    assert scheduler.last_words(RuntimeError(text)) == said
+    assert scheduler.last_line(RuntimeError(text)) == said
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
     process = start(folder, tiny.write_experiment(tmp_path, methods=["dtml", "outside"], **budgets))
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
-    assert "7 cells: 7 new; 7 to run" in out
+    assert "7 cells: 7 not run; 7 to run" in out
     before = states(folder)
     # two methods and the floor at two budgets, and the ceiling
     assert Counter(trial.split("-")[0] for trial in before) == {"dtml": 2, "outside": 2, "vnet": 3}
@@ -125,7 +125,9 @@ def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
     status, out = again(methods=["dtml", "outside"])
     assert status == 0 and "7 cells: 7 done; 0 to run" in out
     status, out = again(methods=["vnet_sdm", "dtml", "outside"])
-    assert status == 0 and "9 cells: 2 new, 7 done; 2 to run" in out.replace("7 done, 2 new", "2 new, 7 done")
+    assert status == 0 and "9 cells: 2 not run, 7 done; 2 to run" in out.replace(
+        "7 done, 2 not run", "2 not run, 7 done"
+    )
     assert set(states(folder).values()) == {"done"} and len(states(folder)) == 9
     assert {path: path.stat().st_mtime_ns for path in written} == written, "what was done is left as it was"
 

@@ -14,7 +14,7 @@ from data.cache import prepare
 from methods.shared import registry
 
 CPU = torch.device("cpu")
-CODE = {"methods/some.py": "abc"}
+NUMERICS = {"training": 1, "preparation": 1, "method": 1}
 
 
 def begin(name, dataset=None, labelled=2, settings=None, **training):
@@ -282,13 +282,13 @@ def stored(tmp_path):
     steps = steps_of(state, stream, training)
     for _ in range(3):
         next(steps)
-        save_checkpoint(state, tmp_path, CODE)
+        save_checkpoint(state, tmp_path, NUMERICS)
     return tmp_path, state
 
 
-def resumed(folder, code=CODE):
+def resumed(folder, numerics=NUMERICS):
     state, _, _ = begin("vnet", iterations=4)
-    load_checkpoint(state, folder, code)
+    load_checkpoint(state, folder, numerics)
     return state
 
 
@@ -346,9 +346,14 @@ def test_with_no_readable_checkpoint_training_starts_anew(stored):
     assert equal(state.method.state_dict(), begin("vnet", iterations=4)[0].method.state_dict())
 
 
-def test_checkpoints_of_other_code_are_passed_over(stored):
+@pytest.mark.parametrize(
+    "numerics",
+    [*(NUMERICS | {kind: 2} for kind in NUMERICS), NUMERICS | {"method": {"mine.py": "0"}}],
+    ids=str,
+)
+def test_checkpoints_of_other_numerics_are_passed_over(stored, numerics):
     folder, _ = stored
-    state = resumed(folder, {"methods/some.py": "changed"})
+    state = resumed(folder, numerics)
     assert state.step == 0
     assert equal(state.method.state_dict(), begin("vnet", iterations=4)[0].method.state_dict())
 
@@ -364,18 +369,18 @@ def test_a_failed_save_keeps_the_checkpoints_there_are(stored, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError):
-        save_checkpoint(state, folder, CODE)
+        save_checkpoint(state, folder, NUMERICS)
     assert newest_first(folder) == before and resumed(folder).step == 3
 
 
-def test_checkpoints_of_other_code_never_crowd_out_new_ones(tmp_path):
+def test_checkpoints_of_other_numerics_never_crowd_out_new_ones(tmp_path):
     state, stream, training = begin("vnet", iterations=4)
     for step in (700, 800):
-        (tmp_path / f"checkpoint-{step:08d}.pt").write_bytes(b"of other code")
+        (tmp_path / f"checkpoint-{step:08d}.pt").write_bytes(b"of other numerics")
     steps = steps_of(state, stream, training)
     for _ in range(2):
         next(steps)
-        save_checkpoint(state, tmp_path, CODE)
+        save_checkpoint(state, tmp_path, NUMERICS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000001.pt", "checkpoint-00000002.pt"]
     assert resumed(tmp_path).step == 2
 
@@ -391,10 +396,10 @@ def test_fp16_scales_gradients_and_a_resumed_trial_goes_on_with_the_scale(tmp_pa
     )  # too large at first: steps are skipped, it is halved
     for step in steps_of(whole, stream, training):
         if step == 2:
-            save_checkpoint(whole, tmp_path, CODE)
+            save_checkpoint(whole, tmp_path, NUMERICS)
     assert 1 <= whole.scaler.get_scale() < 2.0**30
     rest, stream, training = begin("sass", **fp16)
-    load_checkpoint(rest, tmp_path, CODE)
+    load_checkpoint(rest, tmp_path, NUMERICS)
     assert rest.step == 2 and list(steps_of(rest, stream, training)) == [3, 4]
     assert rest.scaler.get_scale() == whole.scaler.get_scale()
     assert equal(rest.method.state_dict(), whole.method.state_dict())

@@ -13,8 +13,8 @@ import yaml
 from helpers import tiny
 
 from benchmark.planning.experiment import Execution
-from benchmark.records import fingerprint
 from benchmark.records.arrays import read_prediction
+from benchmark.records.numerics import Numerics
 from benchmark.records.states import cell_state
 from benchmark.trial import run as trial_module
 from benchmark.trial.run import run_trial, write_failure
@@ -83,8 +83,7 @@ def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path):
     advance(signs, "training", 1)
     signs.close()
     assert closed.read_record(trial.id) is None
-    evaluation = planned.evaluation.model_dump(mode="json")
-    assert cell_state(trial.id, trial.method_file, evaluation, closed)[0] == "interrupted"
+    assert cell_state(closed, trial.id, trial.wanted).state == "interrupted"
     assert tiny.run(trial, closed, planned)[-1].stage == "done"
     assert resumed_at(closed, trial) == 1
     assert_same(outcome(closed, trial), expected)
@@ -188,7 +187,7 @@ def test_a_trial_in_bf16_is_resumed_exactly(tmp_path):
     assert_same(outcome(stopped, trial), outcome(unbroken, trial))
 
 
-def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path, own_registry):
+def test_a_checkpoint_of_another_source_of_a_plug_in_is_not_resumed(tmp_path, own_registry):
     path = tiny.write_plugin(tmp_path, "changing")
     registry.load_plugin(path)
     trial, planned = tiny.one_trial("changing", plugins=[str(path)], baseline=None)
@@ -197,8 +196,27 @@ def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path, own_registry):
     advance(signs, "training", 2)
     signs.close()
     tiny.write_plugin(tmp_path, "changing", in_step="total = 2 * total")
-    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    again, _ = tiny.one_trial("changing", plugins=[str(path)], baseline=None)  # the next run plans it again
+    assert again.id == trial.id and again.numerics != trial.numerics
+    assert tiny.run(again, results, planned)[-1].stage == "done"
     assert resumed_at(results, trial) == 0
+
+
+@pytest.mark.parametrize(
+    ("versions", "step"),
+    [({"training": 0}, 0), ({"preparation": 0}, 0), ({"method": 0}, 0), ({"scoring": 0}, 2), ({}, 2)],
+    ids=str,
+)
+def test_a_checkpoint_is_resumed_unless_a_version_of_what_decides_weights_has_changed(tmp_path, versions, step):
+    trial, planned = tiny.one_trial("vnet")
+    earlier = trial.model_copy(update={"numerics": trial.numerics.model_copy(update=versions)})
+    results = tiny.new_results(tmp_path)
+    signs = run_trial(earlier, results, planned.execution)
+    advance(signs, "training", 2)
+    signs.close()
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    assert resumed_at(results, trial) == step
+    assert results.read_record(trial.id).numerics == trial.numerics
 
 
 def test_a_record_finished_but_not_moved_is_published_without_training(unbroken, tmp_path, monkeypatch):
@@ -237,7 +255,7 @@ def test_a_failure_finished_but_not_moved_is_not_called_done(unbroken, tmp_path,
     results.running(trial.id).mkdir(parents=True)
     stop_before_publishing(results, monkeypatch, lambda: write_failure(trial, results, "failed", "OSError: disk full"))
     last = tiny.run(trial, results, planned)[-1]
-    assert last.stage == results.read_record(trial.id)["state"]
+    assert last.stage == results.read_record(trial.id).state
 
 
 def test_what_a_record_holds(unbroken, tmp_path):
@@ -253,14 +271,16 @@ def test_what_a_record_holds(unbroken, tmp_path):
     assert not results.running(trial.id).exists()
     assert (results.folder / "cases" / "test-000.npz").exists()
     stored = results.read_record(trial.id)
-    assert (stored["state"], stored["reason"], stored["cell"]) == ("done", None, trial.cell)
-    assert stored["labelled"] == trial.labelled and stored["test"] == ["test-000"]
-    assert stored["training"] == planned.training.model_dump(mode="json")
-    assert stored["evaluation"] == planned.evaluation.model_dump(mode="json")
+    assert (stored.state, stored.reason, stored.cell) == ("done", None, trial.cell)
+    assert stored.labelled == trial.labelled and stored.test == ["test-000"]
+    assert stored.training.model_dump() == planned.training.model_dump()
+    assert stored.evaluation == planned.evaluation
+    assert stored.numerics == trial.numerics and isinstance(stored.numerics, Numerics)
     facts = json.loads((record / "provenance.json").read_text())
     for name in ("git_revision", "packages", "host", "device", "started", "seconds_training", "peak_memory_bytes"):
         assert name in facts
     assert facts["packages"]["numpy"] == np.__version__ and facts["threads"] == 1
+    assert facts["source"].keys() == {"methods", "data", "benchmark"}
 
 
 def test_a_trial_at_another_resolution_is_graded_on_the_cases_own_grid(tmp_path):
@@ -307,8 +327,8 @@ RAISES = "if step == 1: raise ValueError('two\\nlines')"
 
 def line_of(trial, words):
     """FILE:LINE of these words in the method's file."""
-    lines = Path(trial.method_file).read_text().splitlines()
-    return f"{trial.method_file}:{next(n for n, line in enumerate(lines, start=1) if words in line)}"
+    lines = Path(trial.cell.method_file).read_text().splitlines()
+    return f"{trial.cell.method_file}:{next(n for n, line in enumerate(lines, start=1) if words in line)}"
 
 
 @pytest.mark.parametrize(
@@ -326,7 +346,7 @@ def test_a_trial_that_fails_leaves_a_record_that_says_why(plugged_in, tmp_path, 
     reason = reason.replace("PLACE", line_of(trial, in_step))
     assert (last.stage, last.reason) == (state, reason)
     record = results.read_record(trial.id)
-    assert (record["state"], record["reason"], record["cell"]) == (state, reason, trial.cell)
+    assert (record.state, record.reason, record.cell) == (state, reason, trial.cell)
     assert [path.name for path in results.record(trial.id).iterdir()] == ["trial.yaml"]
 
 
@@ -336,8 +356,8 @@ def test_a_failure_never_replaces_what_was_achieved(plugged_in, tmp_path, in_ste
     results = tiny.new_results(tmp_path / "results")
     tiny.run(trial, results, planned)
     before = outcome(results, trial)
-    plugged_in(in_step)  # now the record is stale, and another training fails
-    assert tiny.run(trial, results, planned)[-1].stage in ("failed", "diverged")
+    again, _ = plugged_in(in_step)  # now the record is stale, and another training fails
+    assert tiny.run(again, results, planned)[-1].stage in ("failed", "diverged")
     assert_same(outcome(results, trial), before)
 
 
@@ -347,7 +367,7 @@ def test_a_failed_trial_that_is_tried_again_replaces_its_record(plugged_in, tmp_
     tiny.run(trial, results, planned)
     plugged_in()
     assert tiny.run(trial, results, planned)[-1].stage == "done"
-    assert results.read_record(trial.id)["state"] == "done" and (results.record(trial.id) / "weights.pt").exists()
+    assert results.read_record(trial.id).state == "done" and (results.record(trial.id) / "weights.pt").exists()
 
 
 def test_a_failure_that_is_mended_outside_goes_on_from_the_checkpoint(plugged_in, tmp_path):
@@ -382,16 +402,17 @@ def test_an_error_in_a_data_worker_is_one_short_line(tmp_path, own_registry):
     assert (last.stage, last.reason) == ("failed", "ValueError: no such view")
 
 
-def test_changed_scoring_code_does_not_cost_a_resumed_trial_its_steps(tmp_path, monkeypatch):
+def test_another_version_of_scoring_does_not_cost_a_resumed_trial_its_steps(tmp_path, monkeypatch):
     trial, planned = tiny.one_trial("vnet", training={"iterations": 6})
     results = tiny.new_results(tmp_path)
     monkeypatch.setattr("benchmark.trial.run.REPORT_SECONDS", 0)
     steps = run_trial(trial, results, planned.execution)
     assert [next(steps).step for _ in range(3)] == [1, 2, 3]
     steps.close()
-    before = fingerprint._hash
-    monkeypatch.setattr(fingerprint, "_hash", lambda path: "changed" if path.name == "metrics.py" else before(path))
-    assert next(run_trial(trial, results, planned.execution)).step == 4
+    monkeypatch.setattr("benchmark.records.numerics.SCORING", 1000)
+    again, _ = tiny.one_trial("vnet", training={"iterations": 6})
+    assert again.numerics.scoring == 1000
+    assert next(run_trial(again, results, planned.execution)).step == 4
 
 
 def test_a_record_says_the_most_that_any_session_had(tmp_path, monkeypatch):
@@ -434,7 +455,7 @@ def test_scoring_weights_again_keeps_what_their_training_cost(tmp_path, monkeypa
     monkeypatch.setattr("benchmark.trial.provenance.peak_memory", lambda device: 7)
     evaluation = trial.evaluation.model_copy(update={"empty": "exclude"})
     tiny.run(trial.model_copy(update={"evaluation": evaluation}), results, planned)
-    assert results.read_record(trial.id)["evaluation"]["empty"] == "exclude"
+    assert results.read_record(trial.id).evaluation.empty == "exclude"
     facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
     assert facts["peak_memory_bytes"] == 111
     assert facts["scored_again"]["trials_sharing_the_machine"] == 1

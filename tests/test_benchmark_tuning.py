@@ -1,4 +1,4 @@
-"""Equal tuning: the same number of draws for all, repeatable, on cases whose labels nothing else uses."""
+"""Equal tuning: the same number of settings for all, repeatable, on cases whose labels nothing else uses."""
 
 import csv
 import dataclasses
@@ -24,8 +24,8 @@ from benchmark.planning.tuning import (
 from data.cache import prepare
 from methods.shared import registry
 
-RANDOM = Tuning(draws=6, validation=1)
-OPTUNA = Tuning(draws=10, validation=1, search="optuna")
+RANDOM = Tuning(settings_per_method=6, validation=1)
+OPTUNA = Tuning(settings_per_method=10, validation=1, search="optuna")
 
 
 def searched(name):
@@ -37,16 +37,22 @@ def searched(name):
     return [each.settings for each in tried]
 
 
+def search_of(planned):
+    """The validation cases and the budget of an experiment's search."""
+    dataset = prepare(planned.data)
+    return validation_cases(planned, dataset), search_budget(planned, dataset)
+
+
 @pytest.mark.parametrize("tuning", [RANDOM, OPTUNA], ids=["random", "optuna"])
 @pytest.mark.parametrize("name", registry.names())
-def test_every_method_gets_as_many_draws_from_its_own_ranges(name, tuning):
+def test_every_method_tries_as_many_settings_from_its_own_ranges(name, tuning):
     entry = MethodEntry(name=name)
     settings = searched((entry, tuning))
     assert settings[0] == {}  # as published
     fields = registry.get(name).Settings.model_fields
     ranges = {key: (f.json_schema_extra or {}).get("search") for key, f in fields.items()}
     ranges = {key: search for key, search in ranges.items() if search}
-    assert len(settings) == (tuning.draws if ranges else 1)
+    assert len(settings) == (tuning.settings_per_method if ranges else 1)
     for each in settings[1:]:
         assert each.keys() == ranges.keys()
         registry.settings_of(name, each)  # raises if one cannot be
@@ -66,22 +72,23 @@ def test_a_setting_that_the_experiment_fixes_is_not_searched():
     entry = MethodEntry(name="sass", settings={"adversarial_weight": 0.015})
     for each in searched((entry, RANDOM)):
         assert each["adversarial_weight"] == 0.015
-    assert len({str(each) for each in searched((entry, RANDOM))}) == RANDOM.draws
+    assert len({str(each) for each in searched((entry, RANDOM))}) == RANDOM.settings_per_method
 
 
 def test_validation_cases_are_nobodys():
     planned = tiny.experiment(
-        data={"train": 8}, labelled=[1, 2], draws=["first", 0, 1], tuning={"draws": 2, "validation": 2, "seed": 5}
+        data={"train": 8},
+        labelled=[1, 2],
+        draws=["first", 0, 1],
+        tuning={"settings_per_method": 2, "validation": 2, "seed": 5},
     )
     dataset = prepare(planned.data)
-    held_out = validation_cases(planned)
-    assert len(held_out) == 2 and validation_cases(planned) == held_out
-    assert not set(held_out) & {
-        case for t in tiny.trials(planned) for case in t.labelled if t.cell["role"] != "ceiling"
-    }
-    search = search_experiment(planned, held_out, search_budget(planned), [[{}, {"consistency_weight": 0.3}]])
+    held_out = validation_cases(planned, dataset)
+    assert len(held_out) == 2 and validation_cases(planned, dataset) == held_out
+    assert not set(held_out) & {case for t in tiny.trials(planned) for case in t.labelled if t.cell.role != "ceiling"}
+    search = search_experiment(planned, held_out, search_budget(planned, dataset), [[{}, {"consistency_weight": 0.3}]])
     trials = make_trials(search, prepare(search.data))
-    assert [trial.cell["display"] for trial in trials] == ["DTML #0", "DTML #1"]
+    assert [trial.cell.display for trial in trials] == ["DTML #0", "DTML #1"]
     for trial in trials:
         assert trial.test == held_out and not set(trial.labelled + trial.unlabelled) & set(held_out)
         assert not set(trial.labelled + trial.unlabelled + trial.test) & set(dataset.test_ids)
@@ -89,19 +96,19 @@ def test_validation_cases_are_nobodys():
 
 @pytest.mark.parametrize("draw", ["first", 2])
 def test_the_search_sees_the_labels_that_the_trials_see(draw):
-    planned = tiny.experiment(data={"train": 8}, draws=[draw], tuning={"draws": 2, "validation": 3})
-    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
+    planned = tiny.experiment(data={"train": 8}, draws=[draw], tuning={"settings_per_method": 2, "validation": 3})
+    search = search_experiment(planned, *search_of(planned), [[{}]])
     assert make_trials(search, prepare(search.data))[0].labelled == tiny.trials(planned)[0].labelled
 
 
 def test_too_few_cases_are_one_line():
     with pytest.raises(ValueError, match="tuning.validation 2: only 2 training cases of Phantom have a label"):
-        validation_cases(tiny.experiment(tuning={"draws": 2, "validation": 2}))
+        search_of(tiny.experiment(tuning={"settings_per_method": 2, "validation": 2}))
 
 
 def test_the_tuned_experiment_knows_how():
-    planned = tiny.experiment(tuning={"draws": 3, "validation": 1})
-    tuned = tuned_experiment(planned, search_budget(planned), [{"consistency_weight": 0.3}])
+    planned = tiny.experiment(tuning={"settings_per_method": 3, "validation": 1})
+    tuned = tuned_experiment(planned, search_of(planned)[1], [{"consistency_weight": 0.3}])
     assert tuned.tuned.experiment == planned.name and "up to 3 settings a method by random search" in tuned.tuned.how
     assert tuned.title.endswith("equally tuned") and tuned.tuning is None
     assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
@@ -110,7 +117,10 @@ def test_the_tuned_experiment_knows_how():
 @pytest.mark.parametrize("search", ["random", "optuna"])
 def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, search):
     config = tiny.write_experiment(
-        tmp_path, methods=["vnet", "dtml"], data={"train": 5}, tuning={"draws": 3, "validation": 1, "search": search}
+        tmp_path,
+        methods=["vnet", "dtml"],
+        data={"train": 5},
+        tuning={"settings_per_method": 3, "validation": 1, "search": search},
     )
     folder = tmp_path / "results"
     assert command("run", config, "--results", folder)[0] == 0
@@ -147,7 +157,11 @@ def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, n
     )).replace("Method, Passes", "Method, MethodSettings, Passes, setting")  # fmt: skip
     plugin.write_text(text)
     config = tiny.write_experiment(
-        tmp_path, methods=["fragile"], data={"train": 5}, tuning={"draws": 6, "validation": 1}, plugins=["fragile.py"]
+        tmp_path,
+        methods=["fragile"],
+        data={"train": 5},
+        tuning={"settings_per_method": 6, "validation": 1},
+        plugins=["fragile.py"],
     )
     command("run", config, "--results", tmp_path / "results")
     chosen = yaml.safe_load((tmp_path / "results/tuning/chosen.yaml").read_text())["0 Plugin"]
@@ -156,7 +170,7 @@ def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, n
 
 def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, no_ray, monkeypatch):
     """Ctrl-C in the experiment itself, and again in the search: nothing later is begun, and nothing is done twice."""
-    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"draws": 2, "validation": 1})
+    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"settings_per_method": 2, "validation": 1})
     whole, folder = tmp_path / "whole", tmp_path / "results"
     assert command("run", config, "--results", whole)[0] == 0
     scheduler = sys.modules["benchmark.cluster.scheduler"]
@@ -185,14 +199,14 @@ CHOICES = """
 
 
 def test_tables_say_that_a_search_is_stale(tmp_path, command, no_ray):
-    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"draws": 2, "validation": 1})
+    config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"settings_per_method": 2, "validation": 1})
     folder = tmp_path / "results"
     assert command("run", config, "--results", folder)[0] == 0
     table = folder / "report/tables/tiny-tuned/comparison.md"
     assert "equally tuned" in table.read_text() and "stale" not in table.read_text()
     record = next((folder / "tuning/records").glob("dtml-*")) / "trial.yaml"
     stored = yaml.safe_load(record.read_text())
-    stored["code"] = {name: "0" * len(digest) for name, digest in stored["code"].items()}
+    stored["numerics"]["method"] = 0
     record.write_text(yaml.safe_dump(stored))
     assert command("run", config, "--results", folder)[0] == 0
     assert "code has changed since (stale): 1." in table.read_text()
@@ -209,18 +223,20 @@ def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path,
         tried = searched((entry, tuning))
         assert tried[0] == {} and {each["kind"] for each in tried[1:]} == {"b", "c"} and len(tried) == 3
     # What one entry draws and another fixes is one trial of the search, and one row of what was tuned.
-    planned = tiny.experiment(data={"train": 5}, methods=[entry, fixed], tuning={"draws": 3, "validation": 1})
-    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [tried, [{"kind": "b"}]])
+    planned = tiny.experiment(
+        data={"train": 5}, methods=[entry, fixed], tuning={"settings_per_method": 3, "validation": 1}
+    )
+    search = search_experiment(planned, *search_of(planned), [tried, [{"kind": "b"}]])
     assert len(make_trials(search, prepare(search.data))) == 3
     for reference, kept in ((None, "Plugin"), ("B", "B")):
         planned = planned.model_copy(update={"reference": reference})
-        (row,) = tuned_experiment(planned, search_budget(planned), [{"kind": "b"}] * 2).methods
+        (row,) = tuned_experiment(planned, search_of(planned)[1], [{"kind": "b"}] * 2).methods
         assert (row.display or "Plugin") == kept and row.settings == {"kind": "b"}
 
 
 @pytest.mark.parametrize(("values", "mean"), [(["0.5", "", "0.7"], 0.6), (["", ""], 0.0)])
 def test_structures_that_are_nowhere_count_for_nothing(tmp_path, values, mean):
-    (cell,) = make_plan(tiny.experiment(baseline=None), tiny.new_results(tmp_path))
+    (cell,) = make_plan(tiny.experiment(baseline=None), tiny.new_results(tmp_path)).trials
     folder = tiny.new_results(tmp_path).record(cell.trial.id)
     folder.mkdir(parents=True)
     rows = [f"dice,largest_component,{value}" for value in values] + ["dice,none,0.1", "asd,largest_component,9"]
@@ -235,8 +251,8 @@ def test_no_patient_is_on_both_sides_of_the_search(tmp_path):
         for number, name in enumerate("ABCDEFGH"):
             (root / folder / f"{name}.nii.gz").rename(root / folder / f"p{number // 2}_{name}.nii.gz")
     data = {"source": "folder", "root": str(root), "patients": r"p\d|^I", "spacing": 0.5}
-    planned = Experiment(**tiny.VALUES | {"data": data, "tuning": {"draws": 2, "validation": 1}})
-    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
+    planned = Experiment(**tiny.VALUES | {"data": data, "tuning": {"settings_per_method": 2, "validation": 1}})
+    search = search_experiment(planned, *search_of(planned), [[{}]])
     (trial,) = make_trials(search, prepare(search.data))
     sides = [{case[:2] for case in side} for side in (trial.labelled, trial.unlabelled, trial.test)]
     assert not sides[2] & (sides[0] | sides[1])
@@ -244,27 +260,27 @@ def test_no_patient_is_on_both_sides_of_the_search(tmp_path):
 
 
 def test_another_budget_leaves_the_validation_cases_unless_it_needs_them():
-    tuning = {"draws": 2, "validation": 3}
+    tuning = {"settings_per_method": 2, "validation": 3}
     few, more = (tiny.experiment(data={"train": 12}, labelled=budgets, tuning=tuning) for budgets in ([2], [2, 3]))
     taken = set(tiny.trials(more)[-2].labelled)
-    kept = [case for case in validation_cases(few) if case not in taken]
-    assert set(kept) <= set(validation_cases(more)) and len(kept) >= 2
+    kept = [case for case in search_of(few)[0] if case not in taken]
+    assert set(kept) <= set(search_of(more)[0]) and len(kept) >= 2
     # A budget of all cases has only the ceiling, which may see their labels.
     every = tiny.experiment(data={"train": 12}, labelled=[2, 12], tuning=tuning)
-    assert validation_cases(every) == validation_cases(few)
+    assert search_of(every)[0] == search_of(few)[0]
 
 
 def test_the_search_is_where_there_are_unlabelled_cases():
-    tuning = {"draws": 2, "validation": 3}
+    tuning = {"settings_per_method": 2, "validation": 3}
     planned = tiny.experiment(data={"train": 8}, labelled=[8, 2], tuning=tuning)
-    search = search_experiment(planned, validation_cases(planned), search_budget(planned), [[{}]])
+    search = search_experiment(planned, *search_of(planned), [[{}]])
     (trial,) = make_trials(search, prepare(search.data))
     assert (len(trial.labelled), len(trial.unlabelled), len(trial.test)) == (2, 3, 3)
-    assert "with 2 labelled" in tuned_experiment(planned, search_budget(planned), [{}]).tuned.how
+    assert "with 2 labelled" in tuned_experiment(planned, search_of(planned)[1], [{}]).tuned.how
     with pytest.raises(ValueError, match="leaves no unlabelled case of Phantom, and so no method to tune"):
-        validation_cases(tiny.experiment(data={"train": 8}, labelled=[8], tuning=tuning))
+        search_of(tiny.experiment(data={"train": 8}, labelled=[8], tuning=tuning))
 
 
 def test_validation_cases_are_chosen_once():
     with pytest.raises(ValueError, match="leave out data.validation"):
-        tiny.experiment(data={"validation": ["train-000"]}, tuning={"draws": 2, "validation": 1})
+        tiny.experiment(data={"validation": ["train-000"]}, tuning={"settings_per_method": 2, "validation": 1})

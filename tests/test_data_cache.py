@@ -73,6 +73,15 @@ def test_changed_content_is_a_new_entry(tmp_path, reads, monkeypatch):
     assert before.image(ID).filename != after.image(ID).filename
 
 
+def test_another_version_of_the_preparation_is_a_new_entry(tmp_path, reads, monkeypatch):
+    before = prepare(COARSE, tmp_path)
+    monkeypatch.setattr("data.cache.PREPARATION", 1000)
+    after = prepare(COARSE, tmp_path)
+    assert len(reads) == 6 and len(entries(tmp_path)) == 12
+    assert before.image(ID).filename != after.image(ID).filename
+    assert before.fingerprint([ID]) == after.fingerprint([ID]), "the same arrays are the same data"
+
+
 def truncate(entry):
     (entry / "image.npy").write_bytes((entry / "image.npy").read_bytes()[:-1])
 

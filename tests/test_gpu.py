@@ -201,12 +201,12 @@ def test_trials_share_the_gpu_that_ray_finds(tmp_path):
         execution={"device": "auto", "gpus_per_trial": "auto"},
     )  # fmt: skip
     results = tiny.new_results(tmp_path)
-    cells = make_plan(planned, results)
-    write_plan(planned, cells, results)
-    trials = [cell.trial for cell in cells]
+    plan = make_plan(planned, results)
+    write_plan(plan)
+    trials = [found.trial for found in plan.trials]
     assert scheduler.run_trials(trials, results, Execution(device="auto"), lambda progress: None)
     for trial in trials:
-        assert results.read_record(trial.id)["state"] == "done", results.read_record(trial.id)["reason"]
+        assert results.read_record(trial.id).state == "done", results.read_record(trial.id).reason
         facts = json.loads((results.record(trial.id) / "provenance.json").read_text())
         assert facts["device"] == torch.cuda.get_device_name()
         assert facts["trials_sharing_the_machine"] > 1

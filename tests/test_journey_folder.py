@@ -83,21 +83,21 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
 
     # Another tool's masks: those of our own trial score as the trial does.
     scored = ("--name", "Other tool", "--results", "results", "--labelled", 3, "--unlabelled", 7)
-    status, said, _ = command("score", record / "predictions", *scored)
-    assert status == 0 and "foreign-other-tool-" in said
+    status, said, _ = command("add-masks", record / "predictions", *scored)
+    assert status == 0 and "external-other-tool-" in said
     row = next(line for line in (tmp_path / "results/report/tables/comparison.md").read_text().splitlines()
                if "Other tool‡" in line)  # fmt: skip
     assert "| 3 | 7 |" in row
     ours, theirs = (
         [r for r in csv.DictReader((folder / "cases.csv").open()) if r["postprocessing"] == "largest_component"]
-        for folder in (record, next((tmp_path / "results/records").glob("foreign-other-tool-*")))
+        for folder in (record, next((tmp_path / "results/records").glob("external-other-tool-*")))
     )
     assert ours == theirs
-    assert command("score", record / "predictions", *scored[:1], "Other tool!", *scored[2:])[0] == 0
-    assert len([*(tmp_path / "results/records").glob("foreign-other-tool-*")]) == 2  # not the same name
+    assert command("add-masks", record / "predictions", *scored[:1], "Other tool!", *scored[2:])[0] == 0
+    assert len([*(tmp_path / "results/records").glob("external-other-tool-*")]) == 2  # not the same name
     for option, said in (("--labelled=8", "7 training cases of Example with a label"),
                          ("--unlabelled=8", "more than the 10 training cases")):  # fmt: skip
-        assert said in one_line_error(command("score", record / "predictions", *scored, option))
+        assert said in one_line_error(command("add-masks", record / "predictions", *scored, option))
 
     # They stay when the experiment runs again, and are scored again with the others.
     assert command("run", "mine.yaml", "--results", "results")[0] == 0
@@ -112,7 +112,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     write(tmp_path / "bad" / names[1], np.zeros((4, 4, 4), np.uint8))
     labels, geometry = read_label(tmp_path / "bad" / names[2], Reading(), [1, 2])
     write(tmp_path / "bad" / names[2], np.full(geometry.size, 9, np.uint8), geometry.spacing, geometry.origin)
-    refused = one_line_error(command("score", "bad", *scored))
+    refused = one_line_error(command("add-masks", "bad", *scored))
     assert (
         "3 problems" in refused and f"no {names[0]} in bad, which holds {names[1].removesuffix('.nii.gz')}, " in refused
     )
@@ -133,7 +133,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     plan = (tmp_path / "results/plan.json").read_text()
     moved, geometry = read_label(tmp_path / "scans/labelsTs" / names[0], Reading(orientation="stored"), [1, 2])
     write_labels(tmp_path / "scans/labelsTs" / names[0], np.roll(moved, 3, axis=0), geometry, [1, 2])
-    for arguments in (("evaluate", "results"), ("score", record / "predictions", *scored)):
+    for arguments in (("evaluate", "results"), ("add-masks", record / "predictions", *scored)):
         assert "3 of the 3 trials of" in one_line_error(command(*arguments))
     assert (tmp_path / "results/plan.json").read_text() == plan
     status, said, _ = command("run", "mine.yaml", "--results", "results", "--set", "methods=[vnet]")
@@ -177,20 +177,20 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
     for path in (record / "predictions").glob("*.npz"):
         write(tmp_path / "masks" / f"{path.stem}.nii.gz", read_prediction(path)[0].astype(np.uint8))
     scored = ("--results", "results", "--labelled", 2)
-    assert command("score", "masks", "--name", "Theirs", *scored)[0] == 0
+    assert command("add-masks", "masks", "--name", "Theirs", *scored)[0] == 0
     ours, theirs = (list(csv.DictReader((folder / "cases.csv").open()))
-                    for folder in (record, next((tmp_path / "results/records").glob("foreign-*"))))  # fmt: skip
+                    for folder in (record, next((tmp_path / "results/records").glob("external-*"))))  # fmt: skip
     assert ours == theirs
     # A folder that was lost gets the row back from the second store.
     assert "3 records fetched" in command("run", "small.yaml", "--results", "again")[1]
     assert "Theirs‡" in (tmp_path / "again/report/tables/comparison.md").read_text()
     for arguments, said in (
-        (("score", "masks", "--name", "V-Net", *scored), "is the name of method vnet here"),
-        (("score", "masks", "--name", " ", *scored), "give a name for the row"),
-        (("score", "masks", "--name", "X", "--results", "results", "--labelled", 9), "how many of the 3 training"),
-        (("score", "nowhere", "--name", "X", *scored), "there is no such folder"),
-        (("score", "masks", "--name", "X", "--results", "masks", "--labelled", 2), "is no results folder"),
+        (("add-masks", "masks", "--name", "V-Net", *scored), "is the name of method vnet here"),
+        (("add-masks", "masks", "--name", " ", *scored), "give a name for the row"),
+        (("add-masks", "masks", "--name", "X", "--results", "results", "--labelled", 9), "how many of the 3 training"),
+        (("add-masks", "nowhere", "--name", "X", *scored), "there is no such folder"),
+        (("add-masks", "masks", "--name", "X", "--results", "masks", "--labelled", 2), "is no results folder"),
     ):
         assert said in one_line_error(command(*arguments))
     write(tmp_path / "masks/test-000.nii.gz", np.zeros((3, 3, 3), np.uint8))
-    assert "(3, 3, 3) voxels, but test-000 has" in one_line_error(command("score", "masks", "--name", "X", *scored))
+    assert "(3, 3, 3) voxels, but test-000 has" in one_line_error(command("add-masks", "masks", "--name", "X", *scored))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from benchmark.records.fingerprint import training_fingerprint
 from helpers import tiny
 from helpers.command_line import one_line_error
 from helpers.page_folder import page_of, write_pictures
@@ -23,7 +22,7 @@ from helpers.results_folder import CASES, cell, plan, values, write_plan, write_
 
 from benchmark.records import remote_copies
 from benchmark.records.files import ResultsError
-from benchmark.trial.training import CHECKPOINT_FORMAT
+from benchmark.trial.checkpoints import CHECKPOINT_FORMAT
 from data import phantom
 from data.cache import prepare
 from data.case import DataError
@@ -100,13 +99,13 @@ def test_a_record_runs_nothing(command, folder, record, marker):
     (record / "trial.yaml").write_text(text.replace("reason: null", f"reason: {yaml_attack(marker)}"))
     assert yaml_attack(marker) in (record / "trial.yaml").read_text()
     status, out, _ = command("status", folder)
-    assert status == 0 and "trial.yaml of its record cannot be read" in out
+    assert status == 0 and "unreadable" in out and "trial.yaml: could not determine a constructor" in out
     assert command("report", folder)[0] == 0
     assert "could not determine a constructor" in (folder / "report" / "tables" / "comparison.md").read_text()
 
 
 def test_a_plan_runs_nothing(command, folder, marker):
-    (folder / "plan.json").write_text(f"format: 1\ncells: {yaml_attack(marker)}\n")
+    (folder / "plan.json").write_text(f"format: 2\ncells: {yaml_attack(marker)}\n")
     for name in ("status", "report", "evaluate"):
         assert "plan.json cannot be read" in one_line_error(command(name, folder))
 
@@ -128,7 +127,7 @@ def test_a_checkpoint_runs_nothing_and_the_trial_begins_anew(trained, tmp_path, 
     results = tiny.new_results(tmp_path / "results")
     [trial] = tiny.trials(planned)
     results.running(trial.id).mkdir()
-    head = {"format": CHECKPOINT_FORMAT, "code": training_fingerprint(trial.method_file), "step": 2}
+    head = {"format": CHECKPOINT_FORMAT, "numerics": trial.numerics.of_weights(), "step": 2}
     torch.save(head | {"method": Attack(marker)}, results.running(trial.id) / "checkpoint-00000002.pt")
     assert tiny.run(trial, results, planned)[-1].stage == "done"
     mine, theirs = (
@@ -254,17 +253,20 @@ def test_a_planned_trial_is_written_nowhere_else(command, folder, trial):
     (folder / "plan.json").write_text(json.dumps(planned))
     before = files_beside(folder)
     for name in ("status", "report", "evaluate"):
-        assert "no folder's name, in cell 1" in one_line_error(command(name, folder))
+        assert "cells.0.trial: string should match pattern" in one_line_error(command(name, folder))
     assert files_beside(folder) == before and not (folder / "report").exists()
 
 
-def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray):
+@pytest.mark.parametrize("of_cell", [False, True])
+def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray, of_cell):
     stored = yaml.safe_load((record / "trial.yaml").read_text())
-    stored |= {"trial": "../../../x", "test": ["../../../x"], "cell": stored["cell"] | {"trial": "../../../x"}}
+    elsewhere = {"trial": "../../../x"}
+    stored |= elsewhere | {"test": ["../../../x"]} | ({"cell": stored["cell"] | elsewhere} if of_cell else {})
     (record / "trial.yaml").write_text(yaml.safe_dump(stored))
     before = files_beside(folder)
     assert command("report", folder)[0] == 0
-    assert "that of ../../../x" in (folder / "report" / "tables" / "comparison.md").read_text().replace("\\", "")
+    said = "cell.trial: string should match pattern" if of_cell else "that of ../../../x"
+    assert said in (folder / "report" / "tables" / "comparison.md").read_text().replace("\\", "")
     assert command("run", config, "--results", folder, "--set", "evaluation.empty=exclude")[0] == 0
     assert files_beside(folder) == before
 

@@ -21,7 +21,7 @@ from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import run_lock
 from benchmark.records.models import EXTERNAL
 from benchmark.records.source_code import CHECKOUT
-from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE
+from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNREADABLE
 from benchmark.trial import external_masks
 from data.cache import Dataset, prepare
 from data.errors import one_line
@@ -107,7 +107,10 @@ def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> b
                     f"{stale} stale cells are not scored: their training code has changed, and weights may not fit it "
                     "any more; `run --rerun stale` trains them again"
                 )
-            complete = _run_trials(plan, todo, "local", console) and complete
+            if damaged := [planned.reason for planned in plan.trials if planned.state == UNREADABLE]:
+                line = f"{len(damaged)} unreadable cells are not scored ({damaged[0]}): `run` trains them again"
+                console.print(line, soft_wrap=True)
+            complete = _run_trials(plan, todo, "local", console) and complete and not damaged
             complete = _send(plan, experiment.execution.copy_to, console) and complete
     console.print(f"report: {write_report(folder)}", soft_wrap=True)
     return complete

@@ -136,8 +136,9 @@ class ResultsFolder:
         if content.get("format") not in READABLE:
             raise ResultsError(f"trial.yaml is of format {content.get('format')}, which this version does not read")
         record = _parsed(Record, content, "trial.yaml")
-        if record.trial != trial:
-            raise ResultsError(f"trial.yaml is that of {record.trial}")
+        for found in (record.trial, record.cell.trial):
+            if found != trial:
+                raise ResultsError(f"trial.yaml is that of {found}")
         return record
 
     def finished_record(self, trial: str) -> Record | None:

@@ -83,8 +83,9 @@ def _local_imports(file: Path, folder: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join([*_package(file, folder, node.level), *filter(None, [node.module])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)] if module else []
         else:
             continue
         for name in names:
@@ -94,3 +95,9 @@ def _local_imports(file: Path, folder: Path) -> Iterator[Path]:
             for depth in range(1, len(parts) + 1):  # importing a.b runs a/__init__.py, too
                 place = folder.joinpath(*parts[:depth])
                 yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+
+
+def _package(file: Path, folder: Path, level: int) -> tuple[str, ...]:
+    """The package that a relative import with so many dots begins from; none for an absolute import."""
+    parents = file.relative_to(folder).parts[:-1]
+    return parents[: max(0, len(parents) + 1 - level)] if level else ()

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmark.planning.experiment import Training
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.folder import ResultsFolder
+from benchmark.records.models import EXTERNAL
 from benchmark.trial.inference import predict_volume
 from benchmark.trial.training import build_method, configure_torch
 from data.cache import Dataset, prepare
@@ -30,18 +31,17 @@ def main(folder: str) -> None:
     experiment = load_experiment(results.experiment_file)
     configure_torch(experiment.training)
     dataset = prepare(experiment.data)
-    for cell in results.read_plan()["cells"]:
-        record = results.record(cell["trial"])
-        if (results.read_record(cell["trial"]) or {}).get("state") != "done":
+    for cell in results.read_plan().cells:
+        if cell.method == EXTERNAL or results.finished_record(cell.trial) is None:
             continue
-        settings = registry.settings_of(cell["method"], cell["settings"])
+        settings = registry.settings_of(cell.method, cell.settings)
         method = build_method(
-            cell["method"], settings, experiment.training, dataset.classes, 0, torch.device("cpu")
+            cell.method, settings, experiment.training, dataset.classes, 0, torch.device("cpu")
         ).eval()
-        method.load_state_dict(torch.load(record / "weights.pt", weights_only=True))
+        method.load_state_dict(torch.load(results.record(cell.trial) / "weights.pt", weights_only=True))
         for name, predict in networks(method):
             score = 100 * np.mean([dice(predict, dataset, case, experiment.training) for case in dataset.test_ids])
-            print(f"{cell['display']}, {cell['labelled']} labelled, {name}: {score:.1f}", flush=True)
+            print(f"{cell.display}, {cell.labelled} labelled, {name}: {score:.1f}", flush=True)
 
 
 def networks(method: Method) -> Iterator[tuple[str, Callable]]:

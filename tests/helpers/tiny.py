@@ -9,7 +9,7 @@ import yaml
 
 from benchmark.planning.experiment import Experiment
 from benchmark.planning.plan import make_plan, make_trials, write_plan
-from benchmark.records import fingerprint
+from benchmark.records import source_code
 from benchmark.records.folder import ResultsFolder
 from benchmark.trial.run import run_trial
 from benchmark.trial.specification import Trial
@@ -81,7 +81,7 @@ def trials(planned: Experiment) -> list[Trial]:
 def one_trial(name: str, **changes) -> tuple[Trial, Experiment]:
     """The trial of one method, or of the baseline at two labelled cases."""
     planned = experiment(methods=[name], **changes)
-    return next(t for t in trials(planned) if t.method == name and t.cell["role"] != "ceiling"), planned
+    return next(t for t in trials(planned) if t.method == name and t.cell.role != "ceiling"), planned
 
 
 def new_results(folder: Path) -> ResultsFolder:
@@ -102,10 +102,10 @@ def finished(folder: Path, **changes) -> Path:
 
 def finish(planned: Experiment, folder: Path) -> Path:
     results = new_results(folder)
-    cells = make_plan(planned, results)
-    write_plan(planned, cells, results)
-    for cell in cells:
-        run(cell.trial, results, planned)
+    plan = make_plan(planned, results)
+    write_plan(plan)
+    for found in plan.trials:
+        run(found.trial, results, planned)
     return folder
 
 
@@ -115,7 +115,7 @@ def write_plugin(
     """A file that registers a method; also where it is there already, and then as changed code is noticed."""
     path = folder / f"{name}.py"
     path.write_text(PLUGIN.format(name=name, in_step=in_step, in_predict=in_predict))
-    fingerprint._hash.cache_clear()  # a process takes it for granted that code does not change under it
+    source_code._source_hash.cache_clear()  # two versions may be written within one tick of the file system's clock
     return path
 
 

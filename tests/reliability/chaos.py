@@ -29,6 +29,7 @@ from helpers import clusters  # noqa: E402
 
 from benchmark.records.arrays import read_prediction  # noqa: E402
 from benchmark.records.folder import ResultsFolder  # noqa: E402
+from benchmark.records.states import DONE, planned_states  # noqa: E402
 
 SHORT = (
     "training.iterations=40", "execution.checkpoint_iterations=5", "execution.tensorboard=false", "data.test=2",
@@ -279,19 +280,13 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 def incomplete(folder: Path) -> list[str]:
     """What a results folder lacks, or has too much of."""
     results = ResultsFolder(folder)
-    planned = [cell["trial"] for cell in results.read_plan()["cells"]]
+    states = {cell.trial: state for cell, state in planned_states(results)}  # a plan has no trial twice
     there = [path.name for path in sorted((folder / "records").iterdir())]
-    found = [f"{trial}: lost" for trial in planned if trial not in there]
-    found += [f"{trial}: planned by nobody" for trial in there if trial not in planned]
-    found += [f"{trial}: planned twice" for trial, times in Counter(planned).items() if times > 1]
-    for trial in there:
-        record = results.read_record(trial)
-        if record is None:
-            found.append(f"{trial}: half a record")
-        elif record["state"] != "done":
-            found.append(f"{trial}: {record['state']}: {record['reason']}")
-        elif not results.has_scores(trial):
-            found.append(f"{trial}: half of its cases")
+    found = [f"{trial}: lost" for trial in states if trial not in there]
+    found += [f"{trial}: planned by nobody" for trial in there if trial not in states]
+    for trial, state in states.items():
+        if trial in there and state.state != DONE:  # a record or its cases may be half
+            found.append(f"{trial}: {state.state}: {state.reason}")
     left = [path.name for path in (folder / "running").iterdir() if path.is_dir()]
     found += [f"running/{name} is left" for name in left]
     if not (folder / "report" / "index.html").exists():

@@ -114,9 +114,9 @@ def plan(config: Path) -> tuple:
 
     experiment, results = load_experiment(config), ResultsFolder(config.parent / "results")
     results.create()
-    cells = make_plan(experiment, results)
-    write_plan(experiment, cells, results)
-    return experiment, results, [cell.trial for cell in cells]
+    planned = make_plan(experiment, results)
+    write_plan(planned)
+    return experiment, results, [found.trial for found in planned.trials]
 
 
 def measure(scratch: Path, count: int) -> dict:

@@ -53,7 +53,7 @@ from benchmark.planning.experiment import Evaluation, Execution
 from benchmark.trial import provenance
 from benchmark.trial.inference import fold_batch_norm, predict_volume, windows
 from benchmark.trial.metrics import case_metrics
-from benchmark.trial.scoring import predict_labels, score
+from benchmark.trial.scoring import predict_labels, score_case
 from methods.shared import registry
 from methods.shared.networks.autocast import Conv3d
 from methods.shared.signed_distance import signed_distance_map
@@ -336,7 +336,7 @@ def _peak_of_ours(size: Size, folder: Path) -> int:
     method = fold_batch_norm(method)
     batch = Execution().window_batch
     labels = predict_labels(method, cases.dataset, case.id, size.patch, evaluation, batch, max_windows=2 * batch)
-    score(labels, case, 1, evaluation)
+    score_case(labels, case, 1, evaluation)
     return provenance.peak_memory(CPU)
 
 
@@ -380,7 +380,7 @@ def harness(cases: Cases, paper: bool) -> Iterator[Figure]:
     measure = _module("docs/measure_report.py")
     with tempfile.TemporaryDirectory() as scratch:
         measure.write_folder(Path(scratch), REPORTS)
-        reports = [timed(lambda: measure.write_report(measure.Results(scratch))) for _ in range(3)]
+        reports = [timed(lambda: measure.write_report(measure.ResultsFolder(scratch))) for _ in range(3)]
     yield Figure(
         f"`report` on {REPORTS:,} records", "", "", statistics.median(reports), unit=" s", raw={"ours": reports}
     )

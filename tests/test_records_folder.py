@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-import yaml
-from helpers import tiny
+from helpers import records, tiny
 
 from benchmark.records.arrays import read_prediction, write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, write_atomically, write_text
-from benchmark.records.folder import FORMAT, ResultsFolder
+from benchmark.records.folder import ResultsFolder
+from benchmark.records.models import FORMAT
 
 
 @pytest.fixture
@@ -26,10 +26,14 @@ def error_of(call):
     return str(caught.value)
 
 
+CELL = records.cell(trial="t")
+PLAN = records.plan(CELL)
+
+
 def put_together(results, state="done", mark=""):
     folder = results.unpublished("t")
     (folder / "mark").write_text(mark)
-    (folder / "trial.yaml").write_text(yaml.safe_dump({"format": FORMAT, "state": state, "code": {}, "evaluation": {}}))
+    results.write_record(folder, records.record(PLAN, CELL, state=state))
     return folder
 
 
@@ -66,10 +70,10 @@ def test_publishing_moves_a_record_and_clears_what_is_no_longer_needed(results):
     (results.running("t") / "checkpoint-00000001.pt").write_text("")
     assert results.publish("t")
     assert (results.record("t") / "mark").read_text() == "first"
-    assert results.read_record("t")["state"] == "done"
+    assert results.read_record("t").state == "done"
     assert not results.running("t").exists()
     assert not results.publish("t"), "there is nothing left to publish"
-    assert results.read_record("t")["state"] == "done"
+    assert results.read_record("t").state == "done"
 
 
 def test_publishing_replaces_an_older_record_as_a_whole(results):
@@ -112,7 +116,7 @@ def test_publishing_goes_on_after_a_stop_at_any_rename(results, monkeypatch, sto
             results.publish("t")
             assert len(calls) == 2, "this test should stop at every rename there is"
     results.publish("t")
-    assert results.read_record("t")["state"] == "done"
+    assert results.read_record("t").state == "done"
     assert (results.record("t") / "mark").read_text() == "second"
     assert not results.publish("t") and not results.running("t").exists()
 
@@ -121,7 +125,7 @@ def test_a_failed_trial_keeps_its_checkpoints(results):
     put_together(results, state="failed")
     (results.running("t") / "checkpoint-00000001.pt").write_text("")
     assert results.publish("t")
-    assert results.read_record("t")["state"] == "failed"
+    assert results.read_record("t").state == "failed"
     assert (results.running("t") / "checkpoint-00000001.pt").exists()
 
 
@@ -130,13 +134,64 @@ def test_a_new_record_begins_with_an_empty_folder(results):
     assert list(results.unpublished("t").iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "a: [", "- list", f"format: {FORMAT + 1}\nstate: done\n", "\x00"])
-def test_a_record_that_cannot_be_read_does_not_exist(results, content):
+def test_a_record_comes_back_as_it_was_written(results):
+    put_together(results)
+    results.publish("t")
+    assert results.read_record("t") == results.finished_record("t") == records.record(PLAN, CELL)
+    assert results.has_record("t")
+
+
+def test_a_record_that_is_not_there_is_none(results):
+    assert results.read_record("never ran") is None and results.finished_record("never ran") is None
+    put_together(results)
+    results.publish("t")
+    (results.record("t") / "trial.yaml").unlink()
+    assert results.read_record("t") is None and not results.has_record("t")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "trial.yaml holds no mapping"),
+        ("a: [", "trial.yaml: while parsing"),
+        ("- list", "trial.yaml holds no mapping"),
+        (f"format: {FORMAT + 1}\nstate: done\n", f"trial.yaml is of format {FORMAT + 1}, which this version does not"),
+        (f"format: {FORMAT}\nstate: done\n", "trial.yaml lacks trial"),
+        ("\x00", "trial.yaml: unacceptable character"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_one_line_and_counts_as_none(results, content, said):
     put_together(results)
     results.publish("t")
     (results.record("t") / "trial.yaml").write_text(content)
-    assert results.read_record("t") is None
-    assert results.read_record("never ran") is None
+    assert error_of(lambda: results.read_record("t")).startswith(said)
+    assert results.finished_record("t") is None and not results.has_record("t")
+
+
+def test_a_record_in_the_place_of_another_is_not_read(results):
+    put_together(results)
+    results.publish("t")
+    results.record("t").rename(results.record("u"))
+    assert error_of(lambda: results.read_record("u")) == "trial.yaml is that of t"
+    results.write_record(results.record("u"), records.record(PLAN, CELL, trial="u"))
+    assert error_of(lambda: results.read_record("u")) == "trial.yaml is that of t", "its cell is"
+
+
+def test_a_record_of_a_failed_trial_is_one_but_no_finished_one(results):
+    put_together(results, state="failed")
+    results.publish("t")
+    assert results.has_record("t") and results.finished_record("t") is None
+
+
+def test_provenance(results):
+    assert results.read_provenance("t") == {}
+    folder = put_together(results)
+    (folder / "provenance.json").write_text('{"host": "here"}')
+    results.publish("t")
+    assert results.read_provenance("t") == {"host": "here"}
+    for damaged in ("{", "1", "\xff"):
+        (results.record("t") / "provenance.json").write_bytes(damaged.encode("latin-1"))
+        assert error_of(lambda: results.read_provenance("t")).startswith("provenance.json: ")
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 7), (1, 1, 1), (16, 8, 4)])
@@ -194,17 +249,65 @@ def test_creating_a_folder_again_keeps_what_is_there(results):
     put_together(results)
     results.publish("t")
     results.create()
-    assert results.read_record("t")["state"] == "done"
+    assert results.read_record("t").state == "done"
 
 
 def test_a_plan_that_is_missing_damaged_or_of_another_format(results):
     assert f"{results.folder} is no results folder" in error_of(results.read_plan)
-    for content, expected in (("{", "cannot be read"), ("[]", "not of format"), ('{"format": 99}', "not of format")):
+    assert "nowhere does not exist" in error_of(ResultsFolder(results.folder / "nowhere").read_plan)
+    written = json.loads(records.plan(CELL).model_dump_json())
+    for content, expected in (
+        ("{", "cannot be read"), ("[]", "`run` the experiment again"),
+        ('{"format": 99}', "of format 99: use the version"),
+        ("{}", "of format None"), (json.dumps(written | {"cells": [{"trial": "a"}]}), "lacks cells.0.method: `run`"),
+        (json.dumps(written | {"cells": written["cells"] * 2}), "plans t more than once"),
+        (json.dumps(written | {"evaluation": {"empty": "zero"}}), "evaluation.empty: input should be 'worst' or"),
+    ):  # fmt: skip
         results.plan_file.write_text(content)
         message = error_of(results.read_plan)
         assert str(results.plan_file) in message and expected in message
-    results.plan_file.write_text(json.dumps({"format": FORMAT, "cells": []}))
-    assert results.read_plan()["cells"] == []
+    results.write_plan(records.plan())
+    assert results.read_plan() == records.plan()
+    results.write_plan(PLAN)
+    assert results.read_plan() == PLAN
+
+
+@pytest.mark.parametrize("trial", ["../x", "/x", "a/b", "..", ".", "", "a\0b", "a\\b", "a\n"])
+def test_a_trial_whose_name_would_lead_out_of_the_folder_is_in_no_plan(results, trial):
+    written = json.loads(PLAN.model_dump_json())
+    written["cells"][0]["trial"] = trial
+    results.plan_file.write_text(json.dumps(written))
+    assert "cells.0.trial: string should match pattern" in error_of(results.read_plan)
+
+
+def test_a_plan_of_an_earlier_version_is_read(results):
+    written = json.loads(PLAN.model_dump_json())
+    written["cells"][0] |= {"method": "foreign", "fidelity": "foreign"}
+    results.plan_file.write_text(json.dumps(written | {"format": 1}))
+    [cell] = results.read_plan().cells
+    assert (cell.method, cell.fidelity) == ("external", "external"), "as masks of another tool are called now"
+
+
+def test_keys_of_a_newer_version_are_kept(results):
+    results.plan_file.write_text(json.dumps(json.loads(PLAN.model_dump_json()) | {"remark": "kept"}))
+    results.write_plan(results.read_plan())
+    assert json.loads(results.plan_file.read_text())["remark"] == "kept"
+
+
+@pytest.mark.parametrize("what", ["plan", "record"])
+@pytest.mark.parametrize(("number", "refused"), [(1, False), (FORMAT, False), (0, True), (FORMAT + 1, True)])
+def test_only_formats_that_are_known_may_be_written_over(results, what, number, refused):
+    put_together(results)
+    results.publish("t")
+    results.write_plan(PLAN)
+    path = results.plan_file if what == "plan" else results.record("t") / "trial.yaml"
+    mark = f'"format": {FORMAT}' if what == "plan" else f"format: {FORMAT}"
+    assert mark in path.read_text()
+    path.write_text(path.read_text().replace(mark, mark.replace(str(FORMAT), str(number))))
+    if refused:
+        assert f"{path} is of format {number}: use the version" in error_of(results.check_format)
+    else:
+        results.check_format()
 
 
 def test_folders_are_absolute_wherever_one_is(tmp_path, monkeypatch):
@@ -214,11 +317,15 @@ def test_folders_are_absolute_wherever_one_is(tmp_path, monkeypatch):
     assert results.record("t") == tmp_path / "here" / "records" / "t"
 
 
-def test_a_heartbeat_that_cannot_be_read_is_none(results):
-    assert results.heartbeat("t") is None
+def test_a_heartbeat_that_cannot_be_read_is_one_line_and_tells_no_step(results):
+    assert results.heartbeat("t") is None and results.last_step("t") == 0
     results.running("t").mkdir()
-    (results.running("t") / "heartbeat.json").write_text('{"step": ')
-    assert results.heartbeat("t") is None
+    results.write_heartbeat("t", {"stage": "training", "step": 3, "iterations": 9})
+    assert results.heartbeat("t").step == results.last_step("t") == 3
+    for damaged in ('{"step": ', "[]", '{"step": 3}', '{"stage": "x", "step": 3, "iterations": 9, "time": NaN}'):
+        (results.running("t") / "heartbeat.json").write_text(damaged)
+        assert error_of(lambda: results.heartbeat("t")).startswith("heartbeat.json")
+        assert results.last_step("t") == 0
 
 
 def test_tables_keep_all_columns_and_leave_undefined_values_empty():
