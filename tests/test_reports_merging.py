@@ -17,9 +17,11 @@ from helpers.results_folder import (
     write_record,
 )
 
+from benchmark.records.files import ResultsError
+from benchmark.records.states import PROGRESS
 from reports.measures import scores
 from reports.merging import read_folders
-from reports.results import PROGRESS, ReportError, read_results
+from reports.results import read_results
 
 
 @pytest.fixture(autouse=True)
@@ -78,16 +80,21 @@ def put(folder, planned, state):
     """A folder in which the plan's only cell is in this state."""
     write_plan(folder, planned)
     [only] = planned["cells"]
-    if state in ("running", "interrupted"):
-        stage = "interrupted" if state == "interrupted" else "training"
-        write_heartbeat(folder, only, f'{{"stage": "{stage}", "step": 20, "iterations": 600}}')
-    elif state == "other protocol":
-        write_record(folder, planned, only, training=planned["training"] | {"iterations": 500})
-    elif state == "unreadable":
-        (write_record(folder, planned, only) / "cases.csv").unlink()
+    other_evaluation = {"evaluation": planned["evaluation"] | {"stride": [18, 18, 4]}}
+    records = {
+        "done": {}, "stale": {"numerics": EARLIER}, "rescore": other_evaluation,
+        "failed": {"state": "failed", "reason": "out of memory"},
+        "diverged": {"state": "diverged", "reason": "loss is nan"},
+        "other protocol": {"training": planned["training"] | {"iterations": 5}},
+        "unreadable": {"state": "unknown"},
+    }  # fmt: skip
+    if state in records:
+        write_record(folder, planned, only, **records[state])
     elif state != "not run":
-        write_record(folder, planned, only, state=state, reason=None if state == "done" else "why")
-    assert states(read_results(folder)) == {only["trial"]: state}
+        write_heartbeat(
+            folder, only, stage="interrupted" if state == "interrupted" else "training", step=2, iterations=5
+        )
+    assert list(read_results(folder).cells["state"]) == [state]
     return folder
 
 
@@ -144,14 +151,14 @@ def test_title_and_reference_are_those_of_the_first(tmp_path):
     assert list(merged.cells["display"]) == ["B", "A"]
 
 
-def test_strays_are_what_no_part_plans(tmp_path):
+def test_unplanned_records_are_what_no_part_plans(tmp_path):
     one, two = plan([cell("a")]), plan([cell("b")])
     write_folder(tmp_path / "one", one)
     write_record(tmp_path / "one", one, cell("b"))  # planned by the other
     write_record(tmp_path / "one", one, cell("old"))
     write_plan(tmp_path / "two", two)
     [merged] = read_folders([tmp_path / "one", tmp_path / "two"])
-    assert merged.strays == ["old-8-1-first"] and states(merged)["b-8-1-first"] == "not run"
+    assert merged.unplanned == ["old-8-1-first"] and states(merged)["b-8-1-first"] == "not run"
 
 
 def test_pictures_of_all_parts_the_first_ones_first(tmp_path):
@@ -176,5 +183,5 @@ def test_parts_without_any_record(tmp_path):
 
 def test_one_folder_that_is_none_stops_it(tmp_path):
     folder = write_folder(tmp_path / "one", plan([cell("a")]))
-    with pytest.raises(ReportError, match="nowhere: there is no such folder"):
+    with pytest.raises(ResultsError, match="nowhere does not exist"):
         read_folders([folder, tmp_path / "nowhere"])
