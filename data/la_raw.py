@@ -36,7 +36,7 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCase:
     """What was done to one case.
 
     Args:
@@ -65,7 +65,7 @@ def raw_cases(folder: Path) -> list[str]:
     return cases
 
 
-def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepared]:
+def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[PreparedCase]:
     """Z-score each scan as a whole, crop it and write it.
 
     Re-running skips cases that were prepared from the same files with the same rule and seed.
@@ -110,13 +110,13 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
         raise DataError(f"cannot write to {to}: {error}") from error
 
 
-def _read_record(record: Path, description: dict) -> dict[str, Prepared]:
+def _read_record(record: Path, description: dict) -> dict[str, PreparedCase]:
     """The cases of an earlier preparation. Raises DataError if its rule or seed was another."""
     if not record.exists():
         return {}
     try:
         earlier = json.loads(record.read_text(encoding="utf-8"))
-        cases = {case: Prepared(**values) for case, values in earlier.pop("cases").items()}
+        cases = {case: PreparedCase(**values) for case, values in earlier.pop("cases").items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{record} cannot be read ({error}): remove it and prepare the cases again") from error
     if earlier != description:
@@ -127,7 +127,7 @@ def _read_record(record: Path, description: dict) -> dict[str, Prepared]:
     return cases
 
 
-def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, Prepared]:
+def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, PreparedCase]:
     reading = Reading(orientation="stored")
     image, geometry = read_image(folder / IMAGE, reading)
     label, label_geometry = read_label(folder / LABEL, reading, ATRIUM)
@@ -146,7 +146,7 @@ def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.nda
     boxes = _box_around_label(label, rng) if crop == "label" else _box_around_centre(image)
     inside = tuple(slice(*box) for box in boxes)
     lost = 1 - label[inside].sum() / label.sum()
-    return image[inside], label[inside], Prepared(folder.name, raw, *boxes, round(float(lost), 6), notes)
+    return image[inside], label[inside], PreparedCase(folder.name, raw, *boxes, round(float(lost), 6), notes)
 
 
 def _box_around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:

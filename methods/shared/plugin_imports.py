@@ -26,10 +26,10 @@ def find_helpers(plugin: Path) -> dict[str, Path]:
     unread = [plugin]
     while unread:
         for name in _imported_names(unread.pop()):
-            place = _module_in(plugin.parent, name)
-            if place is not None and name not in (*OURS, *helpers, plugin.stem):
-                helpers[name] = place
-                unread += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+            helper = _module_in(plugin.parent, name)
+            if helper is not None and name not in (*OURS, *helpers, plugin.stem):
+                helpers[name] = helper
+                unread += sorted(helper.rglob("*.py")) if helper.is_dir() else [helper]
     return helpers
 
 
@@ -75,9 +75,9 @@ def explain(error: BaseException, folder: Path) -> str | None:
         return None
     if package == "methods" and (moved := _moved_to(rest)):
         return f"{module} is now {moved}: change the import"
-    own = _module_in(folder, package)
-    if own is not None and Path(sys.modules[package].__file__).parent != own:
-        return f"{package} is a package of this benchmark, which has no {module} and hides {own}: rename yours"
+    hidden = _module_in(folder, package)
+    if hidden is not None and Path(sys.modules[package].__file__).parent != hidden:
+        return f"{package} is a package of this benchmark, which has no {module} and hides {hidden}: rename yours"
     return None
 
 
@@ -117,10 +117,10 @@ def _location(name: str) -> Path | None:
 
 
 def _moved_to(rest: str) -> str | None:
-    """The module below methods.shared that was directly below methods before: by what is there now."""
+    """The module of methods.shared that was directly in methods in earlier versions; None if there is none."""
     parts = rest.split(".")
     for count in range(len(parts), 0, -1):
-        place = Path(__file__).parent.joinpath(*parts[:count])
-        if place.is_dir() or place.with_suffix(".py").is_file():
+        module = Path(__file__).parent.joinpath(*parts[:count])
+        if module.is_dir() or module.with_suffix(".py").is_file():
             return ".".join(["methods.shared", *parts[:count]])
     return None
