@@ -197,9 +197,9 @@ def read_image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
     with np.errstate(over="ignore"):
         image = array.astype(np.float32)
     if not np.isfinite(image).all():
-        raise DataError(f"{path}: the image holds NaN or infinite values: correct it, or remove the case")
+        raise DataError(f"{path}: the image holds NaN or infinite values")
     if image.min() == image.max():
-        raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}: remove the case")
+        raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}")
     normalised = _normalised(image, reading.normalise)
     if normalised.min() == normalised.max():
         raise DataError(
@@ -237,8 +237,7 @@ def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndar
     if unknown := sorted(set(np.unique(array).tolist()) - {0, *values}):
         shown = shorten_list([f"{value:g}" for value in unknown])
         raise DataError(
-            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))}: correct the file, or the "
-            "structures that data.labels or dataset.json declares"
+            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))} (only these are declared)"
         )
     label = np.zeros(array.shape, np.uint8)
     for number, value in enumerate(values, start=1):
@@ -333,7 +332,7 @@ def _check_nifti(path: Path) -> None:
                 pass
     voxels = np.asanyarray(nibabel.load(path).dataobj)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise DataError(f"{path} holds NaN or infinite values: correct it, or remove the case")
+        raise DataError(f"{path} holds NaN or infinite values")
 
 
 def _geometry(image: sitk.Image | sitk.ImageFileReader, reading: Reading) -> Geometry:
