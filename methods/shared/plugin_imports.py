@@ -64,7 +64,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
     """
     if not isinstance(error, ImportError):
         return None
-    if "relative import" in str(error):
+    if "no known parent package" in str(error):
         return "a plug-in is no part of a package: write `from helper import …`, without the dot"
     if not error.name:
         return None

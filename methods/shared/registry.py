@@ -123,13 +123,13 @@ def load_plugin(path: str | Path) -> list[str]:
             _forget(_modules_below(helpers))
         _forget([module_name])
         _execute(path, module_name, helpers)
+        modules = [module_name, *_modules_below(helpers)]
+        registered = [name for name, cls in _METHODS.items() if cls.__module__ in modules]
+        if not registered:
+            raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
     except MethodError:
         sys.path[:] = search_path
         raise
-    modules = [module_name, *_modules_below(helpers)]
-    registered = [name for name, cls in _METHODS.items() if cls.__module__ in modules]
-    if not registered:
-        raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
     return registered
 
 
