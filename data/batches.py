@@ -9,21 +9,51 @@ from data.cache import Dataset
 from data.case import DataError
 from data.randomness import generator
 
-# An extra array is one more input that a method asks for. Its function gets the batch's arrays, which hold labels of
-# the labelled cases alone, and a random generator of its own.
+# An extra array is one more input that a method asks for. Its function gets the arrays of the batch by name, and a
+# random generator for it alone. The batch has no labels of unlabelled cases.
 ExtraArray = Callable[[dict[str, np.ndarray], np.random.Generator], np.ndarray]
 
 
 class PatchStream:
-    """A map-style source of batches: `stream[step]` depends on (seed, step) alone, whatever was asked for before.
+    """The batches of a training: `stream[step]` depends on (seed, step) alone.
 
-    The order of the cases is that of the UA-MT release: an epoch is one permutation of the labelled cases, cut into
-    groups of `labelled_patches` (an incomplete last group is dropped; where there are fewer cases than that, further
-    permutations are appended), and beside it runs a stream of permutations of the unlabelled cases, started afresh with
-    each epoch. The labels of unlabelled cases are never opened. (For supervised rows the release keeps the incomplete
-    group; that differs only where the batch does not divide the number of labelled cases.)
+    The order of the cases is that of the UA-MT release. An epoch is one permutation of the labelled cases, cut into
+    groups of `labelled_patches`. An incomplete last group is dropped; with fewer cases than `labelled_patches`, further
+    permutations are appended. The unlabelled cases come as permutations, too, which start anew with each epoch. Labels
+    of unlabelled cases are never opened.
 
-    patch: in voxels of the training grid. Raises DataError where there are no cases of a kind that a batch asks for.
+    For supervised methods the release keeps the incomplete group. This differs only if the batch does not divide the
+    number of labelled cases.
+
+    Args:
+        dataset: anything with `image(case_id)` and `label(case_id)`, which return arrays (H, W, D).
+        labelled: the labelled cases.
+        unlabelled: the unlabelled cases.
+        labelled_patches: labelled patches in a batch, B_l.
+        unlabelled_patches: unlabelled patches in a batch, B_u.
+        patch: (h, w, d) of a patch, in voxels of the training grid.
+        augmentation: a key of `data.augment.AUGMENTATIONS`.
+        seed: of the training.
+        extra_arrays: functions that compute further arrays of a batch, by name.
+
+    Raises:
+        DataError: the batch has labelled or unlabelled patches, but there is no such case.
+
+    Source:
+        UA-MT release, `dataloaders/la_heart.py` (TwoStreamBatchSampler).
+
+    Example:
+        >>> class Blank:
+        ...     def image(self, case_id):
+        ...         return np.zeros((20, 20, 20), np.float32)
+        ...
+        ...     def label(self, case_id):
+        ...         return np.zeros((20, 20, 20), np.uint8)
+        >>> stream = PatchStream(Blank(), ["a", "b"], ["c", "d", "e"], 2, 2, (16, 16, 16), "uamt_exact", seed=0)
+        >>> stream[5]["labelled_images"].shape
+        (2, 1, 16, 16, 16)
+        >>> sorted(stream.cases(5)[0])
+        ['a', 'b']
     """
 
     def __init__(
@@ -40,8 +70,9 @@ class PatchStream:
     ):
         if not labelled or (unlabelled_patches and not unlabelled):
             raise DataError(
-                f"a batch of {labelled_patches} labelled and {unlabelled_patches} unlabelled patches needs such cases, "
-                f"but there are {len(labelled)} labelled and {len(unlabelled)} unlabelled ones"
+                f"a batch has {labelled_patches} labelled and {unlabelled_patches} unlabelled patches, but there are "
+                f"{len(labelled)} labelled and {len(unlabelled)} unlabelled ones among the training cases: change "
+                "`labelled`"
             )
         self.dataset = dataset
         self.labelled = labelled
@@ -56,8 +87,9 @@ class PatchStream:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """The batch of a step (0, 1, …).
 
-        `labelled_images` float32 (B_l, 1, H, W, D), `labels` uint8 (B_l, H, W, D), `unlabelled_images` float32
-        (B_u, 1, H, W, D), and the extra arrays by name.
+        Returns:
+            "labelled_images" (B_l, 1, h, w, d), float32; "labels" (B_l, h, w, d), uint8; "unlabelled_images"
+            (B_u, 1, h, w, d), float32; and the extra arrays by name.
         """
         labelled, unlabelled = self.cases(step)
         labelled_rng = generator(self.seed, "labelled crops", step)
@@ -82,7 +114,7 @@ class PatchStream:
         return batch | extra
 
     def cases(self, step: int) -> tuple[list[str], list[str]]:
-        """The ids of a step's labelled and unlabelled cases, in the order of its patches."""
+        """The labelled and the unlabelled cases of a step, in the order of its patches."""
         groups = max(len(self.labelled) // self.labelled_patches, 1)
         epoch, group = divmod(step, groups)
         labelled_rng = generator(self.seed, "labelled order", epoch)
@@ -94,7 +126,7 @@ class PatchStream:
 
 
 def _group(ids: list[str], size: int, index: int, rng: np.random.Generator) -> list[str]:
-    """The `index`-th `size` ids of an endless stream of permutations."""
+    """Group `index` (0, 1, …) of `size` ids, in an endless sequence of permutations."""
     order: list[int] = []
     while len(order) < (index + 1) * size:
         order.extend(rng.permutation(len(ids)))

@@ -10,12 +10,16 @@ from data.errors import UserError
 
 
 class DataError(UserError):
-    """Something is wrong with the data or its settings; the message is one line for the user."""
+    """Something is wrong with the data or its settings. The message is one line for the user."""
 
 
 class DataProblems(DataError):
-    """Several things are wrong, with several cases perhaps: `problems` has all, one line each; the message some, and
-    which command lists the others."""
+    """Several things are wrong.
+
+    Args:
+        problems: all of them, one line each. The message shows the first ones.
+        listed_by: the command that lists all; "" if there is none.
+    """
 
     def __init__(self, problems: list[str], listed_by: str):
         self.problems = problems
@@ -25,14 +29,14 @@ class DataProblems(DataError):
 
 
 def raise_problems(problems: list[str], listed_by: str = "") -> None:
-    """Raises DataError if something is wrong; DataProblems if several things are."""
+    """Raise DataError for one problem and DataProblems for several; do nothing if there is none."""
     if problems:
         raise DataProblems(problems, listed_by) if len(problems) > 1 else DataError(problems[0])
 
 
 @contextmanager
 def collect_problems(problems: list[str]) -> Iterator[None]:
-    """Adds what is wrong to `problems` instead of raising it, so that one look finds all."""
+    """Add a DataError to `problems` instead of raising it, so that one run finds all problems."""
     try:
         yield
     except DataProblems as error:
@@ -45,8 +49,11 @@ def collect_problems(problems: list[str]) -> Iterator[None]:
 class Case:
     """One 3D image and its label, on one grid.
 
-    `image` is float32 (H, W, D); `label` is uint8 (H, W, D) with 0 for background and 1..C for the classes,
-    or None for a case without a label; `spacing` is the size of a voxel in mm along each axis.
+    Args:
+        id: names the case in lists, tables and files.
+        image: (H, W, D), float32.
+        label: (H, W, D), uint8; 0 is background and 1..C are the classes. None for a case without a label.
+        spacing: mm of a voxel along each axis.
     """
 
     id: str
@@ -56,5 +63,10 @@ class Case:
 
 
 def shorten_list(items: list[str], most: int = 6) -> str:
-    """The first of a list, for a message."""
+    """The first items of a list, for a message.
+
+    Example:
+        >>> shorten_list(["a", "b", "c"], most=2)
+        'a, b, …'
+    """
     return ", ".join(items[:most]) + (", …" if len(items) > most else "")

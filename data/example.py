@@ -1,4 +1,4 @@
-"""A small folder of phantom scans as a user might have them: to see the layout, and to try the journey with."""
+"""A small folder of phantom scans in the layout of a user's own scans, to try the benchmark with."""
 
 import json
 from pathlib import Path
@@ -11,15 +11,25 @@ from data.phantom import PhantomSettings, PhantomSource
 from data.resample import resample_case
 from data.scans import Geometry, write_image, write_labels
 
-SPACING = (1.1, 1.1, 2.3)  # mm: odd on purpose
+SPACING = (1.1, 1.1, 2.3)  # mm; not round, so that errors of scale would show
 WALL = 4  # voxels of the phantom: 5 mm
 LABELS = {"cavity": 1, "wall": 2}
-AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS, as scanners have it; networks see RAS by default
+AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS, as from a scanner; networks see RAS by default
 
 
 def write_example(folder: Path, labelled: int = 7, unlabelled: int = 3, test: int = 3, seed: int = 0) -> None:
-    """imagesTr, labelsTr, imagesTs, labelsTs and dataset.json in `folder`; the last `unlabelled` training scans have no
-    label file. Raises DataError where the folder exists already or cannot be written."""
+    """Write imagesTr, labelsTr, imagesTs, labelsTs and dataset.json with small scans.
+
+    Args:
+        folder: must not exist yet.
+        labelled: training scans with a label.
+        unlabelled: further training scans, without a label.
+        test: test scans, with labels.
+        seed: of the phantoms.
+
+    Raises:
+        DataError: the folder exists or cannot be written.
+    """
     settings = PhantomSettings(source="phantom", train=labelled + unlabelled, test=test, size=(48, 48, 32), seed=seed)
     source = PhantomSource(settings)
     try:
@@ -37,7 +47,7 @@ def write_example(folder: Path, labelled: int = 7, unlabelled: int = 3, test: in
 
 
 def _with_two_structures(case: Case) -> Case:
-    """The atrium's inside, and its outer voxels as a wall."""
+    """The case with two structures: the inside of the atrium as cavity, and its outer 5 mm as wall."""
     inside = ndimage.distance_transform_edt(case.label) > WALL
     label = np.where(inside, LABELS["cavity"], np.where(case.label > 0, LABELS["wall"], 0)).astype(np.uint8)
     return resample_case(Case(case.id, case.image, label, case.spacing), SPACING, len(LABELS))

@@ -1,6 +1,6 @@
-"""The left-atrium files from their public repository, held to the checksums of the distribution.
+"""Downloads the left-atrium cases from their public repository and checks them against the known checksums.
 
-A file is there whole and right, or not at all; what is there is not fetched again, so an interrupted fetch goes on.
+A file appears only when it is complete and correct. Re-running skips these files, so an interrupted download continues.
 """
 
 import logging
@@ -15,6 +15,7 @@ import pooch
 import requests
 
 from data.case import DataError
+from data.errors import one_line
 from data.la import FILE, IMAGES, PREPARATION, images_folder
 
 REPOSITORY = "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training%20Set"
@@ -25,7 +26,7 @@ TIMEOUT = 30  # seconds without a byte
 
 
 def la_checksums() -> dict[str, str]:
-    """sha256 of each of the 100 cases' files, by case id."""
+    """The sha256 of the file of each of the 100 cases, by case id."""
     lines = (line.split(maxsplit=1) for line in CHECKSUMS.read_text(encoding="utf-8").splitlines())
     return {name.removesuffix(f"/{FILE}"): digest for digest, name in lines}
 
@@ -35,18 +36,25 @@ def fetch_la(
     origin: str = REPOSITORY,
     on_file: Callable[[str, str | None], None] = lambda case_id, reason: None,
 ) -> dict[str, str]:
-    """Bring the 100 cases to `root`/2018LA_Seg_Training Set/<case>/mri_norm2.h5.
+    """Download the 100 cases to `root`/2018LA_Seg_Training Set/<case>/mri_norm2.h5.
 
-    origin: where <case>/mri_norm2.h5 lies, a URL (the repository or a mirror) or a folder. Calls `on_file` as each
-    ends, with the reason if it failed. Returns the reasons of those that failed, by case; raises DataError where
-    nothing can be written, or the origin is no folder.
+    Args:
+        root: the folder of the data set.
+        origin: where `<case>/mri_norm2.h5` lies: a URL (the repository or a mirror) or a folder.
+        on_file: called after each case with its id, and with the reason if it failed.
+
+    Returns:
+        Why cases failed, by case id.
+
+    Raises:
+        DataError: the folder cannot be written, or `origin` is no folder.
     """
     remote = "://" in origin
     if not remote:
         if not Path(origin).is_dir():
-            raise DataError(f"--from {origin}: there is no such folder; give a folder of cases, or a URL")
+            raise DataError(f"--from {origin}: there is no such folder; give a folder of cases or a URL")
         origin = str(images_folder(Path(origin)))
-    known = la_checksums()
+    checksums = la_checksums()
     folder = root / IMAGES
     if (root / PREPARATION).exists():
         raise DataError(f"{root} holds cases that `data prepare` made from raw scans: choose another folder with --to")
@@ -54,39 +62,48 @@ def fetch_la(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error}") from error
-    pooch.get_logger().setLevel(logging.CRITICAL)  # what failed is said once, at the end
-    registry = {f"{case}/{FILE}": f"sha256:{digest}" for case, digest in known.items()}
+    pooch.get_logger().setLevel(logging.CRITICAL)  # failures are reported once, at the end
+    registry = {f"{case}/{FILE}": f"sha256:{digest}" for case, digest in checksums.items()}
     attempts = ATTEMPTS if remote else 1
     files = pooch.create(folder, f"{origin.rstrip('/')}/", registry=registry, retry_if_failed=attempts - 1)
     stopped = Event()
 
     def download(url: str, file: str, of: pooch.Pooch) -> None:
         if stopped.is_set():
-            raise InterruptedError("interrupted")  # which is not tried again
+            raise InterruptedError("interrupted")  # pooch does not retry it
         (_download if remote else _copy)(url, file, of)
 
-    def one(case: str) -> tuple[str, str | None]:
+    def fetch_case(case: str) -> tuple[str, str | None]:
         try:
             files.fetch(f"{case}/{FILE}", downloader=download)
             reason = None
         except (ValueError, OSError, requests.RequestException) as error:  # a wrong checksum is a ValueError
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
         on_file(case, reason)
         return case, reason
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
-            ended = list(pool.map(one, known))
+            outcomes = list(pool.map(fetch_case, checksums))
         except KeyboardInterrupt:
-            stopped.set()  # else the rest would be fetched first
+            stopped.set()  # otherwise the pool would fetch the rest first
             pool.shutdown(cancel_futures=True)
             raise
-    return {case: reason for case, reason in ended if reason is not None}
+    return {case: reason for case, reason in outcomes if reason is not None}
 
 
 def verify_la(root: Path) -> dict[str, str]:
-    """What is wrong with the cases of a folder, by case id: missing, or another content than was distributed. Raises
-    DataError where there is no such folder."""
+    """Compare the cases of a folder with the known checksums.
+
+    Args:
+        root: the folder of the data set.
+
+    Returns:
+        What is wrong, by case id: missing, unreadable, or with another checksum.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: give the left-atrium folder")
     folder = images_folder(root)

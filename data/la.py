@@ -1,8 +1,8 @@
 """The left-atrium data set: 100 LGE-MRI scans of the 2018 Atrial Segmentation Challenge, as UA-MT's authors
 distribute them (`2018LA_Seg_Training Set/<ID>/mri_norm2.h5`, 0.625 mm isotropic).
 
-The images are used as they are stored: they were z-scored before they were cropped, so a crop's mean and deviation are
-not 0 and 1, and normalising again would not be what the papers do.
+The images are used as they are stored. They were z-scored before they were cropped, so mean and deviation of a crop are
+not 0 and 1. The papers do not normalise them again.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class LASettings(CommonSettings):
 
 
 class LASource:
-    """The cases of a left-atrium folder. Raises DataError where the folder, a list or a case is missing."""
+    """The cases of a left-atrium folder. Raises DataError if the folder, a list or a case is missing."""
 
     name = "LA"
     classes = 1
@@ -51,8 +51,8 @@ class LASource:
         root = existing_folder(settings.root, f"'{IMAGES}'")
         self._images = images_folder(root)
         if isinstance(settings.split, Share | Fold):
-            there = sorted(path.parent.name for path in self._images.glob(f"*/{FILE}"))
-            self.train_ids, self.test_ids = divide(there, settings.split)
+            ids = sorted(path.parent.name for path in self._images.glob(f"*/{FILE}"))
+            self.train_ids, self.test_ids = divide(ids, settings.split)
         else:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
             self.train_ids, self.test_ids = read_lists(OFFICIAL if lists is OFFICIAL_LISTS else root, lists, f"/{FILE}")
@@ -73,7 +73,7 @@ class LASource:
             raise DataError(f"cannot read a case: {error}") from error
 
     def read(self, case_id: str) -> Case:
-        """The case as stored; DataError naming the file where it cannot be read or holds what it should not."""
+        """The case as stored. Raises DataError, which names the file, if it cannot be read or its content is wrong."""
         path = self._file(case_id)
         try:
             image, _ = read_image(path, self.reading)
@@ -82,29 +82,29 @@ class LASource:
             raise DataError(f"{error}; download the file again") from error
         if image.shape != label.shape:
             raise DataError(
-                f"{path}: image {image.shape} and label {label.shape} must be of one shape; download it again"
+                f"{path}: image {image.shape} and label {label.shape} differ in shape; download the file again"
             )
         return Case(case_id, image, label, (MM, MM, MM))
 
     def geometry(self, case_id: str) -> None:
-        """The distribution has lost it."""
+        """None: the distributed files do not say where the voxels lie."""
 
     def _file(self, case_id: str) -> Path:
         return self._images / case_id / FILE
 
 
 def _preparation(images: Path) -> str:
-    """What was done to the images before they were stored. `images`: their folder; it is told beside it."""
-    stated = images.parent / PREPARATION
+    """What was done to the images of a folder before they were stored, by the file beside it."""
+    file = images.parent / PREPARATION
     try:
-        made = json.loads(stated.read_text(encoding="utf-8"))
-        return f"{WHOLE}, then {made['rule']} (from the raw scans, seed {made['seed']})"
+        preparation = json.loads(file.read_text(encoding="utf-8"))
+        return f"{WHOLE}, then {preparation['rule']} (from the raw scans, seed {preparation['seed']})"
     except FileNotFoundError:
         return f"{WHOLE}, then cropped in x and y around the ground truth, test cases too, as distributed"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{stated} cannot be read ({error}): prepare the cases again") from error
+        raise DataError(f"{file} cannot be read ({error}): prepare the cases again") from error
 
 
 def images_folder(root: Path) -> Path:
-    """The folder of the cases: the distribution's, or `root` itself where it holds them directly."""
+    """The folder of the cases: that of the distribution, or `root` if it contains them directly."""
     return root / IMAGES if (root / IMAGES).is_dir() else root

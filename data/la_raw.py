@@ -1,8 +1,8 @@
-"""From the raw scans of the 2018 Atrial Segmentation Challenge (`<case>/lgemri.nrrd`, `laendo.nrrd`) to files laid out
-as UA-MT's authors distribute theirs.
+"""Prepares raw scans of the 2018 Atrial Segmentation Challenge as UA-MT's authors distribute them.
 
-Theirs cannot be made again bit for bit: the margins of their crop were drawn unseeded (UA-MT release,
-`la_heart_processing.py`). Here each case's are drawn from (seed, case).
+The raw files are `<case>/lgemri.nrrd` and `<case>/laendo.nrrd`. The distributed ones cannot be reproduced bit for bit,
+because the margins of their crop were drawn without a seed (UA-MT release, `la_heart_processing.py`). Here the margins
+of a case depend on (seed, case).
 """
 
 import json
@@ -36,9 +36,16 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One case: the sha256 of its image and its label's file, the box of its crop in voxels of the scan (first, end),
-    the share of the label left outside, and what the files say of their grid that is not as it is taken to be."""
+class PreparedCase:
+    """What was done to one case.
+
+    Args:
+        case: its id.
+        raw: the sha256 of the image's and of the label's file.
+        x, y: the crop, as the first voxel of the scan and the one after the last.
+        label_lost: the share of the label outside of the crop.
+        grid: how the grids that the files state differ from what is assumed, one line each.
+    """
 
     case: str
     raw: str
@@ -49,7 +56,7 @@ class Prepared:
 
 
 def raw_cases(folder: Path) -> list[str]:
-    """The cases below a folder; DataError if there are none, or if a file of one is missing."""
+    """The cases of a folder, sorted. Raises DataError if there is none, or if a label is missing."""
     cases = sorted(path.parent.name for path in folder.glob(f"*/{IMAGE}"))
     if not cases:
         raise DataError(f"{folder} holds no <case>/{IMAGE}: give the folder of the challenge's training set")
@@ -58,86 +65,103 @@ def raw_cases(folder: Path) -> list[str]:
     return cases
 
 
-def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepared]:
-    """Z-score each scan as a whole, crop it and write it below `to`, one by one.
+def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[PreparedCase]:
+    """Z-score each scan as a whole, crop it and write it.
 
-    What is there already from the same files, rule and seed is not made again. Raises DataError for a file that cannot
-    be read, and where `to` holds other cases: of another rule or seed, or distributed ones.
+    Re-running skips cases that were prepared from the same files with the same rule and seed.
+
+    Args:
+        folder: the challenge's folder of training cases.
+        to: where the cases are written, in the layout of the distribution.
+        seed: decides the margins of crop "label".
+        crop: "label" around the ground truth, as distributed; "centre" without using labels.
+
+    Yields:
+        Each case, after it was written.
+
+    Raises:
+        DataError: a file cannot be read or written, or `to` holds cases of another rule or seed, or distributed ones.
+
+    Source:
+        UA-MT release, `dataloaders/la_heart_processing.py`.
     """
-    stated = to / PREPARATION
+    record = to / PREPARATION
     description = {"rule": RULES[crop], "crop": crop, "seed": seed}
-    if not stated.exists() and any(to.glob(f"**/{FILE}")):
+    if not record.exists() and any(to.glob(f"**/{FILE}")):
         raise DataError(f"{to} holds left-atrium cases that were not prepared here: choose another folder with --to")
-    done = _done(stated, description)
+    done = _read_record(record, description)
 
-    def state() -> None:
+    def write_record() -> None:
         to.mkdir(parents=True, exist_ok=True)
-        _replace(stated, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
+        _replace(record, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
 
     try:
-        state()  # before the first case: then one that was interrupted in it is known as ours
+        write_record()  # before the first case, so that an interrupted preparation is recognised
         for case in raw_cases(folder):
             target = to / IMAGES / case / FILE
             raw = " ".join(file_hash(folder / case / name) for name in (IMAGE, LABEL))
             if case not in done or done[case].raw != raw or not target.is_file():
-                image, label, done[case] = _prepared(folder / case, raw, crop, seed)
+                image, label, done[case] = _prepare_case(folder / case, raw, crop, seed)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _write(target, image, label)
-                state()
+                write_record()
             yield done[case]
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
 
 
-def _done(stated: Path, description: dict) -> dict[str, Prepared]:
-    if not stated.exists():
+def _read_record(record: Path, description: dict) -> dict[str, PreparedCase]:
+    """The cases of an earlier preparation. Raises DataError if its rule or seed was another."""
+    if not record.exists():
         return {}
     try:
-        earlier = json.loads(stated.read_text(encoding="utf-8"))
-        cases = {case: Prepared(**values) for case, values in earlier.pop("cases").items()}
+        earlier = json.loads(record.read_text(encoding="utf-8"))
+        cases = {case: PreparedCase(**values) for case, values in earlier.pop("cases").items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{stated} cannot be read ({error}): remove it and prepare the cases again") from error
+        raise DataError(f"{record} cannot be read ({error}): remove it and prepare the cases again") from error
     if earlier != description:
         raise DataError(
-            f"{stated.parent} holds cases of another preparation ({earlier.get('crop')}, seed {earlier.get('seed')}): "
+            f"{record.parent} holds cases of another preparation ({earlier.get('crop')}, seed {earlier.get('seed')}): "
             "choose another folder with --to"
         )
     return cases
 
 
-def _prepared(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, Prepared]:
+def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, PreparedCase]:
     reading = Reading(orientation="stored")
     image, geometry = read_image(folder / IMAGE, reading)
-    label, grid = read_label(folder / LABEL, reading, ATRIUM)
-    differences = grid.differences(geometry)
-    if grid.size != geometry.size:
-        raise DataError(f"{folder / LABEL}: {', '.join(differences)}")
-    said = [f"{LABEL} is said to have {difference}" for difference in differences]
+    label, label_geometry = read_label(folder / LABEL, reading, ATRIUM)
+    differences = label_geometry.differences(geometry)
+    if label_geometry.size != geometry.size:
+        raise DataError(
+            f"{folder / LABEL} is not on the grid of {IMAGE} ({', '.join(differences)}): correct it, or remove the case"
+        )
+    notes = [f"{LABEL} is not on the grid of {IMAGE}, which was ignored: {difference}" for difference in differences]
     if not np.allclose(geometry.spacing, MM, rtol=0.01):
-        mm = " x ".join(f"{each:g}" for each in geometry.spacing)
-        said.append(f"{IMAGE} is said to have voxels of {mm} mm, and is taken to have {MM:g} x {MM:g} x {MM:g}")
+        mm = " x ".join(f"{size:g}" for size in geometry.spacing)
+        notes.append(f"{IMAGE} states voxels of {mm} mm; {MM:g} x {MM:g} x {MM:g} was used instead")
     if not label.any():
-        raise DataError(f"{folder / LABEL} is empty")
+        raise DataError(f"{folder / LABEL} is empty: correct it, or remove the case")
     rng = generator(seed, f"margins {folder.name}")
-    boxes = _around_label(label, rng) if crop == "label" else _in_the_middle(image)
+    boxes = _box_around_label(label, rng) if crop == "label" else _box_around_centre(image)
     inside = tuple(slice(*box) for box in boxes)
     lost = 1 - label[inside].sum() / label.sum()
-    return image[inside], label[inside], Prepared(folder.name, raw, *boxes, round(float(lost), 6), said)
+    return image[inside], label[inside], PreparedCase(folder.name, raw, *boxes, round(float(lost), 6), notes)
 
 
-def _around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """As the release has it: the last voxel counts as the end, which a margin makes up for."""
+def _box_around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """The crop in x and y. As in the release, the last voxel counts as the end, and the margin is larger than that."""
     boxes = []
     for axis in (0, 1):
-        places = np.nonzero(label.any(axis=tuple({0, 1, 2} - {axis})))[0]
-        first, last = int(places[0]), int(places[-1])
+        occupied = np.nonzero(label.any(axis=tuple({0, 1, 2} - {axis})))[0]
+        first, last = int(occupied[0]), int(occupied[-1])
         wider = max(PATCH - (last - first), 0) // 2
         before, after = rng.integers(*MARGINS, 2)
         boxes.append((max(first - int(before) - wider, 0), min(last + int(after) + wider, label.shape[axis])))
     return boxes
 
 
-def _in_the_middle(image: np.ndarray) -> list[tuple[int, int]]:
+def _box_around_centre(image: np.ndarray) -> list[tuple[int, int]]:
     centre = ndimage.center_of_mass(image - image.min())
     boxes = []
     for axis in (0, 1):

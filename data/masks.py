@@ -1,4 +1,4 @@
-"""Two operations on binary masks that every package uses. Imports numpy and scipy alone."""
+"""Two operations on binary masks that every package uses. This module imports nothing of the project."""
 
 import numpy as np
 from scipy import ndimage

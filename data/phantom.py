@@ -1,9 +1,10 @@
-"""Synthetic cases that look like the left-atrium data, for demonstrations and tests without any download.
+"""Phantoms: synthetic cases that look like the left-atrium data, for demonstrations and tests without a download.
 
-Each is a blob with veins (the target) in noise and a bias field, among structures of the same brightness that are not
-the target: two chambers in front of it, whose wall towards it vanishes in places, a vessel behind it, and the veins
-themselves beyond the point where the label ends. Intensity alone does therefore not separate the target; its place and
-shape do. Positions and radii are in units of half the nominal volume: the volume spans about -1..1 along each axis.
+The target is a blob with veins, in noise and a bias field. Other structures have the same brightness: two chambers in
+front of it, separated by a wall that vanishes at some points; a vessel behind it; and the veins beyond the end of the
+label. Intensity alone does therefore not separate the target, but position and shape do.
+
+Positions and radii are in units of half the nominal volume, which spans about -1..1 along each axis.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ class PhantomSettings(CommonSettings):
 
 
 class PhantomSource:
-    """Synthetic cases, each decided by (seed, size, its id): asking for more leaves the others as they are."""
+    """Synthetic cases. Each depends on (seed, size, id) alone, so their number does not change the single cases."""
 
     name = "Phantom"
     classes = 1
@@ -55,7 +56,7 @@ class PhantomSource:
         self.test_ids = [f"test-{i:03d}" for i in range(settings.test)]
 
     def content_key(self, case_id: str) -> str:
-        """sha256 of what the case is computed from: the parameters and this file."""
+        """The sha256 of what the case is computed from: the settings and this file."""
         text = f"{case_id} {self._settings.size} {self._settings.seed}".encode() + Path(__file__).read_bytes()
         return hashlib.sha256(text).hexdigest()
 
@@ -65,7 +66,7 @@ class PhantomSource:
         return Case(case_id, image, label, (SPACING,) * 3)
 
     def geometry(self, case_id: str) -> None:
-        """There is none: a phantom lies nowhere."""
+        """None: a phantom has no position in space."""
 
 
 def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,32 +74,32 @@ def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.n
     grid = np.stack(
         np.meshgrid(*((np.arange(n) - (n - 1) / 2) / (s / 2) for n, s in zip(shape, size, strict=True)), indexing="ij")
     )
-    grid -= rng.uniform(-0.12, 0.12, (3, 1, 1, 1))  # the heart is not quite in the middle
+    grid -= rng.uniform(-0.12, 0.12, (3, 1, 1, 1))  # the heart is not exactly in the centre
 
     body, veins = _atrium(grid, rng)
     wobble = 0.05 * _smooth(rng, shape, 5)
     label = largest_component(np.maximum(body, veins[0]) + wobble > 0, connectivity=1)
-    atrium = np.maximum(body, veins[1]) + wobble  # with the veins as far as they can be seen
+    atrium = np.maximum(body, veins[1]) + wobble  # with the veins as far as they are visible
 
-    # The wall between the target and the chambers: where it is thinner than a voxel, they run into one another.
+    # The wall between the target and the chambers. Where it is thinner than a voxel, it is not visible.
     wall = 0.03 + 0.05 * _smooth(rng, shape, 4)
     image = _surroundings(grid, rng)
     for field in _neighbours(grid, rng):
         image = np.where((field + wobble > 0) & (atrium < -wall), rng.uniform(0.9, 1.1), image)
     image = np.where(atrium > 0, 1 + 0.06 * _smooth(rng, shape, 4), image)
-    scar = (np.abs(atrium) < 0.05) & (_smooth(rng, shape, 5) > 1)  # late enhancement of the wall, in patches
+    scar = (np.abs(atrium) < 0.05) & (_smooth(rng, shape, 5) > 1)  # late enhancement of the wall, at some points
     image = np.where(scar, image + 0.3, image)
 
     image = ndimage.gaussian_filter(image, rng.uniform(0.5, 0.8)) * np.exp(0.15 * _smooth(rng, shape, 3))
     sigma = rng.uniform(0.08, 0.16)
     image = np.hypot(image + sigma * rng.standard_normal(shape), sigma * rng.standard_normal(shape))  # Rician noise
     image = (image - image.mean()) / image.std()
-    # Rounded, so that processors whose last bits differ make the same case, and with it the same fingerprint.
+    # Rounded, so that processors which differ in the last bits make the same case and the same fingerprint.
     return image.round(3).astype(np.float32), label.astype(np.uint8)
 
 
 def _atrium(grid: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """The target's body and its veins as fields that are positive inside; the veins as labelled, and as visible."""
+    """Fields that are positive inside: the target's body; and its veins as far as labelled, and as far as visible."""
     radii = np.array([0.62, 0.42, 0.58]) * rng.uniform(0.85, 1.15, 3)
     body = _ellipsoid(grid, (0, 0.1, 0), radii)
     for _ in range(2):  # lobes
@@ -107,19 +108,19 @@ def _atrium(grid: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tup
     labelled = np.full(grid.shape[1:], -np.inf)
     visible = labelled
     for side, height in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-        if rng.random() < 0.1:  # some have three
+        if rng.random() < 0.1:  # a few hearts have three veins
             continue
         root = np.array([0, 0.1, 0]) + radii * (0.6 * side, 0.2, 0.5 * height)
-        way = np.array([side, rng.uniform(-0.2, 0.5), height * rng.uniform(-0.1, 0.5)])
+        direction = np.array([side, rng.uniform(-0.2, 0.5), height * rng.uniform(-0.1, 0.5)])
         radius = rng.uniform(0.09, 0.14)
         length = rng.uniform(0.3, 0.45)
-        labelled = np.maximum(labelled, _tube(grid, root, root + length * way, radius))
-        visible = np.maximum(visible, _tube(grid, root, root + (length + rng.uniform(0.15, 0.5)) * way, radius))
+        labelled = np.maximum(labelled, _tube(grid, root, root + length * direction, radius))
+        visible = np.maximum(visible, _tube(grid, root, root + (length + rng.uniform(0.15, 0.5)) * direction, radius))
     return body, (labelled, visible)
 
 
 def _neighbours(grid: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Structures as bright as the target that are not the target: two chambers and a root in front, a vessel behind."""
+    """Structures as bright as the target: two chambers and a vessel's root in front of it, and a vessel behind it."""
     jitter = rng.uniform(-0.1, 0.1, (5, 3))
     return [
         _ellipsoid(grid, (-0.6, -0.45, -0.1) + jitter[0], (0.48, 0.5, 0.75)),
@@ -139,17 +140,17 @@ def _surroundings(grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ellipsoid(grid: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
-    """About the distance to the surface, positive inside."""
+    """The approximate distance to the surface of an ellipsoid, positive inside."""
     scaled = (grid - _column(centre)) / _column(radii)
     return min(radii) * (1 - np.sqrt(np.einsum("i...,i...", scaled, scaled)))
 
 
 def _tube(grid: np.ndarray, start: Sequence[float], end: Sequence[float], radius: float) -> np.ndarray:
     """The distance to the surface of a tube with round ends, positive inside."""
-    way = _column(end) - _column(start)
+    direction = _column(end) - _column(start)
     offset = grid - _column(start)
-    along = np.clip(np.einsum("i...,i...", offset, way) / (way**2).sum(), 0, 1)
-    offset -= along * way
+    along = np.clip(np.einsum("i...,i...", offset, direction) / (direction**2).sum(), 0, 1)
+    offset -= along * direction
     return radius - np.sqrt(np.einsum("i...,i...", offset, offset))
 
 

@@ -1,4 +1,4 @@
-"""One picture of a data set: cases cut through the middle of their target."""
+"""A picture of a data set: one slice of several cases, with their labels."""
 
 from pathlib import Path
 
@@ -9,25 +9,35 @@ from matplotlib.patches import Patch
 from data.cache import Dataset
 from data.case import Case
 
-MOST, COLUMNS = 12, 4  # cases shown
-SIDE = 2.4  # inches
+MAX_CASES, COLUMNS = 12, 4
+PANEL = 2.4  # inches, width and height
 
 
 def write_preview(dataset: Dataset, file: Path) -> None:
-    """Up to 12 cases, spread over the list: the slice with most of the label (else the middle one), each structure
-    outlined and tinted."""
+    """Draw up to 12 cases, spread evenly over the list of cases.
+
+    Each panel is the slice with the largest labelled area, or the middle slice of a case without a label. Structures
+    are outlined and tinted.
+
+    Args:
+        dataset: a prepared data set.
+        file: the picture. Its ending decides the format.
+
+    Raises:
+        OSError, ValueError: the file cannot be written, or matplotlib does not know the format.
+    """
     ids = [*dataset.train_ids, *dataset.test_ids]
-    shown = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(MOST, len(ids))).astype(int))]
+    shown = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(MAX_CASES, len(ids))).astype(int))]
     rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * SIDE, rows * (SIDE + 0.2)), layout="constrained", facecolor="white")
-    for place, case_id in enumerate(shown):
-        axis = figure.add_subplot(rows, COLUMNS, place + 1)
+    figure = Figure(figsize=(COLUMNS * PANEL, rows * (PANEL + 0.2)), layout="constrained", facecolor="white")
+    for number, case_id in enumerate(shown, start=1):
+        axis = figure.add_subplot(rows, COLUMNS, number)
         _draw(axis, dataset.native(case_id))
         side = "test" if case_id in dataset.test_ids else "training"
         axis.set_title(f"{case_id} ({side})", fontsize=7)
     names = list(dataset.source.class_names)
-    key = [Patch(color=f"C{value}", label=name) for value, name in enumerate(names, start=1)]
-    figure.legend(handles=key, loc="outside lower center", ncols=len(names), fontsize=7, frameon=False)
+    colours = [Patch(color=f"C{value}", label=name) for value, name in enumerate(names, start=1)]
+    figure.legend(handles=colours, loc="outside lower center", ncols=len(names), fontsize=7, frameon=False)
     figure.savefig(file, dpi=130)
 
 
@@ -39,7 +49,8 @@ def _draw(axis, case: Case) -> None:
     aspect = case.spacing[1] / case.spacing[0]
     axis.imshow(case.image[..., depth].T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
     for value in range(int(label[..., depth].max()), 0, -1):
-        # Outlines of neighbours fall together, their tints do not. On top is the first structure, mostly the inner one.
+        # Outlines of neighbouring structures coincide, their tints do not. The first structure is drawn on top: mostly
+        # it is the inner one.
         mask = (label[..., depth] == value).T
         axis.contour(mask, [0.5], colors=[f"C{value}"], linewidths=1)
         axis.contourf(mask, [0.5, 1], colors=[f"C{value}"], alpha=0.25)

@@ -1,6 +1,6 @@
-"""The one way to get random numbers: from (seed, stream name, step), never from a generator that carries state.
+"""Random numbers as a function of (seed, stream name, step). No generator keeps state from one step to the next.
 
-A step can so be computed in any order, in any process, and again after a crash, always with the same numbers.
+Steps can therefore be computed in any order, in any process, and again after a crash, always with the same numbers.
 """
 
 import hashlib
@@ -9,9 +9,16 @@ import numpy as np
 
 
 def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
-    """A fresh generator that depends on (seed, stream, step) alone; the same on every platform and in every process.
+    """A new generator that depends on its arguments alone. It is the same on every platform and in every process.
 
-    Two generators that differ in any of the three are independent of each other.
+    Args:
+        seed: of the experiment or the draw.
+        stream: names what the numbers are for. Generators of different streams are independent.
+        step: of the training. Generators of different steps are independent.
+
+    Example:
+        >>> int(generator(7, "labelled order", step=3).integers(1000))
+        400
     """
     # The stream's name comes last, so that no two different triples give the same text. PCG64 is named, because
     # numpy does not promise what `default_rng` will be.
@@ -20,5 +27,5 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
 
 
 def integer_seed(seed: int, stream: str, step: int = 0) -> int:
-    """The same as one number in 0..2^63-1, for libraries that want a seed (`torch.manual_seed`)."""
+    """A seed in 0..2^63-1 for libraries that take one, such as `torch.manual_seed`; arguments as for `generator`."""
     return int(generator(seed, stream, step).integers(2**63))

@@ -1,7 +1,7 @@
-"""Bringing volumes from one grid to another of the same physical extent.
+"""Resampling of volumes to another grid of the same physical extent.
 
-A grid is aligned with another by *extent*: the outer faces of the two volumes coincide, not the centres of their corner
-voxels. So halving and doubling the resolution does not shift the image, and the two directions are consistent.
+The outer faces of the two volumes coincide, not the centres of their corner voxels. So neither halving nor doubling the
+resolution shifts the image.
 """
 
 import numpy as np
@@ -11,15 +11,41 @@ from data.case import Case
 
 
 def grid_shape(shape: tuple[int, ...], native: tuple[float, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
-    """The number of voxels along each axis that a volume of `native` mm voxels has at `spacing` mm."""
+    """How many voxels a volume has after resampling.
+
+    Args:
+        shape: voxels of the volume along each axis.
+        native: mm of its voxels along each axis.
+        spacing: mm of the new voxels along each axis.
+
+    Returns:
+        Voxels along each axis, rounded, at least one.
+
+    Example:
+        >>> grid_shape((128, 128, 80), native=(0.625, 0.625, 0.625), spacing=(1.25, 1.25, 2.5))
+        (64, 64, 20)
+    """
     return tuple(max(round(dim * old / new), 1) for dim, old, new in zip(shape, native, spacing, strict=True))
 
 
 def resample(volume: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
-    """A float volume on a grid of `shape` voxels and the same extent, float32; `order` as in `scipy.ndimage.zoom`.
+    """Resample a volume to a grid of the same extent.
 
-    Beyond the centres of the outermost voxels the volume is taken as constant. Along axes on which more than two voxels
-    become one, these are averaged: interpolation would look at two and miss the others.
+    The volume is constant beyond the centres of its outermost voxels. If more than two voxels along an axis become one,
+    they are averaged: interpolation would use two of them and ignore the others.
+
+    Args:
+        volume: (H, W, D), of floating-point numbers.
+        shape: voxels of the new grid.
+        order: of the spline interpolation, as for `scipy.ndimage.zoom`; 1 is linear.
+
+    Returns:
+        float32, of this shape.
+
+    Example:
+        >>> volume = np.array([0.0, 2.0, 4.0, 6.0]).reshape(4, 1, 1)
+        >>> resample(volume, (2, 1, 1)).ravel().tolist()
+        [1.0, 5.0]
     """
     for axis, (new, old) in enumerate(zip(shape, volume.shape, strict=True)):
         if old > 2 * new:
@@ -29,7 +55,7 @@ def resample(volume: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.n
 
 
 def _averaged(volume: np.ndarray, count: int, axis: int) -> np.ndarray:
-    """The mean of the volume over each of `count` equal parts of an axis; voxels on a border count by their share."""
+    """The mean of the volume over `count` equal parts of an axis. A voxel on a border counts by its share."""
     integral = np.insert(np.cumsum(volume, axis, dtype=np.float64), 0, 0, axis)
     borders = np.linspace(0, volume.shape[axis], count + 1)
     before = np.floor(borders).astype(int).clip(max=volume.shape[axis] - 1)
@@ -39,10 +65,23 @@ def _averaged(volume: np.ndarray, count: int, axis: int) -> np.ndarray:
 
 
 def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray:
-    """A label (0..classes) on a grid of `shape` voxels, uint8.
+    """Resample a label to a grid of the same extent, class by class.
 
-    Each voxel gets the class whose linearly interpolated indicator is largest; a tie goes to the lower class,
-    background first. With one class that is the threshold p > 0.5.
+    Each class is interpolated linearly as a binary mask, and each voxel gets the class with the highest value. A tie
+    goes to the lower class. With one class this is the threshold p > 0.5.
+
+    Args:
+        label: (H, W, D), integers 0..C; 0 is background.
+        shape: voxels of the new grid.
+        classes: the number C of foreground classes.
+
+    Returns:
+        uint8, of this shape.
+
+    Example:
+        >>> label = np.array([0, 0, 1, 1, 3, 3]).reshape(6, 1, 1)
+        >>> resample_label(label, (3, 1, 1), classes=3).ravel().tolist()
+        [0, 1, 3]
     """
     result = np.zeros(shape, np.uint8)
     highest = resample((label == 0).astype(np.float32), shape)
@@ -54,7 +93,21 @@ def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> n
 
 
 def resample_case(case: Case, spacing: tuple[float, float, float], classes: int) -> Case:
-    """The case on a grid of `spacing` mm along each axis."""
+    """Resample image and label of a case.
+
+    Args:
+        case: on any grid.
+        spacing: mm of the new voxels along each axis.
+        classes: the number C of foreground classes.
+
+    Returns:
+        A new case of the same id.
+
+    Example:
+        >>> case = Case("a", np.zeros((8, 8, 4), np.float32), None, (1.0, 1.0, 2.0))
+        >>> resample_case(case, (2.0, 2.0, 2.0), classes=1).image.shape
+        (4, 4, 4)
+    """
     shape = grid_shape(case.image.shape, case.spacing, spacing)
     label = None if case.label is None else resample_label(case.label, shape, classes)
     return Case(case.id, resample(case.image, shape), label, spacing)

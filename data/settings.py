@@ -1,4 +1,4 @@
-"""What the data block of an experiment may say whatever the source."""
+"""The settings that the data block of an experiment has for every source."""
 
 import os
 import re
@@ -28,14 +28,22 @@ class CommonSettings(BaseModel):
 
     @field_validator("validation")
     @classmethod
-    def _nothing_twice(cls, validation: list[str]) -> list[str]:
-        if twice := sorted({case for case in validation if validation.count(case) > 1}):
-            raise ValueError(f"names {twice[0]} twice: remove one")
+    def _no_repetition(cls, validation: list[str]) -> list[str]:
+        if repeated := sorted({case for case in validation if validation.count(case) > 1}):
+            raise ValueError(f"names {repeated[0]} twice: remove one")
         return validation
 
 
 def existing_folder(root: str, holds: str) -> Path:
-    """data.root with its variables replaced, absolute. Raises DataError where there is no such folder."""
+    """The folder that `data.root` names, as an absolute path.
+
+    Args:
+        root: may contain ~ and variables of the environment.
+        holds: what the folder must contain, for the message.
+
+    Raises:
+        DataError: a variable is not set, or there is no such folder.
+    """
     expanded = os.path.expandvars(os.path.expanduser(root))
     if unset := re.search(r"\$\{?(\w+)", expanded):
         raise DataError(

@@ -1,4 +1,4 @@
-"""The sources that cases can come from: one file each, and one line below."""
+"""The sources of cases. A new source is one file and one entry in each of the two lines below."""
 
 from collections.abc import Callable
 from typing import Annotated, Protocol
@@ -19,28 +19,39 @@ _SOURCES = {PhantomSettings: PhantomSource, LASettings: LASource, FolderSettings
 
 
 class Source(Protocol):
-    """A set of cases: which there are, what decides each, and how to read one."""
+    """A set of cases: which cases there are, and how to read one.
 
-    name: str  # for tables
-    classes: int  # foreground classes C
-    class_names: dict[str, int]  # and their values in the files
+    Attributes:
+        name: of the data set, for tables.
+        classes: the number C of foreground classes.
+        class_names: the structures, with their values in the files.
+        train_ids, test_ids: the cases of the two sides of the split.
+        reading: how a new scan has to be read to look like these cases.
+        preparation: what was done to the images before they were stored, for tables; None if nothing is known.
+        patient_of: the patient of a case.
+        problems: what is wrong with single cases, as far as file names show, one line each.
+    """
+
+    name: str
+    classes: int
+    class_names: dict[str, int]
     train_ids: list[str]
     test_ids: list[str]
-    reading: Reading  # how a new scan has to be read to look like the cases
-    preparation: str | None  # what else was done to the images before they came here, for tables
-    patient_of: Callable[[str], str]  # whose scan a case is
-    problems: list[str]  # what is wrong with single cases, as far as file names tell
+    reading: Reading
+    preparation: str | None
+    patient_of: Callable[[str], str]
+    problems: list[str]
 
     def content_key(self, case_id: str) -> str:
-        """A sha256 of what decides the case: of its files, or of what it is computed from."""
+        """A sha256 of what determines the case: its files, or what it is computed from."""
 
     def read(self, case_id: str) -> Case:
-        """The case on its own grid; raises DataError where it cannot be had."""
+        """The case on its native grid. Raises DataError if it cannot be read."""
 
     def geometry(self, case_id: str) -> Geometry | None:
-        """Where the case's own grid lies in its file; None where its file does not say."""
+        """The position of the native grid in space; None if the case's file does not state it."""
 
 
 def open_source(settings: DataSettings) -> Source:
-    """The source that the settings describe; raises DataError where its cases are not all there."""
+    """The source that the settings describe. Raises DataError if a case is missing."""
     return _SOURCES[type(settings)](settings)

@@ -1,4 +1,4 @@
-"""Which cases are for training and for testing, which of them are labelled, and a short name for a split."""
+"""Splits: which cases are for training and for testing, and which of the training cases are labelled."""
 
 import hashlib
 import json
@@ -19,28 +19,28 @@ class _Block(BaseModel):
 
 
 class ListFiles(_Block):
-    """Two list files, one case a line, relative to the root folder."""
+    """Two list files with one case a line. Their paths are relative to the root folder."""
 
     train: str
     test: str
 
 
 class Share(_Block):
-    """A share of the cases for testing, drawn from a seed."""
+    """A random share of the cases is for testing: `test` of them, in 0..1, drawn from `seed`."""
 
     test: float = Field(gt=0, lt=1)
     seed: int = 0
 
 
 class Fold(_Block):
-    """The `fold`-th (0, 1, …) of `folds` parts for testing, drawn from a seed: each case is in one of them."""
+    """Cross-validation: part `fold` (0, 1, …) of `folds` parts is for testing. `seed` decides the parts."""
 
     folds: int = Field(ge=2)
     fold: int = Field(ge=0)
     seed: int = 0
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "Fold":
+    def _fold_exists(self) -> "Fold":
         if self.fold >= self.folds:
             raise ValueError(f"fold must be one of 0 to {self.folds - 1}")
         return self
@@ -58,33 +58,57 @@ Split = Annotated[
 
 
 def divide(ids: list[str], split: Share | Fold, patient_of: Callable[[str], str] = str) -> tuple[list[str], list[str]]:
-    """Training and test cases of `ids`, in their order; all cases of a patient are on the same side.
+    """Divide cases into training and test cases. All cases of a patient are on the same side.
 
-    Raises DataError where one side would be empty.
+    Args:
+        ids: the cases.
+        split: a random share, or a fold of a cross-validation.
+        patient_of: the patient of a case. By default every case is a patient.
+
+    Returns:
+        Training cases and test cases, each in the order of `ids`.
+
+    Raises:
+        DataError: no case would be left on one side.
+
+    Example:
+        >>> divide(["a", "b", "c", "d"], Share(test=0.25, seed=0))
+        (['a', 'b', 'c'], ['d'])
     """
     patients = sorted({patient_of(case_id) for case_id in ids})
     order = [patients[i] for i in generator(split.seed, "split").permutation(len(patients))]
     if isinstance(split, Fold):
         tested = set(order[split.fold :: split.folds])
     else:
-        tested, wanted = set(), max(round(split.test * len(ids)), 1)
+        tested, count = set(), max(round(split.test * len(ids)), 1)
         for patient in order:  # whole patients, until there are enough cases
-            if sum(patient_of(case_id) in tested for case_id in ids) >= wanted:
+            if sum(patient_of(case_id) in tested for case_id in ids) >= count:
                 break
             tested.add(patient)
     test = [case_id for case_id in ids if patient_of(case_id) in tested]
     train = [case_id for case_id in ids if patient_of(case_id) not in tested]
     if not train or not test:
         raise DataError(
-            f"data.split leaves {len(train)} cases for training and {len(test)} for testing, of {len(ids)} cases of "
-            f"{len(patients)} patients: choose another share or fewer folds"
+            f"data.split leaves {len(train)} cases for training and {len(test)} for testing, out of {len(ids)} cases "
+            f"of {len(patients)} patients: choose another share or fewer folds"
         )
     return train, test
 
 
 def patients(pattern: str | None) -> Callable[[str], str]:
-    """The patient of a case: what the regular expression finds in the case's name, or its first group; by default every
-    case is a patient of its own. The returned function raises DataError for a name in which it finds nothing."""
+    """A function that finds the patient of a case in its name.
+
+    Args:
+        pattern: a regular expression. Its first group is the patient, or the whole match if it has no group. With None
+            every case is a patient.
+
+    Returns:
+        The function. It raises DataError for a name in which the pattern finds nothing.
+
+    Example:
+        >>> patients("(p[0-9]+)_")("p12_scan3")
+        'p12'
+    """
     return str if pattern is None else partial(_patient_of, re.compile(pattern))
 
 
@@ -92,27 +116,39 @@ def _patient_of(pattern: re.Pattern, case_id: str) -> str:
     found = pattern.search(case_id)
     if found is None:
         raise DataError(
-            f"data.patients {pattern.pattern!r} finds no patient in the name of case {case_id!r}: correct it"
+            f"data.patients {pattern.pattern!r} finds no patient in the name of case {case_id!r}: correct the pattern"
         )
     return found[1] if pattern.groups and found[1] is not None else found[0]
 
 
 def check_patients(train: list[str], test: list[str], patient_of: Callable[[str], str]) -> None:
-    """Raises DataError if a patient has cases for training and for testing."""
-    if both := sorted({patient_of(case_id) for case_id in train} & {patient_of(case_id) for case_id in test}):
+    """Raise DataError if a patient has cases for training and for testing."""
+    if shared := sorted({patient_of(case_id) for case_id in train} & {patient_of(case_id) for case_id in test}):
         raise DataError(
-            f"data.split: {len(both)} patients have cases for training and for testing, where each may be on one side: "
-            f"{shorten_list(both)}"
+            f"data.split: {len(shared)} patients have cases for training and for testing: {shorten_list(shared)}; "
+            "put all cases of a patient on one side"
         )
 
 
 def read_lists(root: Path, split: ListFiles, ending: str = "") -> tuple[list[str], list[str]]:
-    """Training and test ids of two list files, whose lines are `<case>` or `<case><ending>`. Raises DataError."""
+    """Read the training and the test cases from two list files.
+
+    Args:
+        root: the folder that the files' paths are relative to.
+        split: the two paths.
+        ending: removed from the end of a line if it is there.
+
+    Returns:
+        Training cases and test cases, in the order of the files.
+
+    Raises:
+        DataError: a file cannot be read, names no case or names one twice, or a case is in both files.
+    """
     train, test = root / split.train, root / split.test
     ids = _read_list(train, ending), _read_list(test, ending)
-    if both := sorted(set(ids[0]) & set(ids[1])):
+    if shared := sorted(set(ids[0]) & set(ids[1])):
         raise DataError(
-            f"{len(both)} cases are in both {train} and {test}, where each may be in one: {', '.join(both)}"
+            f"{len(shared)} cases are in both {train} and {test}: {shorten_list(shared)}; remove each from one of them"
         )
     return ids
 
@@ -127,21 +163,40 @@ def _read_list(path: Path, ending: str) -> list[str]:
         raise DataError(f"the list file {path} (data.split) names no case: write one a line")
     # A case's id names folders and files, here and in results.
     if nested := [case_id for case_id in ids if case_id == ".." or Path(case_id).name != case_id]:
-        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is no plain case id: write CASE")
-    if twice := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
-        raise DataError(f"the list file {path} names cases twice: {', '.join(twice)}; remove one")
+        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is a path: write the case alone")
+    if repeated := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
+        raise DataError(f"the list file {path} names cases twice: {', '.join(repeated)}; remove one line of each")
     return ids
 
 
 def labelled_ids(
     candidates: list[str], count: int, draw: Literal["first"] | int, left_out: Sequence[str] = ()
 ) -> list[str]:
-    """The `count` labelled cases of a draw, of the training cases that have a label.
+    """Choose the labelled cases of an experiment.
 
-    Draw "first" takes the first `count` of the list, as the papers do (UA-MT release); an integer n names the n-th
-    random draw. A smaller count of the same draw is always the beginning of a larger one, so that 5 % of the labels
-    are part of 10 %, and these of 20 %. `left_out` are never drawn, and leave the order of the others as it is. Raises
-    DataError where `count` is not in 1 to what there is.
+    Draws are nested: a smaller `count` of the same draw is the beginning of a larger one. So 5 % of the labels are part
+    of 10 %, and these of 20 %.
+
+    Args:
+        candidates: the training cases that have a label.
+        count: how many cases to choose.
+        draw: "first" takes the first of the list, as the papers do. A number names a random draw.
+        left_out: cases that are never chosen. The order of the others does not depend on them.
+
+    Returns:
+        `count` cases, in the order of the draw.
+
+    Raises:
+        DataError: there are fewer cases than `count`, or `count` is below 1.
+
+    Source:
+        "first": UA-MT release, `train_LA_meanteacher_certainty_unlabel.py`.
+
+    Example:
+        >>> labelled_ids(["a", "b", "c", "d"], 2, "first")
+        ['a', 'b']
+        >>> labelled_ids(["a", "b", "c", "d"], 2, 0)
+        ['b', 'a']
     """
     order = range(len(candidates))
     if draw != "first":
@@ -149,18 +204,30 @@ def labelled_ids(
     chosen = [candidates[i] for i in order if candidates[i] not in left_out]
     if not 1 <= count <= len(chosen):
         raise DataError(
-            f"{count} labelled cases asked for, but there are {len(chosen)} training cases with a label: choose 1 to "
-            "that"
+            f"{count} labelled cases asked for, but there are {len(chosen)} training cases with a label: "
+            f"choose 1 to {len(chosen)}"
         )
     return chosen[:count]
 
 
 def unlabelled_ids(train_ids: list[str], labelled: list[str]) -> list[str]:
-    """The training cases that are not labelled, in the order of the list."""
+    """The training cases that are not labelled, in the order of the list.
+
+    Example:
+        >>> unlabelled_ids(["a", "b", "c"], labelled=["b"])
+        ['a', 'c']
+    """
     taken = set(labelled)
     return [case_id for case_id in train_ids if case_id not in taken]
 
 
 def split_hash(train_ids: list[str], test_ids: list[str]) -> str:
-    """Twelve hex digits that name a split: the cases and their order, which decides what "first" means."""
+    """A short name of a split: twelve hexadecimal digits.
+
+    It depends on the cases and on their order, because the order decides which cases draw "first" takes.
+
+    Example:
+        >>> split_hash(["a", "b"], ["c"])
+        '3aafec9ce630'
+    """
     return hashlib.sha256(json.dumps([train_ids, test_ids]).encode()).hexdigest()[:12]

@@ -1,1 +1,1 @@
-"""Semi-supervised segmentation methods, one file each; `method.py` is the interface they share."""
+"""Semi-supervised segmentation methods, one file each; `shared/method.py` is their interface."""

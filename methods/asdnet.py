@@ -11,12 +11,12 @@ from methods.shared.registry import register
 
 @register("asdnet")
 class ASDNet(Method):
-    """A confidence network tells predictions from truth, voxel by voxel; where it is fooled, predictions on unlabelled
-    patches serve as pseudo-labels.
+    """A confidence network tells predictions from manual labels, voxel by voxel. Where it is confident, predictions on
+    unlabelled patches serve as pseudo-labels.
 
-    Weights follow the author's `runGAN.py`; the paper's own could not be confirmed [M]. The threshold is overwritten
-    there by 1 - Dice on held-out labels, which is not reproduced: it is fixed, or follows the Dice on training patches
-    [A]. UA-MT's re-implementation on a V-Net, whose row all papers quote, was never published.
+    Weights follow the author's `runGAN.py`; those of the paper could not be confirmed [M]. In that script 1 - Dice on
+    held-out labels replaces the threshold. Here the threshold is fixed, or follows the Dice on training patches [A].
+    All papers quote UA-MT's re-implementation on a V-Net, which was never published.
     """
 
     info = Info(
@@ -31,7 +31,7 @@ class ASDNet(Method):
             0.5, "lambda_semi at the end of its ramp (0.1 in the older script)", search=(0.05, 1.0), ge=0
         )
         threshold: float = setting(
-            0.5, "gamma: confidence above which a voxel's prediction counts (older: 0.2)", gt=0, lt=1
+            0.5, "gamma: confidence above which a voxel's prediction counts (0.2 in the older script)", gt=0, lt=1
         )
         adaptive_threshold: bool = setting(False, "gamma = 1 - running Dice on the labelled patches")
         sample_attention: float = setting(
@@ -65,7 +65,7 @@ class ASDNet(Method):
         labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
         probabilities = logits.sigmoid()
-        judged = self.discriminator(probabilities)  # its parameters belong to the other phase and get no gradient here
+        judged = self.discriminator(probabilities)  # its parameters belong to the other phase: no gradient here
         supervised = self._supervised(logits[:labelled], batch.labels)
         adversarial = _judge(judged[:labelled], 1.0) + _judge(judged[labelled:], 1.0)
 
@@ -89,7 +89,7 @@ class ASDNet(Method):
     def _supervised(self, logits, labels):
         targets = one_hot(labels, self.backbone.classes)
         losses, dices = [], []
-        for i in range(len(logits)):  # a patch at a time, for its own weight
+        for i in range(len(logits)):  # patch by patch, because each has a weight
             dice = dice_loss(logits[i : i + 1].sigmoid(), targets[i : i + 1])
             attention = dice.detach() ** self.settings.sample_attention
             losses.append(attention * 0.5 * (F.binary_cross_entropy_with_logits(logits[i], targets[i]) + dice))
@@ -105,4 +105,5 @@ class ASDNet(Method):
 
 
 def _judge(logits, real):
+    """Cross-entropy against "real" (1) or "predicted" (0) at every voxel."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))

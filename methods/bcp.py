@@ -15,10 +15,11 @@ from methods.shared.registry import MethodError, register
 
 @register("bcp")
 class BCP(Method):
-    """A cuboid of one patch is pasted into another: first labelled into labelled, then both ways with unlabelled ones.
+    """A cuboid of one patch is pasted into another. The first stage mixes labelled patches, the second pastes labelled
+    into unlabelled patches and unlabelled into labelled ones.
 
-    The release trains 2,000 + 15,000 iterations on batches of 4 + 4; here both stages share the protocol's iterations
-    in the same proportion, on its batches and with its learning rates [A].
+    The release trains 2,000 + 15,000 iterations on batches of 4 + 4. Here both stages share the protocol's iterations
+    in the same proportion, with its batches and learning rates [A].
     """
 
     info = Info(
@@ -35,7 +36,7 @@ class BCP(Method):
         ema_decay: float = setting(0.99, "decay of the teacher, without warm-up", ge=0, lt=1)
         learning_rate: Literal["protocol", "release"] = setting(
             "protocol",
-            "as for every method, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
+            "that of the protocol, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
         )
 
     @classmethod
@@ -64,15 +65,15 @@ class BCP(Method):
         first, second = batch.labelled_images.chunk(2)
         first_labels, second_labels = one_hot(batch.labels, self.backbone.classes).chunk(2)
         if step < self.pretraining_steps:
-            logits = self.student(_both_ways(first, second, outer)).logits
-            targets = _both_ways(first_labels, second_labels, outer)
+            logits = self.student(_paste_both_ways(first, second, outer)).logits
+            targets = _paste_both_ways(first_labels, second_labels, outer)
             return {"total": _region_loss(logits, targets, torch.ones_like(outer))}
 
         first_unlabelled, second_unlabelled = batch.unlabelled_images.chunk(2)
         with torch.no_grad():
             pseudo_labels = largest_components(self.teacher(batch.unlabelled_images).logits >= 0)
         first_pseudo, second_pseudo = pseudo_labels.chunk(2)
-        # one pass for both, so that batch norm sees more than a single patch
+        # One pass for both mixes, so that batch norm sees more than a single patch.
         mixes = torch.cat([_paste(first, first_unlabelled, outer), _paste(second_unlabelled, second, outer)])
         inwards, outwards = self.student(mixes).logits.chunk(2)
         labelled = _region_loss(inwards, first_labels, outer) + _region_loss(outwards, second_labels, 1 - outer)
@@ -84,7 +85,7 @@ class BCP(Method):
         }
 
     def _mask(self, images):
-        """1 (1,1,H,W,D) but for a cuboid of zeros at a random place, one a step."""
+        """The mask M of this step, (1, 1, H, W, D): 0 in a cuboid at a random place, 1 outside of it."""
         mask = torch.ones(1, 1, *images.shape[2:])
         sides = [int(self.settings.cuboid * size) for size in images.shape[2:]]
         starts = [int(torch.randint(size - side, ())) for size, side in zip(images.shape[2:], sides, strict=True)]
@@ -106,12 +107,12 @@ def _paste(outside, inside, outer):
     return outside * outer + inside * (1 - outer)
 
 
-def _both_ways(first, second, outer):
+def _paste_both_ways(first, second, outer):
     return torch.cat([_paste(first, second, outer), _paste(second, first, outer)])
 
 
 def _region_loss(logits, targets, region):
-    """0.5 (cross-entropy + Dice) within a region (1,1,H,W,D); Dice a patch and class, with plain denominators."""
+    """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and class, unsquared."""
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     entropy = (entropy * region).sum() / (region.sum() * logits.shape[0] * logits.shape[1] + 1e-16)
     axes = (2, 3, 4)
@@ -121,7 +122,7 @@ def _region_loss(logits, targets, region):
 
 
 def largest_components(masks):
-    """Each boolean (H,W,D) of (B,C,H,W,D) with its largest 26-connected component alone, as float32 on its device."""
+    """Boolean masks (B, C, H, W, D), each reduced to its largest 26-connected component, as float32."""
     kept = np.zeros(masks.shape, np.float32)
     for index, mask in zip(np.ndindex(masks.shape[:2]), masks.flatten(0, 1).cpu().numpy(), strict=True):
         kept[index] = largest_component(mask)

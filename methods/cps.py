@@ -14,8 +14,8 @@ from methods.shared.registry import register
 class CPS(Method):
     """Two V-Nets, initialised differently, are trained on each other's hard predictions for unlabelled patches.
 
-    The release's initialisation is for plain convolutions alone. Drawing the V-Net's transposed ones with it, too,
-    keeps the network from learning: their fan-in is counted along the wrong axis.
+    The release's initialisation applies to plain convolutions alone. With it the V-Net's transposed convolutions would
+    not learn, because their fan-in is counted along the wrong axis.
     """
 
     info = Info(
@@ -29,7 +29,7 @@ class CPS(Method):
         )
         initialisation: Literal["release", "pytorch"] = setting(
             "release",
-            "Kaiming normal and Xavier normal convolutions (code), or PyTorch's own draw for both (paper, from memory)",
+            "Kaiming normal and Xavier normal convolutions (code), or PyTorch's default for both (paper, from memory)",
         )
         predict_with: Literal["first", "second", "mean"] = setting("first", "network used at test time (code: first)")
 
@@ -66,7 +66,5 @@ def _supervise(logits, peer):
 
 def _initialise(network, draw):
     for module in network.modules():
-        if isinstance(
-            module, nn.Conv3d
-        ):  # heads, too; transposed convolutions, of which the release's net has none, not
+        if isinstance(module, nn.Conv3d):  # heads included; the release's network has no transposed convolutions
             draw(module.weight)

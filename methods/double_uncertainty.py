@@ -17,8 +17,8 @@ from methods.shared.registry import register
 class DoubleUncertainty(Method):
     """A mean teacher whose consistency, of predictions and of features, is weighted by two Monte-Carlo uncertainties.
 
-    Only the abstract was at hand and no code exists: the feature uncertainty, the form of the loss, the number of
-    passes and all weights are ours [A]. A row of this method is no statement about the published one.
+    Only the abstract was available, and no code exists. The feature uncertainty, the form of the loss, the number of
+    passes and all weights are ours [A]. Rows of this method are no statement about the published one.
     """
 
     info = Info(
@@ -28,13 +28,13 @@ class DoubleUncertainty(Method):
 
     class Settings(MethodSettings):
         feature_uncertainty: Literal["channel_entropy", "variance", "none"] = setting(
-            "channel_entropy", "spread over channels, Monte-Carlo variance, or no feature term"
+            "channel_entropy", "entropy over channels, Monte-Carlo variance, or no feature term"
         )
         consistency_weight: float = setting(
             0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
         )
         feature_weight: float = setting(0.1, "eta: weight of the feature term within it", search=(0.01, 1), ge=0)
-        penalty: float = setting(0.01, "mu: weight of the student's own uncertainties", ge=0)
+        penalty: float = setting(0.01, "mu: weight of the student's uncertainties", ge=0)
         ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
         monte_carlo_passes: int = setting(8, "stochastic passes of the teacher", gt=1)
 
@@ -52,27 +52,26 @@ class DoubleUncertainty(Method):
         target, features, feature_variance = self._monte_carlo(images)
 
         uncertainty = binary_entropy(target) / MAX_ENTROPY
-        own = (binary_entropy(probabilities) / MAX_ENTROPY).mean()
-        consistency = (torch.exp(-uncertainty) * (probabilities - target).square()).mean() + self.settings.penalty * own
+        penalty = self.settings.penalty * (binary_entropy(probabilities) / MAX_ENTROPY).mean()
+        consistency = (torch.exp(-uncertainty) * (probabilities - target).square()).mean() + penalty
         losses = {"supervised": supervised, "segmentation_uncertainty": uncertainty.mean()}
         if self.settings.feature_uncertainty != "none":
             student = output.features[-1]
             by_channel = self.settings.feature_uncertainty == "channel_entropy"
-            doubt = channel_entropy(features) if by_channel else feature_variance
+            feature_uncertainty = channel_entropy(features) if by_channel else feature_variance
             distance = (F.normalize(student, dim=1) - F.normalize(features, dim=1)).square().mean(1)
-            feature_loss = (torch.exp(-doubt) * distance).mean() + self.settings.penalty * channel_entropy(
-                student
-            ).mean()
+            penalty = self.settings.penalty * channel_entropy(student).mean()
+            feature_loss = (torch.exp(-feature_uncertainty) * distance).mean() + penalty
             consistency = consistency + self.settings.feature_weight * feature_loss
-            losses |= {"features": feature_loss, "feature_uncertainty": doubt.mean()}
+            losses |= {"features": feature_loss, "feature_uncertainty": feature_uncertainty.mean()}
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {**losses, "consistency": consistency, "total": supervised + weight * consistency}
 
     @torch.no_grad()
     def _monte_carlo(self, images):
-        """Means of the teacher's probabilities and last features over noisy passes; variance of the normalised ones,
-        None where another uncertainty is asked for."""
+        """Over noisy passes of the teacher: the mean of its probabilities and of its last features, and the variance of
+        the normalised features (None unless it is the uncertainty)."""
         passes = self.settings.monte_carlo_passes
         by_variance = self.settings.feature_uncertainty == "variance"
         probabilities = features = normalised = squares = 0.0
@@ -84,7 +83,7 @@ class DoubleUncertainty(Method):
                 direction = F.normalize(last, dim=1)
                 normalised += direction / passes
                 squares += direction.square() / passes
-            features += last.div_(passes)  # in place: they are the largest tensors of the step
+            features += last.div_(passes)  # in place, because these are the largest tensors of the step
         variance = (squares - normalised.square()).clamp(min=0).mean(1) if by_variance else None
         return probabilities, features, variance
 
@@ -96,7 +95,7 @@ class DoubleUncertainty(Method):
 
 
 def channel_entropy(features):
-    """Entropy, in 0..1, of how the activation of a voxel (B,F,H,W,D) is spread over its F channels: (B,H,W,D)."""
+    """The entropy over channels of features (B, F, H, W, D), whose sum counts as 1: (B, H, W, D), in 0..1."""
     shares = features + 1e-6
     shares = shares / shares.sum(1, keepdim=True)
     return -(shares * shares.log()).sum(1) / math.log(features.shape[1])

@@ -8,7 +8,7 @@ from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, 
 
 @register("dtc")
 class DTC(Method):
-    """One V-Net with a segmentation and a distance head that must agree, on labelled and unlabelled patches."""
+    """A V-Net with a segmentation head and a distance head, which must agree on labelled and unlabelled patches."""
 
     info = Info(
         title="DTC", year=2021, source="Luo et al., AAAI 2021; authors' release", fidelity="faithful",
@@ -32,7 +32,7 @@ class DTC(Method):
         labelled = len(batch.labelled_images)
         output = self.network(batch.images)
         probabilities = output.logits.sigmoid()
-        # The release computes a cross-entropy beside the Dice loss and leaves it out of the objective.
+        # The release also computes a cross-entropy, but does not minimise it.
         segmentation = dice_loss(probabilities[:labelled], one_hot(batch.labels, self.backbone.classes))
         distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
         consistency = (distance_to_mask(output.signed_distance) - probabilities).square().mean()  # all patches

@@ -12,7 +12,7 @@ from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, 
 class DTML(Method):
     """Two V-Nets that learn from each other: M_s segments, M_d regresses signed distance maps (Fig. 1).
 
-    Both see the same patches, labelled and unlabelled; only initialisation and dropout set them apart.
+    Both get the same patches, labelled and unlabelled. Besides their tasks, they differ in initialisation and dropout.
     """
 
     info = Info(
@@ -24,14 +24,14 @@ class DTML(Method):
         supervision: Literal["mask", "dis", "dis_mask"] = setting("mask", "loss of M_d on labelled patches (Table 1)")
         consistency_weight: float = setting(1.0, "weight of L_con at the end of its ramp", search=(0.1, 3.0), ge=0)
         consistency_factor: Literal["code", "paper"] = setting(
-            "code", "the release back-propagates L_con from both objectives, twice the weight of Eq. 5-6 (paper)"
+            "code", "the release adds L_con to both objectives, which is twice the weight of Eq. 5-6 (paper)"
         )
         distance_norm: Literal["l2", "l1"] = setting("l2", "L_dis: squared (paper) or absolute (code) difference")
         unlabelled: bool = setting(True, "False: labelled cases only (Table 2, 16/0); all patches are labelled then")
         predict_with: Literal["segmentation", "distance", "mean"] = setting(
             "segmentation", "network used at test time: M_s (code), M_d, or the mean of both"
         )
-        shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; matters where M_d predicts")
+        shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; without effect if M_s predicts")
 
     @classmethod
     def patches(cls, settings, batch_size):

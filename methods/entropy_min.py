@@ -25,7 +25,7 @@ class EntropyMinimisation(Method):
         labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
-        entropy = binary_entropy(logits.sigmoid()).mean() / MAX_ENTROPY  # 1 where the network has no idea
+        entropy = binary_entropy(logits.sigmoid()).mean() / MAX_ENTROPY  # in 0..1
 
         weight = self.settings.entropy_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "entropy": entropy, "total": supervised + weight * entropy}

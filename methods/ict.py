@@ -40,13 +40,13 @@ class ICT(Method):
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
         first, second = batch.unlabelled_images.chunk(2)
-        # Drawn on the CPU, one a step: no copy from the device is waited for.
+        # One share for the step. It is drawn on the CPU, so that nothing waits for a copy from the GPU.
         share = torch.distributions.Beta(self.settings.beta, self.settings.beta).sample().item()
         mixed = torch.lerp(first, second, share)
         logits = self.student(torch.cat([batch.labelled_images, mixed])).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
-            # The teacher sees the two separately, as in the release (whose network has instance norm, though).
+            # Two passes of the teacher, as in the release, although its network has instance norm.
             target = torch.lerp(self.teacher(first).logits.sigmoid(), self.teacher(second).logits.sigmoid(), share)
         consistency = (logits[labelled:].sigmoid() - target).square().mean()
 

@@ -11,10 +11,10 @@ from methods.shared.registry import register
 
 @register("mc_net")
 class MCNet(Method):
-    """One encoder, decoders that differ in their upsampling, each pulled towards the others' sharpened predictions.
+    """One encoder with decoders that differ in upsampling; each must match the sharpened predictions of the others.
 
-    Defaults are the MICCAI paper's, whose 6,000 iterations are the protocol's. The release halves the supervised weight
-    and trains 15,000 iterations at a constant rate; in a short training the halved Dice loss hardly moves.
+    Defaults are those of the MICCAI paper, which has the protocol's 6,000 iterations. The release halves the supervised
+    weight and trains 15,000 iterations at a constant rate. In a short training the halved Dice loss hardly decreases.
     """
 
     info = Info(
@@ -29,7 +29,7 @@ class MCNet(Method):
             1.0, "weight of the mutual consistency at the end of its ramp", search=(0.1, 3.0), ge=0
         )
         learning_rate: Literal["protocol", "release"] = setting(
-            "protocol", "the steps of the shared protocol (paper), or constant (code)"
+            "protocol", "that of the protocol (paper), or constant (code)"
         )
         predict_with: Literal["first", "mean"] = setting("first", "decoder A alone (code) or the mean of all (paper)")
 
@@ -46,7 +46,7 @@ class MCNet(Method):
         targets = one_hot(batch.labels, self.backbone.classes)
         supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
         consistency = sum(
-            (probabilities - _sharpen(peer)).square().mean()  # all patches; the pseudo-labels are not detached
+            (probabilities - _sharpen(peer)).square().mean()  # all patches; pseudo-labels are not detached
             for i, probabilities in enumerate(outputs)
             for j, peer in enumerate(outputs)
             if i != j
@@ -79,7 +79,7 @@ def _sharpen(probabilities):
 
 
 def _dice_loss(probabilities, targets):
-    """Dice with a plain denominator and e = 1e-8, as this release has it."""
+    """Dice loss with an unsquared denominator and e = 1e-8, as in this release."""
     axes = (0, 2, 3, 4)
     overlap = (probabilities * targets).sum(axes)
     return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()

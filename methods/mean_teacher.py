@@ -11,7 +11,7 @@ from methods.shared.registry import register
 
 @register("mean_teacher")
 class MeanTeacher(Method):
-    """A student must predict on unlabelled patches what its EMA teacher predicts on noisy copies of them."""
+    """On unlabelled patches a student must predict what its EMA teacher predicts on noisy copies of them."""
 
     info = Info(
         title="Mean Teacher", year=2017, source="Tarvainen & Valpola, NeurIPS 2017; SSL4MIS", fidelity="adapted",

@@ -12,9 +12,9 @@ from methods.shared.signed_distance import SignedDistanceMaps, distance_loss
 
 @register("sass")
 class SASSNet(Method):
-    """One V-Net with two heads; a discriminator tells its distance maps of labelled and unlabelled scans apart.
+    """A V-Net with two heads. A discriminator tells its distance maps of labelled and of unlabelled scans apart.
 
-    The discriminator never sees true distance maps: it compares predictions with predictions.
+    The discriminator gets predicted distance maps only, never true ones.
     """
 
     info = Info(
@@ -57,14 +57,14 @@ class SASSNet(Method):
         segmentation = dice_loss(probabilities, one_hot(batch.labels, self.backbone.classes))
         distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
         judged = self.discriminator(output.signed_distance[labelled:], batch.unlabelled_images)
-        adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # pass for labelled
+        adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # as "labelled"
 
         weight = self.settings.adversarial_weight * self.schedule.ramp_up(step)
         total = segmentation + self.settings.distance_weight * distance + weight * adversarial
         return {"segmentation": segmentation, "distance": distance, "adversarial": adversarial, "total": total}
 
     def _discriminate(self, batch):
-        self.network.eval()  # the release judges eval-mode maps of the weights just updated
+        self.network.eval()  # as in the release: maps in eval mode, with the updated weights
         images = batch.images
         with torch.no_grad():
             signed_distance = self.network(images).signed_distance

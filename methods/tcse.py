@@ -17,12 +17,12 @@ Symmetry = tuple[int, bool]  # quarter turns in the (x, y) plane, and whether to
 
 @register("tcse")
 class TCSE(Method):
-    """The prediction for a turned patch must be the turned prediction.
+    """The prediction for a rotated or mirrored patch must be the rotated or mirrored prediction.
 
-    DTML's row is UA-MT's re-run, most likely of the version of 2018: the same network on both sides (`pi`) [M]. `ema`
-    is the version of 2020, which DTML cites. Consistency weight, noise and EMA decay here are not published [A].
-    In the released 2D code both unlabelled forward passes stand inside `no_grad`, so that its consistency loss has no
-    gradient; and a scaling is applied to one branch only. Neither is reproduced.
+    DTML's row is a re-run by UA-MT's authors, most likely of the version of 2018: the same network in both branches
+    (`pi`) [M]. `ema` is the version of 2020, which DTML cites. Consistency weight, noise and EMA decay of the re-run
+    are not published [A]. In the released 2D code both unlabelled passes are inside `no_grad`, so that the consistency
+    loss has no gradient, and one branch alone is scaled. Neither is reproduced.
     """
 
     info = Info(
@@ -31,7 +31,9 @@ class TCSE(Method):
     )  # fmt: skip
 
     class Settings(MethodSettings):
-        second_branch: Literal["pi", "ema"] = setting("pi", "network of the turned branch: the same, or an EMA teacher")
+        second_branch: Literal["pi", "ema"] = setting(
+            "pi", "network of the transformed branch: the same, or an EMA teacher"
+        )
         consistency_weight: float = setting(
             0.1,
             "weight of the consistency loss at the end of its ramp; 1.0 in the released code",
@@ -65,16 +67,16 @@ class TCSE(Method):
         if self.settings.scaling:
             turned = zoom(turned, zooms)
         if self.settings.second_branch == "pi":
-            logits, other = self.student(torch.cat([plain, turned])).logits.chunk(2)  # gradient into both
+            logits, peer = self.student(torch.cat([plain, turned])).logits.chunk(2)  # gradient into both
         else:
             logits = self.student(plain).logits
             with torch.no_grad():
-                other = self.teacher(turned).logits
+                peer = self.teacher(turned).logits
         supervised = segmentation_loss(logits[:labelled], batch.labels)
-        others, seen = other.sigmoid(), torch.ones_like(other)
+        target, seen = peer.sigmoid(), torch.ones_like(peer)  # seen: voxels that the zoom leaves inside the patch
         if self.settings.scaling:
-            others, seen = zoom(others, 1 / zooms), (zoom(zoom(seen, zooms), 1 / zooms) > 0.999).float()
-        difference = logits.sigmoid() - turn_back(others, symmetries)
+            target, seen = zoom(target, 1 / zooms), (zoom(zoom(seen, zooms), 1 / zooms) > 0.999).float()
+        difference = logits.sigmoid() - turn_back(target, symmetries)
         consistency = (turn_back(seen, symmetries) * difference.square()).sum() / seen.sum()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
@@ -89,15 +91,15 @@ class TCSE(Method):
 
 
 def draw_symmetries(images: Tensor) -> list[Symmetry]:
-    """One symmetry of the (x, y) plane a patch: all eight of a square, the four that keep the shape of a rectangle."""
+    """A symmetry of the (x, y) plane for each patch: one of eight for a square, one of four for a rectangle."""
     step = 1 if images.shape[2] == images.shape[3] else 2
-    turns = step * torch.randint(4 // step, (len(images),))  # on the CPU: nothing waits for the device
+    turns = step * torch.randint(4 // step, (len(images),))  # on the CPU, so that nothing waits for the GPU
     mirrors = torch.randint(2, (len(images),))
     return [(int(turn), bool(mirror)) for turn, mirror in zip(turns, mirrors, strict=True)]
 
 
 def turn(volumes: Tensor, symmetries: list[Symmetry]) -> Tensor:
-    """Rotate each volume of (B,C,H,W,D) by quarter turns, then mirror it along x."""
+    """Rotate each volume of (B, C, H, W, D) by quarter turns, then mirror it along x."""
     rotated = [torch.rot90(volume, turns, (1, 2)) for volume, (turns, _) in zip(volumes, symmetries, strict=True)]
     return torch.stack([v.flip(1) if mirror else v for v, (_, mirror) in zip(rotated, symmetries, strict=True)])
 
@@ -109,7 +111,7 @@ def turn_back(volumes: Tensor, symmetries: list[Symmetry]) -> Tensor:
 
 
 def zoom(volumes: Tensor, factors: Tensor) -> Tensor:
-    """Magnify each volume of (B,C,H,W,D) by its factor in the (x, y) plane about the centre, linearly, 0 outside."""
+    """Magnify each volume of (B, C, H, W, D) in the (x, y) plane by its factor, linearly. Outside of it is 0."""
     centred = torch.zeros(len(volumes), 3, 4)
     centred[:, 0, 0] = 1  # grid_sample counts axes from the last: z, y, x
     centred[:, 1, 1] = centred[:, 2, 2] = 1 / factors

@@ -14,11 +14,11 @@ from methods.shared.registry import register
 
 @register("ua_mt")
 class UAMT(Method):
-    """A student follows an EMA teacher where Monte-Carlo dropout says that the teacher is sure.
+    """A student must predict what its EMA teacher predicts, where the teacher is certain by Monte-Carlo dropout.
 
-    The release trains on the unlabelled half with the command of its README (`unlabelled`, which the paper calls
-    UA-MT-UN, from memory [M]) and on all patches with its other script; which one made the published row is not known
-    for certain, `all` is taken [A].
+    With the command of its README, the release applies this to the unlabelled half of a batch (`unlabelled`, UA-MT-UN
+    in the paper, from memory [M]). With its other script it applies it to all patches. Which of the two made the
+    published row is uncertain; the default is `all` [A].
     """
 
     info = Info(
@@ -27,13 +27,13 @@ class UAMT(Method):
     )  # fmt: skip
 
     class Settings(MethodSettings):
-        consistency_on: Literal["all", "unlabelled"] = setting("all", "patches that the consistency loss sees")
+        consistency_on: Literal["all", "unlabelled"] = setting("all", "patches that the consistency loss applies to")
         consistency_weight: float = setting(
             0.1, "weight of the consistency loss at the end of its ramp", search=(0.01, 1), ge=0
         )
         ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
         monte_carlo_passes: int = setting(
-            8, "stochastic passes of the teacher, two a forward as in the release", gt=0, multiple_of=2
+            8, "stochastic passes of the teacher, two at a time as in the release", gt=0, multiple_of=2
         )
 
     @classmethod
@@ -69,11 +69,11 @@ class UAMT(Method):
         }
 
     def threshold(self, step: int) -> float:
-        """H(t) = (0.75 + 0.25 r(t)) ln 2 with r counted in iterations."""
+        """H(t) = (0.75 + 0.25 r(t)) ln 2, where r is the ramp counted in iterations."""
         return (0.75 + 0.25 * self.schedule.smooth_ramp_up(step)) * MAX_ENTROPY
 
     def _monte_carlo_mean(self, images: Tensor) -> Tensor:
-        # Two copies a forward, so that batch norm sees the doubled batch as in the release.
+        # Two copies at a time, so that batch norm sees the doubled batch, as in the release.
         doubled = torch.cat([images, images])
         rounds = self.settings.monte_carlo_passes // 2
         total = sum(self.teacher(add_noise(doubled)).logits.sigmoid() for _ in range(rounds))

@@ -6,14 +6,14 @@ from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
-EPSILON = 1e-6  # the release takes the logarithm of a softmax as it is
+EPSILON = 1e-6  # not in the release, which takes the logarithm of a softmax
 
 
 @register("urpc")
 class URPC(Method):
-    """Predictions from four decoder levels must agree on unlabelled patches, less so where they are uncertain.
+    """Predictions from four decoder levels must agree on unlabelled patches, with less weight where they are uncertain.
 
-    The release adds the heads to a 3D U-Net (60,000 iterations, learning rate 0.1); here they are 1x1x1 convolutions
+    The release adds the heads to a 3D U-Net (60,000 iterations, learning rate 0.1). Here they are 1x1x1 convolutions
     with trilinear upsampling on the V-Net's decoder blocks, under the shared protocol [A].
     """
 

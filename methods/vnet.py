@@ -1,4 +1,4 @@
-"""The supervised V-Net: the floor and the ceiling of every comparison, and DTML's ablation "M_s only"."""
+"""The supervised V-Net: the lower and upper bound of every comparison, and DTML's ablation "M_s only"."""
 
 from typing import Literal
 
@@ -9,10 +9,10 @@ from methods.shared.registry import register
 
 @register("vnet")
 class SupervisedVNet(Method):
-    """V-Net trained on labelled patches alone with 0.5 (cross-entropy + Dice) (UA-MT release, `train_LA.py`).
+    """A V-Net trained on labelled patches alone with 0.5 (cross-entropy + Dice) (UA-MT release, `train_LA.py`).
 
-    The released code has two softmax channels; one sigmoid channel a class is the same function and loss, though SGD
-    steps differ by a constant factor in the head. DTML's Table 2 prints the same figures for "M_s only".
+    The released code has two softmax channels. One sigmoid channel for each class is the same function and loss, but
+    SGD steps differ by a constant factor in the head. DTML's Table 2 prints the same figures for "M_s only".
     """
 
     info = Info(
@@ -22,7 +22,7 @@ class SupervisedVNet(Method):
 
     class Settings(MethodSettings):
         labelled_patches: Literal["all", "half"] = setting(
-            "all", "patches a step: the whole batch labelled (UA-MT), or only the half that semi-supervised methods get"
+            "all", "labelled patches of a step: the whole batch (UA-MT), or the half that semi-supervised methods get"
         )
 
     @classmethod

@@ -10,10 +10,10 @@ from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, 
 
 @register("vnet_sdm")
 class DistanceVNet(Method):
-    """V-Net with a tanh distance head (Zhang & Zhang 2021, Eq. 1-3), trained on labelled patches alone.
+    """A V-Net with a tanh distance head (Zhang & Zhang 2021, Eq. 1-3), trained on labelled patches alone.
 
-    The paper does not say which loss its "M_d only" row has: `supervision` offers both. With "mask" the output is no
-    distance, merely a steep logit; its training lives on the few voxels that T does not saturate.
+    The paper does not say which loss its row "M_d only" has, so `supervision` offers both. With "mask" the output is a
+    steep logit instead of a distance, and only the few voxels at which T is not saturated have a gradient.
     """
 
     info = Info(
@@ -25,7 +25,8 @@ class DistanceVNet(Method):
         supervision: Literal["mask", "dis"] = setting("mask", "Dice on T(z) (mask), or regression of the map (dis)")
         distance_norm: Literal["l2", "l1"] = setting("l2", "L_dis: squared (paper) or absolute (code) difference")
         shift: float = setting(
-            0.0, "prediction is T(z - shift): 0 (code); 0.0075, half the first outside step, undoes what dis loses"
+            0.0,
+            "prediction is T(z - shift): 0 (code); 0.0075, half of the first step outside, corrects the bias of dis",
         )
         labelled_patches: Literal["all", "half"] = setting("all", "as for the supervised V-Net")
 

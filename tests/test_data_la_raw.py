@@ -145,8 +145,9 @@ def test_what_files_say_of_their_grid_is_told(raw, tmp_path, command):  # noqa: 
     folder, _ = raw
     write(folder / "B/lgemri.nrrd", np.random.default_rng(1).normal(size=SIZE).astype(np.float32), spacing=(1, 1, 2.5))
     said = command("data", "prepare", "la-raw", folder, "--to", tmp_path / "la")[1]
-    assert "B: lgemri.nrrd is said to have voxels of 1 x 1 x 2.5 mm, and is taken to have 0.625 x 0.625 x 0.625" in said
-    assert "B: laendo.nrrd is said to have voxels of 0.625 x 0.625 x 0.625 mm, not 1 x 1 x 2.5" in said
+    assert "B: lgemri.nrrd states voxels of 1 x 1 x 2.5 mm; 0.625 x 0.625 x 0.625 was used instead" in said
+    off_grid = "voxels of 0.625 x 0.625 x 0.625 mm, not 1 x 1 x 2.5"
+    assert f"B: laendo.nrrd is not on the grid of lgemri.nrrd, which was ignored: {off_grid}" in said
     assert "A: " not in said and "C: " not in said
 
 

@@ -9,7 +9,8 @@ import torch
 
 from benchmark.contract.small_training import SmallTraining
 from methods.shared import registry
-from methods.shared.method import Info, Method, Passes
+from methods.shared.method import Batch, Info, Method, Passes
+from methods.shared.plugin_imports import find_helpers
 from methods.shared.registry import MethodError
 
 INFO = Info(title="A", year=2000, source="tests", fidelity="adapted", passes=Passes(train=4))
@@ -73,10 +74,11 @@ def forgetful(monkeypatch):
     """What a test registers or imports is forgotten after it."""
     registry.names()
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith("semiseg_plugin_"):
+        if name.startswith(("semiseg_plugin_", "helper_of_tests")):
             del sys.modules[name]
 
 
@@ -250,3 +252,157 @@ def test_a_starting_file_that_cannot_be(tmp_path, name, reason):
     (tmp_path / "there_already.py").write_text("mine")
     assert reason in error_of(registry.write_starting_file, name, tmp_path, 2026)
     assert (tmp_path / "there_already.py").read_text() == "mine"
+
+
+# Plug-ins written for an earlier layout.
+
+
+@pytest.mark.parametrize(
+    ("statement", "now"),
+    [
+        ("from methods.method import Method", "methods.shared.method"),
+        ("import methods.registry", "methods.shared.registry"),
+        ("from methods import losses", "methods.shared.losses"),
+        ("from methods.schedules import Schedule", "methods.shared.schedules"),
+        ("from methods.ema import make_teacher", "methods.shared.ema"),
+        ("from methods.noise import add_noise", "methods.shared.noise"),
+        ("from methods.signed_distance import distance_loss", "methods.shared.signed_distance"),
+        ("from methods.networks.vnet import VNet", "methods.shared.networks"),
+    ],
+)
+def test_an_import_of_a_module_that_moved_names_its_place(tmp_path, statement, now):
+    path = write(tmp_path / "old.py", statement)
+    message = error_of(registry.load_plugin, path)
+    assert str(path) in message and f"is now {now}: change the import" in message
+
+
+def test_an_import_of_a_module_that_never_was_is_not_said_to_have_moved(tmp_path):
+    message = error_of(registry.load_plugin, write(tmp_path / "old.py", "import methods.magic"))
+    assert "methods.magic" in message and "is now" not in message
+
+
+def test_a_method_with_views_is_told_their_new_name(tmp_path):
+    text = SMALL.format(name="old", title="old") + "    def views(self):\n        return {}\n"
+    message = error_of(registry.load_plugin, write(tmp_path / "old.py", text))
+    assert "'old'" in message and "views()" in message and "extra_arrays()" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("views", "extra_arrays"),
+        ("labeled_images", "labelled_images"),
+        ("unlabeled_images", "unlabelled_images"),
+    ],
+)
+def test_an_old_name_of_a_batch_is_told_its_new_one(old, new):
+    batch = Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1))
+    with pytest.raises(AttributeError, match=f"'{old}': it is called batch.{new} now"):
+        getattr(batch, old)
+    with pytest.raises(AttributeError, match="no attribute 'image'$"):
+        batch.image  # noqa: B018
+
+
+# Modules beside a plug-in.
+
+
+def helped(statement, title, name="mine"):
+    return f"{statement}\n" + SMALL.format(name=name, title="").replace("title=''", f"title={title}")
+
+
+def test_a_plug_in_imports_modules_and_packages_beside_it(tmp_path):
+    write(tmp_path / "helper_of_tests.py", "from helper_of_tests_2.deep import WORD\ndef word(): return WORD\n")
+    write(tmp_path / "helper_of_tests_2" / "__init__.py", "")
+    write(tmp_path / "helper_of_tests_2" / "deep.py", "WORD = 'from afar'")
+    path = write(tmp_path / "mine.py", helped("from helper_of_tests import word", "word()"))
+    assert registry.load_plugin(path) == ["mine"]
+    assert registry.get("mine").info.title == "from afar"
+    assert set(find_helpers(path)) == {"helper_of_tests", "helper_of_tests_2"}
+
+
+def test_a_helper_may_be_imported_when_the_method_runs(tmp_path):
+    write(tmp_path / "helper_of_tests.py", "WORD = 'late'")
+    text = SMALL.format(name="mine", title="mine")
+    text += "    def variant(settings):\n        from helper_of_tests import WORD\n        return WORD\n"
+    registry.load_plugin(write(tmp_path / "mine.py", text))
+    assert registry.get("mine").variant({}) == "late"
+
+
+def test_a_helper_that_changed_is_loaded_again_with_its_plug_in(tmp_path):
+    path = write(tmp_path / "mine.py", helped("from helper_of_tests import WORD", "WORD"))
+    for word in ("first", "the second"):
+        write(tmp_path / "helper_of_tests.py", f"WORD = '{word}'")
+        registry.load_plugin(path)
+        assert registry.get("mine").info.title == word
+
+
+def test_a_helper_may_register_methods(tmp_path):
+    write(tmp_path / "helper_of_tests.py", SMALL.format(name="mine", title="mine"))
+    path = write(tmp_path / "plugin.py", "import helper_of_tests")
+    assert registry.load_plugin(path) == registry.load_plugin(path) == ["mine"]
+
+
+@pytest.mark.parametrize("statement", ["from helper_of_tests import WORD", "def f():\n    import helper_of_tests"])
+def test_helpers_of_one_name_in_two_folders_clash(tmp_path, statement):
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "helper_of_tests.py", f"WORD = '{folder}'")
+    first = write(tmp_path / "a" / "one.py", helped(statement, "'one'", "one"))
+    second = write(tmp_path / "b" / "two.py", helped(statement, "'two'", "two"))
+    registry.load_plugin(first)
+    message = error_of(registry.load_plugin, second)
+    for folder in ("a", "b"):
+        assert str(tmp_path / folder / "helper_of_tests.py") in message
+    assert "rename the helper" in message and "two" not in registry.names() and str(tmp_path / "b") not in sys.path
+    assert registry.get("one").info.title == "one"
+
+
+def test_packages_without_init_in_two_folders_clash(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "helper_of_tests" / "words.py", f"WORD = '{folder}'")
+        write(tmp_path / folder / "mine.py", helped("from helper_of_tests.words import WORD", "WORD", f"mine_{folder}"))
+    registry.load_plugin(tmp_path / "a" / "mine.py")
+    assert registry.get("mine_a").info.title == "a"
+    message = error_of(registry.load_plugin, tmp_path / "b" / "mine.py")
+    assert str(tmp_path / "a" / "helper_of_tests") in message and str(tmp_path / "b" / "helper_of_tests") in message
+
+
+def test_a_module_that_the_plug_in_does_not_import_is_no_clash(tmp_path):
+    write(tmp_path / "json.py", "1 / 0")
+    registry.load_plugin(write(tmp_path / "mine.py", SMALL.format(name="mine", title="mine")))
+    assert registry.get("mine").info.title == "mine"
+
+
+def test_packages_of_the_benchmark_win_over_the_folder(tmp_path):
+    write(tmp_path / "data" / "__init__.py", "1 / 0")
+    path = write(tmp_path / "mine.py", helped("from data.masks import bounding_box", "bounding_box.__module__"))
+    registry.load_plugin(path)
+    assert registry.get("mine").info.title == "data.masks"
+
+
+@pytest.mark.parametrize("statement", ["from data.loaders import load", "from data import load", "import data.loaders"])
+def test_a_name_that_only_the_hidden_package_has_is_a_clash(tmp_path, statement):
+    write(tmp_path / "data" / "loaders.py", "def load(): pass")
+    message = error_of(registry.load_plugin, write(tmp_path / "mine.py", statement))
+    assert "data is a package of this benchmark" in message and str(tmp_path / "data") in message
+    assert "rename yours" in message
+
+
+def test_without_a_package_of_its_own_the_missing_name_is_said(tmp_path):
+    (tmp_path / "data").mkdir()  # scans, say
+    message = error_of(registry.load_plugin, write(tmp_path / "mine.py", "from data.loaders import load"))
+    assert "No module named 'data.loaders'" in message and "rename" not in message
+
+
+def test_a_relative_import_is_told_how_to_be_written(tmp_path):
+    write(tmp_path / "helper_of_tests.py", "WORD = 1")
+    message = error_of(registry.load_plugin, write(tmp_path / "mine.py", "from .helper_of_tests import WORD"))
+    assert "without the dot" in message
+
+
+def test_a_plug_in_that_fails_leaves_nothing_behind(tmp_path):
+    write(tmp_path / "helper_of_tests.py", SMALL.format(name="half", title="half"))
+    path = write(tmp_path / "mine.py", "import helper_of_tests\n1 / 0\n")
+    before = list(sys.path)
+    assert "ZeroDivisionError" in error_of(registry.load_plugin, path)
+    assert sys.path == before and "half" not in registry.names() and "helper_of_tests" not in sys.modules

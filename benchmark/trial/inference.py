@@ -15,18 +15,62 @@ Predict = Callable[[Tensor], Tensor]
 
 
 def window_starts(size: int, patch: int, stride: int) -> list[int]:
-    """Starts min(i * stride, size - patch) for i = 0 .. ceil((size - patch) / stride) along one axis."""
+    """Where windows start along one axis: min(i stride, size - patch) for i = 0 .. ceil((size - patch) / stride).
+
+    Args:
+        size: voxels of the volume.
+        patch: voxels of a window.
+        stride: voxels from one window to the next. The last window ends with the volume and may be closer.
+
+    Returns:
+        First voxels, at least one. A volume smaller than the patch has the one start 0.
+
+    Source:
+        UA-MT release, `test_util.py`.
+
+    Example:
+        >>> window_starts(size=88, patch=80, stride=5)
+        [0, 5, 8]
+    """
     room = max(size - patch, 0)
     return [min(i * stride, room) for i in range(-(-room // stride) + 1)]
 
 
 def windows(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Corner of every window over a volume that is at least as large as the patch."""
+    """The first voxel of every window over a volume.
+
+    Args:
+        shape: (H, W, D) of the volume, at least as large as the patch.
+        patch: (h, w, d) of a window.
+        stride: voxels from one window to the next, along each axis.
+
+    Returns:
+        One index a window; the last axis varies fastest.
+
+    Example:
+        >>> windows((5, 4, 4), patch=(4, 4, 4), stride=(2, 2, 2))
+        [(0, 0, 0), (1, 0, 0)]
+    """
     return list(itertools.product(*map(window_starts, shape, patch, stride)))
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy in eval mode whose convolutions do the batch norm that follows them, too: its statistics are fixed now."""
+    """Merge each batch norm into the convolution before it, which makes inference faster.
+
+    This is possible because the statistics of a batch norm are fixed in eval mode.
+
+    Args:
+        network: any module. Convolution and batch norm must be neighbours in an `nn.Sequential`. It is not changed.
+
+    Returns:
+        A copy in eval mode. Its outputs are the same up to rounding.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2)).eval()
+        >>> images = torch.rand(1, 1, 4, 4, 4)
+        >>> torch.allclose(fold_batch_norm(network)(images), network(images), atol=1e-6)
+        True
+    """
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         layers = list(block) if isinstance(block, nn.Sequential) else []
@@ -48,11 +92,31 @@ def predict_volume(
     device: torch.device,
     max_windows: int | None = None,
 ) -> np.ndarray:
-    """Foreground probabilities (C,H,W,D) float32 of `image` (H,W,D): the mean over all windows that see a voxel.
+    """Foreground probabilities of a volume: at each voxel the mean over all windows that contain it.
 
-    patch, stride: in voxels of `image`, which is on the training grid; window_batch: windows a forward pass. A volume
-    smaller than the patch is padded with zeros, evenly on both sides, to exactly the patch. With `max_windows`, voxels
-    that no window saw are 0.
+    A volume smaller than the patch is padded with zeros to the size of the patch, evenly on both sides.
+
+    Args:
+        predict: probabilities (B, C, h, w, d) of patches (B, 1, h, w, d), for instance `Method.predict`.
+        image: (H, W, D), float32, on the training grid.
+        classes: the number C of foreground classes.
+        patch: (h, w, d) of a window, in voxels of `image`.
+        stride: voxels from one window to the next, along each axis.
+        window_batch: windows in one call of `predict`.
+        device: where `predict` runs and the mean is computed.
+        max_windows: only this many windows are predicted; the remaining voxels are 0. None for all.
+
+    Returns:
+        (C, H, W, D), float32.
+
+    Source:
+        UA-MT release, `test_util.py`.
+
+    Example:
+        >>> image = np.full((6, 5, 4), 3.0, np.float32)
+        >>> volume = predict_volume(torch.sigmoid, image, 1, (4, 4, 4), (2, 2, 2), 2, torch.device("cpu"))
+        >>> volume.shape, round(float(volume.min()), 3), round(float(volume.max()), 3)
+        ((1, 6, 5, 4), 0.953, 0.953)
     """
     padding = [
         (max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for n, p in zip(image.shape, patch, strict=True)
@@ -74,13 +138,25 @@ def predict_volume(
 
 
 def label_map(probabilities: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Labels (H,W,D) uint8 on a grid of `shape`: the likeliest class where its probability exceeds 0.5, else 0.
+    """The class with the highest probability at each voxel, or background if none exceeds 0.5.
 
-    Probabilities (C,h,w,d) on another grid are resampled first, so that a case is graded on its own grid.
+    Probabilities on another grid are resampled first, so that a case is scored on its native grid.
+
+    Args:
+        probabilities: of foreground, (C, h, w, d), on a grid of the same extent.
+        shape: (H, W, D) of the labels.
+
+    Returns:
+        (H, W, D), uint8, 0 for background and 1..C.
+
+    Example:
+        >>> probabilities = np.array([[0.4, 0.6, 0.7], [0.1, 0.2, 0.8]], np.float32).reshape(2, 3, 1, 1)
+        >>> label_map(probabilities, (3, 1, 1)).ravel().tolist()
+        [0, 1, 2]
     """
     labels, highest = np.zeros(shape, np.uint8), np.full(shape, 0.5, np.float32)
-    for number, channel in enumerate(probabilities, start=1):  # one at a time: they may be many, on a large grid
-        own = channel if channel.shape == tuple(shape) else resample(channel, shape)
-        labels[own > highest] = number
-        np.maximum(highest, own, out=highest)
+    for number, channel in enumerate(probabilities, start=1):  # one at a time, for the sake of memory
+        on_grid = channel if channel.shape == tuple(shape) else resample(channel, shape)
+        labels[on_grid > highest] = number
+        np.maximum(highest, on_grid, out=highest)
     return labels

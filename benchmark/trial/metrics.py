@@ -1,7 +1,7 @@
 """Overlap and surface metrics of a case, equal to those of `medpy.metric.binary`.
 
-One nearest-neighbour query in each direction between the two sets of surface voxels gives all surface metrics at once;
-medpy computes two distance transforms of the whole volume for each.
+All surface metrics follow from one nearest-neighbour query in each direction between the two sets of surface voxels.
+medpy computes two distance transforms of the whole volume for each metric.
 """
 
 import numpy as np
@@ -15,11 +15,38 @@ Row = dict[str, int | float | str]
 def case_metrics(
     prediction: np.ndarray, reference: np.ndarray, classes: int, spacing: tuple[float, ...], empty: str
 ) -> list[Row]:
-    """Rows (class, metric, unit, value) of one case, for label maps (H,W,D) with values 0..C.
+    """All metrics of one case, class by class.
 
-    dice and jaccard as fractions; asd (directed prediction -> reference, the papers' convention), hd95 and assd in
-    voxels and in mm; predicted and reference as voxel counts. Where exactly one of the two masks is empty, distances
-    are the image diagonal (`empty` "worst") or NaN ("exclude"); where both are, every score is undefined and NaN.
+    dice and jaccard are fractions. asd is directed from prediction to reference, as in the papers; assd and hd95 are
+    symmetric. Distances are in voxels and in mm. "predicted" and "reference" count the voxels of the two masks.
+
+    If exactly one of the two masks is empty, dice and jaccard are 0 and `empty` decides the distances. If both are
+    empty, all scores are undefined and NaN.
+
+    Args:
+        prediction: label map (H, W, D), 0 for background and 1..C.
+        reference: the true label map, of the same shape.
+        classes: the number C of foreground classes.
+        spacing: mm of a voxel along each axis.
+        empty: distances if one mask is empty: "worst" for the diagonal of the image, "exclude" for NaN.
+
+    Returns:
+        Rows with "class", "metric", "unit" ("voxel", "mm" or "" for none) and "value".
+
+    Source:
+        Definitions of `medpy.metric.binary`, which the UA-MT release uses (`test_util.py`).
+
+    Example:
+        >>> reference = np.zeros((8, 8, 8), np.uint8)
+        >>> reference[2:6, 2:6, 2:6] = 1
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> rows = case_metrics(prediction, reference, classes=1, spacing=(2.0, 2.0, 2.0), empty="worst")
+        >>> for row in rows:
+        ...     if row["metric"] in ("dice", "hd95"):
+        ...         print(row["metric"], row["unit"], row["value"])
+        dice  0.75
+        hd95 voxel 1.0
+        hd95 mm 2.0
     """
     rows: list[Row] = []
     for value in range(1, classes + 1):
@@ -38,18 +65,48 @@ def case_metrics(
 
 
 def overlap(prediction: np.ndarray, reference: np.ndarray) -> dict[tuple[str, str], float]:
-    """Dice and Jaccard of two binary masks; NaN where both are empty."""
-    both = np.count_nonzero(prediction & reference)
+    """Dice and Jaccard of two masks.
+
+    Args:
+        prediction: boolean, of any shape.
+        reference: boolean, of the same shape.
+
+    Returns:
+        Both as fractions, by (metric, unit). They are NaN if both masks are empty.
+
+    Example:
+        >>> scores = overlap(np.array([True, True, False]), np.array([True, False, False]))
+        >>> float(scores["jaccard", ""])
+        0.5
+    """
+    common = np.count_nonzero(prediction & reference)
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     if total == 0:
         return {("dice", ""): np.nan, ("jaccard", ""): np.nan}
-    return {("dice", ""): 2 * both / total, ("jaccard", ""): both / (total - both)}
+    return {("dice", ""): 2 * common / total, ("jaccard", ""): common / (total - common)}
 
 
 def surface_distances(
     prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...], empty: str
 ) -> dict[str, float]:
-    """asd, hd95 and assd between two binary masks, in the unit of `spacing`."""
+    """Average and 95th-percentile distances between the surfaces of two masks.
+
+    Args:
+        prediction: boolean, of any number of dimensions.
+        reference: boolean, of the same shape.
+        spacing: the size of a voxel along each axis, in any unit.
+        empty: distances if exactly one mask is empty: "worst" for the diagonal of the image, "exclude" for NaN.
+
+    Returns:
+        In the unit of `spacing`: "asd", the mean distance from the prediction's surface to the reference's; "assd", the
+        mean of the distances in both directions; "hd95", their 95th percentile. NaN if both masks are empty.
+
+    Example:
+        >>> reference = np.zeros((9, 1, 1), bool)
+        >>> reference[2:5] = True
+        >>> surface_distances(np.roll(reference, 1), reference, spacing=(0.5, 1.0, 1.0), empty="worst")["hd95"]
+        0.5
+    """
     has_prediction, has_reference = prediction.any(), reference.any()
     if not (has_prediction and has_reference):
         undefined = empty == "exclude" or not (has_prediction or has_reference)
@@ -58,21 +115,32 @@ def surface_distances(
     surface_p, surface_r = (surface_points(mask) * np.asarray(spacing) for mask in (prediction, reference))
     to_reference = _tree(surface_r).query(surface_p)[0]
     to_prediction = _tree(surface_p).query(surface_r)[0]
-    both = np.concatenate([to_reference, to_prediction])
+    both_directions = np.concatenate([to_reference, to_prediction])
     return {
         "asd": float(to_reference.mean()),
-        "hd95": float(np.percentile(both, 95)),
-        "assd": float(both.mean()),
+        "hd95": float(np.percentile(both_directions, 95)),
+        "assd": float(both_directions.mean()),
     }
 
 
 def _tree(points: np.ndarray) -> cKDTree:
-    """Split at midpoints, which is as good as medians for points of a surface and sooner done."""
+    """A tree split at midpoints: for points of a surface it is as good as one split at medians, and built faster."""
     return cKDTree(points, leafsize=32, balanced_tree=False)
 
 
 def surface_points(mask: np.ndarray) -> np.ndarray:
-    """Indices (N, ndim) of voxels with a background voxel among their face neighbours; the outside is background."""
+    """The voxels of a mask with a background voxel among their face neighbours. Beyond the array is background.
+
+    Args:
+        mask: boolean, of any number of dimensions, with at least one true voxel.
+
+    Returns:
+        Indices (N, ndim), in memory order.
+
+    Example:
+        >>> surface_points(np.ones((3, 3), bool)).tolist()
+        [[0, 0], [0, 1], [0, 2], [1, 0], [1, 2], [2, 0], [2, 1], [2, 2]]
+    """
     box = bounding_box(mask)
     inside = mask[box]
     padded = np.pad(inside, 1)
@@ -86,7 +154,19 @@ def surface_points(mask: np.ndarray) -> np.ndarray:
 
 
 def largest_components(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A label map (H,W,D) with only the largest 26-connected component of each class."""
+    """Keep the largest 26-connected component of each class and remove all others.
+
+    Args:
+        labels: label map (H, W, D), 0 for background and 1..C.
+        classes: the number C of foreground classes.
+
+    Returns:
+        A new label map.
+
+    Example:
+        >>> largest_components(np.array([1, 0, 1, 1, 0, 2]).reshape(6, 1, 1), classes=2).ravel().tolist()
+        [0, 0, 1, 1, 0, 2]
+    """
     kept = np.zeros_like(labels)
     for value in range(1, classes + 1):
         kept[largest_component(labels == value)] = value

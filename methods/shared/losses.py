@@ -1,4 +1,4 @@
-"""Losses shared by methods. All take fp32 tensors; probabilities and targets are (B,C,H,W,D), labels (B,H,W,D)."""
+"""Losses that several methods use. They take fp32 tensors."""
 
 import math
 
@@ -8,15 +8,42 @@ from torch import Tensor
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels (B,H,W,D) with values 0..C as C binary foreground channels (B,C,H,W,D), float32."""
+    """One binary channel for each foreground class.
+
+    Args:
+        labels: (B, H, W, D), integers 0..C; 0 is background.
+        classes: the number C of foreground classes.
+
+    Returns:
+        (B, C, H, W, D), float32, of 0 and 1.
+
+    Example:
+        >>> one_hot(torch.tensor([0, 2]).view(1, 2, 1, 1), classes=2).flatten().tolist()
+        [0.0, 0.0, 0.0, 1.0]
+    """
     values = torch.arange(1, classes + 1, device=labels.device, dtype=labels.dtype).view(1, -1, 1, 1, 1)
     return (labels.unsqueeze(1) == values).float()
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Soft Dice with squared denominator over all voxels of the batch at once, mean over classes (UA-MT release).
+    """Soft Dice loss with a squared denominator: 1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-5.
 
-    1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-5.
+    Sums run over all voxels of the batch at once. The loss is the mean over classes.
+
+    Args:
+        probabilities: p, (B, C, H, W, D), in 0..1.
+        targets: y, of the same shape.
+
+    Returns:
+        A scalar in 0..1.
+
+    Source:
+        Milletari et al., 3DV 2016; UA-MT release, `utils/losses.py`.
+
+    Example:
+        >>> targets = torch.ones(1, 1, 2, 2, 2)
+        >>> dice_loss(targets, targets).item(), round(dice_loss(0.5 * targets, targets).item(), 3)
+        (0.0, 0.2)
     """
     axes = (0, 2, 3, 4)
     overlap = (probabilities * targets).sum(axes)
@@ -25,13 +52,43 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """0.5 (cross-entropy + Dice), the supervised loss of UA-MT and of DTML's M_s (their releases)."""
+    """The supervised loss 0.5 (cross-entropy + Dice).
+
+    Args:
+        logits: (B, C, H, W, D).
+        labels: (B, H, W, D), integers 0..C; 0 is background.
+
+    Returns:
+        A scalar.
+
+    Source:
+        UA-MT release, `train_LA.py`; the same loss trains M_s in the DTML release.
+
+    Example:
+        >>> labels = torch.ones(1, 2, 2, 2, dtype=torch.uint8)
+        >>> round(segmentation_loss(torch.zeros(1, 1, 2, 2, 2), labels).item(), 3)
+        0.447
+    """
     targets = one_hot(labels, logits.shape[1])
     return 0.5 * (F.binary_cross_entropy_with_logits(logits, targets) + dice_loss(logits.sigmoid(), targets))
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:
-    """Voxel-wise entropy of a foreground probability in nats, at most ln 2: -(p ln(p + 1e-6) + q ln(q + 1e-6))."""
+    """The entropy of each probability in nats: -(p ln(p + 1e-6) + q ln(q + 1e-6)), q = 1 - p.
+
+    Args:
+        probabilities: of foreground, of any shape, in 0..1.
+
+    Returns:
+        A tensor of the same shape, at most `MAX_ENTROPY` = ln 2.
+
+    Source:
+        UA-MT release, `train_LA_meanteacher_certainty_unlabel.py`.
+
+    Example:
+        >>> [round(value, 3) for value in binary_entropy(torch.tensor([0.5, 0.9])).tolist()]
+        [0.693, 0.325]
+    """
     background = 1 - probabilities
     return -(probabilities * torch.log(probabilities + 1e-6) + background * torch.log(background + 1e-6))
 

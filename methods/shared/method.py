@@ -1,4 +1,4 @@
-"""The interface of a method: what a researcher implements, and all that the training loop knows of it."""
+"""The interface of a method: what a researcher implements, and what the training loop calls."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,16 +12,28 @@ from torch import Tensor, nn
 from methods.shared.networks.vnet import Backbone
 from methods.shared.schedules import Schedule
 
+# An extra array: a function of the batch's arrays by name, and of a random generator for it alone.
 ExtraArray = Callable[[dict[str, np.ndarray], np.random.Generator], np.ndarray]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Cost of one training step in patch passes of the V-Net at the protocol's batch of 4.
+    """The cost of one training step at the protocol's batch of 4, in patch passes of the V-Net.
 
-    train: with gradient; a fraction where a decoder more or another upsampling changes a pass. extra: forward only.
-    other: networks besides the V-Net, in passes with gradient of the V-Net.
+    A patch pass is one patch through the V-Net, forward and backward.
+
+    Args:
+        train: passes with gradient. A fraction stands for a network with more parts, such as a second decoder.
+        extra: passes without gradient, such as those of a teacher.
+        other: the cost of other networks, such as discriminators, as passes with gradient of the V-Net.
+
+    Example:
+        >>> mean_teacher = Passes(train=4, extra=2)
+        >>> print(mean_teacher)
+        4 + 2 forward
+        >>> round(mean_teacher.total(), 2)
+        4.67
     """
 
     train: float
@@ -29,7 +41,7 @@ class Passes:
     other: float = 0
 
     def total(self) -> float:
-        """In passes with gradient, of which a forward pass costs a third."""
+        """The cost as a number of passes with gradient. A pass without gradient counts as a third of one."""
         return self.train + self.extra / 3 + self.other
 
     def __str__(self) -> str:
@@ -41,8 +53,18 @@ class Passes:
 class Info:
     """What tables and documentation say about a method.
 
-    fidelity: "faithful" follows the authors' code; "adapted" transfers it to this task with choices of ours;
-    "reconstruction" fills in what the authors never published, and is marked so wherever its numbers appear.
+    Args:
+        title: the name of the method in tables.
+        year: of the publication.
+        source: the publication, and the released code if it was followed.
+        fidelity: "faithful" follows the authors' code. "adapted" transfers it to this task, with choices of ours.
+            "reconstruction" fills in what the authors never published; tables mark its rows.
+        passes: the cost of a training step with default settings.
+        networks: how many networks are kept in memory during training.
+
+    Example:
+        >>> Info("Mean Teacher", 2017, "Tarvainen & Valpola", "adapted", Passes(4, 2), networks=2).title
+        'Mean Teacher'
     """
 
     title: str
@@ -55,27 +77,57 @@ class Info:
 
 
 class MethodSettings(BaseModel):
-    """Base of every method's settings: published defaults, unknown keys refused."""
+    """Base class of a method's settings. Defaults are the published values; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def setting(default: Any, meaning: str, search: tuple | None = None, **constraints: Any) -> Any:
-    """A setting with its published default, a one-line meaning and, optionally, (low, high) or choices to search.
+    """Declare a setting of a method.
 
-    `constraints` are pydantic's: ge, gt, le, lt, multiple_of.
+    Args:
+        default: the published value.
+        meaning: one line for the documentation.
+        search: what a search tries: a range (low, high) or a tuple of choices. None excludes it from searches.
+        constraints: limits of the value, as pydantic names them: ge, gt, le, lt, multiple_of.
+
+    Returns:
+        The field of the `Settings` class.
+
+    Example:
+        >>> class Settings(MethodSettings):
+        ...     ema_decay: float = setting(0.99, "decay of the teacher", search=(0.9, 0.999), ge=0, lt=1)
+        >>> Settings().ema_decay
+        0.99
+        >>> Settings(ema_decay=0.9).ema_decay
+        0.9
     """
     return Field(
         default, description=meaning, json_schema_extra={"search": list(search)} if search else None, **constraints
     )
 
 
+RENAMED = {"views": "extra_arrays", "labeled_images": "labelled_images", "unlabeled_images": "unlabelled_images"}
+
+
 @dataclass(frozen=True)
 class Batch:
-    """One step's patches on the training device. There is no field for labels of unlabelled images.
+    """The patches of one training step, on the training device. Labels of unlabelled images are not part of it.
 
-    labelled_images (B_l,1,H,W,D) float32; labels (B_l,H,W,D) uint8, 0 background and 1..C; unlabelled_images
-    (B_u,1,H,W,D) float32; extra_arrays: what the method's `extra_arrays()` prepared, by name.
+    Args:
+        labelled_images: (B_l, 1, H, W, D), float32.
+        labels: (B_l, H, W, D), uint8; 0 is background and 1..C are the classes.
+        unlabelled_images: (B_u, 1, H, W, D), float32.
+        extra_arrays: what the functions of the method's `extra_arrays()` computed, by name.
+
+    Raises:
+        AttributeError: for a name of an earlier version. The message has the name of today.
+
+    Example:
+        >>> images = torch.zeros(2, 1, 16, 16, 16)
+        >>> batch = Batch(images, torch.zeros(2, 16, 16, 16, dtype=torch.uint8), images + 1)
+        >>> batch.images.shape
+        torch.Size([4, 1, 16, 16, 16])
     """
 
     labelled_images: Tensor
@@ -85,15 +137,47 @@ class Batch:
 
     @property
     def images(self) -> Tensor:
-        """All patches of the step, labelled ones first: (B_l + B_u, 1, H, W, D)."""
+        """All patches of the step, (B_l + B_u, 1, H, W, D). The labelled ones come first."""
         return torch.cat([self.labelled_images, self.unlabelled_images])
+
+    def __getattr__(self, name: str) -> Any:
+        now = f": it is called batch.{RENAMED[name]} now" if name in RENAMED else ""
+        raise AttributeError(f"a batch has no attribute {name!r}{now}")
 
 
 class Method(nn.Module):
-    """One algorithm. Everything with state is a submodule or buffer: `state_dict()` is the whole model.
+    """Base class of all methods. A method implements `training_step` and `predict`, and what else it needs.
 
-    The loop runs, for each step and for each of `phases` in order: `train()`, `training_step`, backward of "total"
-    into the parameters of that phase's optimiser and no others, optimiser step; after the last phase `after_step`.
+    Everything with state is a submodule, a parameter or a buffer: `state_dict()` is the whole model, and a checkpoint
+    holds nothing else of the method.
+
+    In each step the training loop does the following for each of `phases`, in order: it calls `train()` and
+    `training_step`, back-propagates "total" into the parameters of this phase's optimiser alone, and lets the optimiser
+    step. After the last phase it calls `after_step`.
+
+    Args:
+        settings: an instance of the class's `Settings`.
+        backbone: makes the V-Net that all methods share; keywords choose its heads and decoders.
+        schedule: ramps and learning rate of this training.
+
+    Attributes:
+        info: what tables say about the method.
+        phases: the names of the phases of a step, one optimiser each.
+
+    Example:
+        >>> class Supervised(Method):
+        ...     def __init__(self, settings, backbone, schedule):
+        ...         super().__init__(settings, backbone, schedule)
+        ...         self.network = backbone()
+        ...
+        ...     def training_step(self, batch, step, phase):
+        ...         return {"total": self.network(batch.labelled_images).logits.square().mean()}
+        ...
+        ...     def predict(self, images):
+        ...         return self.network(images).logits.sigmoid()
+        >>> method = Supervised(Supervised.Settings(), Backbone(classes=1, width=2), Schedule(iterations=100))
+        >>> method.eval().predict(torch.zeros(1, 1, 16, 16, 16)).shape
+        torch.Size([1, 1, 16, 16, 16])
     """
 
     info: ClassVar[Info]
@@ -110,36 +194,74 @@ class Method(nn.Module):
 
     @classmethod
     def patches(cls, settings: MethodSettings, batch_size: int) -> tuple[int, int]:
-        """Labelled and unlabelled patches of one step. (n, 0) makes a method supervised: it gets no unlabelled case."""
+        """How many patches of a step are labelled and unlabelled; half and half by default.
+
+        Args:
+            settings: of the method.
+            batch_size: patches of a step in the protocol.
+
+        Returns:
+            The numbers of labelled and of unlabelled patches. A method that returns (n, 0) is supervised: it gets no
+            unlabelled case.
+
+        Example:
+            >>> Method.patches(MethodSettings(), 4)
+            (2, 2)
+        """
         return batch_size // 2, batch_size - batch_size // 2
 
     @classmethod
     def variant(cls, settings: MethodSettings) -> str:
-        """Which published row these settings reproduce, where the method has several; "" is its main one."""
+        """Which published row these settings reproduce, for a method with several; "" is the only or main one."""
         return ""
 
     def extra_arrays(self) -> dict[str, ExtraArray]:
-        """Extra inputs that data workers prepare off the training thread: functions of (batch arrays, generator)."""
+        """Inputs that data workers compute beside the training, such as distance maps.
+
+        Returns:
+            Functions by name. Each gets the arrays of the batch by name and a random generator, and returns an array
+            with one entry a patch. `training_step` finds it as a tensor in `batch.extra_arrays`.
+        """
         return {}
 
     def configure_optimizers(self, sgd: OptimizerFactory) -> dict[str, torch.optim.Optimizer]:
-        """One optimiser a phase. `sgd` makes the protocol's own, whose learning rate follows the protocol."""
+        """The optimiser of each phase.
+
+        Args:
+            sgd: makes the protocol's optimiser of some parameters. Its learning rate follows the protocol.
+
+        Returns:
+            One optimiser for each of `phases`, in the same order.
+        """
         return {self.phases[0]: sgd(self.parameters())}
 
     def learning_rate_factor(self, step: int) -> float:
-        """What the protocol's learning rate is multiplied with at `step`."""
+        """By what the protocol's learning rate is multiplied at a step (0, 1, …)."""
         return self.schedule.learning_rate_factor(step)
 
     def training_step(self, batch: Batch, step: int, phase: str) -> dict[str, Tensor]:
-        """Scalars to log, of which "total" is minimised. Called after the optimiser of the phase before has stepped."""
+        """The losses of one phase. The optimisers of earlier phases have stepped already.
+
+        Args:
+            batch: the patches of the step.
+            step: the number of the step (0, 1, …).
+            phase: one of `phases`.
+
+        Returns:
+            Scalars by name, to be logged. "total" is minimised.
+        """
         raise NotImplementedError
 
     def after_step(self, step: int) -> None:
-        """EMA updates and the like, after the last phase of `step`."""
+        """Called after the last phase of a step, for updates without gradient such as that of an EMA teacher."""
 
     def predict(self, images: Tensor) -> Tensor:
-        """Foreground probabilities (B,C,H,W,D) of `images` (B,1,H,W,D), as the published method predicts at test time.
+        """Segment patches as the published method does at test time. Called in eval mode without gradients.
 
-        Called in eval mode without gradients.
+        Args:
+            images: (B, 1, H, W, D), float32.
+
+        Returns:
+            Foreground probabilities, (B, C, H, W, D).
         """
         raise NotImplementedError

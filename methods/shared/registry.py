@@ -1,4 +1,4 @@
-"""Methods by name. A built-in method is a file of this folder; a plug-in is a file anywhere."""
+"""Methods by name. A built-in method is a file of the folder `methods`; a plug-in is a file anywhere."""
 
 import hashlib
 import importlib
@@ -8,7 +8,7 @@ import pkgutil
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -16,39 +16,55 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 import methods
-from data.errors import UserError
+from data.errors import UserError, one_line
+from methods.shared import plugin_imports
 from methods.shared.method import Info, Method, MethodSettings
 from methods.shared.validation import describe, nearest
 
-BASELINE = "vnet"  # the supervised floor and ceiling of an experiment that names no other
+BASELINE = "vnet"  # the supervised lower and upper bound of an experiment that names no other method
 
 _METHODS: dict[str, type[Method]] = {}
 
 
 class MethodError(UserError):
-    """A method, setting or plug-in that cannot be used; the message is one line for the user."""
+    """A method, a setting or a plug-in cannot be used. The message is one line for the user."""
 
 
 def register(name: str) -> Callable[[type[Method]], type[Method]]:
-    """Class decorator that makes a `Method` available under `name`.
+    """Make a method available under a name. Write it above the class.
 
-    Raises MethodError if the name is taken or unfit, or the class lacks what tables need.
+    Args:
+        name: lower-case letters, digits and underscores, beginning with a letter. It names folders and rows of results.
+
+    Returns:
+        A class decorator that returns the class unchanged.
+
+    Raises:
+        MethodError: the name is taken or not allowed, or the class lacks what the benchmark needs.
+
+    Example::
+
+        @register("my_method")
+        class MyMethod(Method):
+            info = Info(title="Mine", year=2026, source="this work", fidelity="adapted", passes=Passes(train=4))
     """
 
     if not isinstance(name, str):
-        raise MethodError(f'@register was given {name!r}, which is no name: write @register("my_method")')
+        raise MethodError(f'@register was given {name!r} instead of a name: write @register("my_method")')
 
     def decorator(cls: type[Method]) -> type[Method]:
         _check_name(name)
         if name in _METHODS:
-            here, there = inspect.getsourcefile(cls), inspect.getsourcefile(_METHODS[name])
-            raise MethodError(f"method name {name!r} of {here} is taken by {there}: choose another")
+            new, registered = inspect.getsourcefile(cls), inspect.getsourcefile(_METHODS[name])
+            raise MethodError(f"method name {name!r} of {new} is taken by {registered}: choose another")
         if not (isinstance(cls, type) and issubclass(cls, Method)):
             raise MethodError(
-                f"method {name!r} is no Method: write class {cls.__name__}(Method), see methods/shared/method.py"
+                f"method {name!r} is not a Method: write class {cls.__name__}(Method), see methods/shared/method.py"
             )
         if not isinstance(getattr(cls, "info", None), Info):
             raise MethodError(f"method {name!r} has no `info`: add `info = Info(title=…, year=…, …)` to its class")
+        if callable(getattr(cls, "views", None)) and cls.extra_arrays is Method.extra_arrays:
+            raise MethodError(f"method {name!r} defines views(), which is called extra_arrays() now: rename it")
         _check_settings(name, cls.Settings)
         _METHODS[name] = cls
         return cls
@@ -58,10 +74,11 @@ def register(name: str) -> Callable[[type[Method]], type[Method]]:
 
 def _check_settings(name: str, settings: type) -> None:
     if not (isinstance(settings, type) and issubclass(settings, MethodSettings)):
-        raise MethodError(f"Settings of method {name!r} is no MethodSettings: write class Settings(MethodSettings)")
-    if bare := [key for key, field in settings.model_fields.items() if field.is_required()]:
+        raise MethodError(f"Settings of method {name!r} is not a MethodSettings: write class Settings(MethodSettings)")
+    if required := [key for key, field in settings.model_fields.items() if field.is_required()]:
         raise MethodError(
-            f"setting {bare[0]!r} of method {name!r} has no default: write {bare[0]}: … = setting(default, meaning)"
+            f"setting {required[0]!r} of method {name!r} has no default: "
+            f"write {required[0]}: … = setting(default, meaning)"
         )
 
 
@@ -73,40 +90,78 @@ def _import_built_in() -> None:
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Import a file that registers methods; returns the names it registered. Loading it again renews them.
+    """Import a file that registers methods. Loading a file again replaces its methods.
 
-    Raises MethodError if the file is missing, fails to import or registers nothing.
+    The file may import modules and packages that lie beside it, as in `from helper import f`. For this its folder
+    becomes the last entry of `sys.path` and stays there. Packages of this project therefore win over the folder's.
+
+    Args:
+        path: a Python file, anywhere.
+
+    Returns:
+        The names that the file and its helper modules registered.
+
+    Raises:
+        MethodError: the file does not exist, fails to import or registers nothing, or a helper module has the name of
+            another module.
     """
     _import_built_in()
     path = Path(path).resolve()
     if not path.is_file():
         raise MethodError(f"plug-in {path} " + ("is a folder: give a .py file" if path.is_dir() else "does not exist"))
     if path.suffix != ".py":
-        raise MethodError(f"plug-in {path} is no Python file: give the .py file that defines your method")
+        raise MethodError(f"plug-in {path} is not a Python file: give the .py file that defines your method")
     # The path is part of the module's name: two plug-ins may have the same file name.
     module_name = f"semiseg_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    _forget(module_name)
+    helpers = plugin_imports.find_helpers(path)
+    search_path = list(sys.path)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        if clash := plugin_imports.find_clash(helpers):
+            raise MethodError(f"plug-in {path}: {clash}")
+        if module_name in sys.modules:  # it is loaded again, perhaps because a helper has changed
+            _forget(_modules_below(helpers))
+        _forget([module_name])
+        _execute(path, module_name, helpers)
+        modules = [module_name, *_modules_below(helpers)]
+        registered = [name for name, cls in _METHODS.items() if cls.__module__ in modules]
+        if not registered:
+            raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
+    except MethodError:
+        sys.path[:] = search_path
+        raise
+    return registered
+
+
+def _execute(path: Path, module_name: str, helpers: Collection[str]) -> None:
     spec = importlib.util.spec_from_file_location(module_name, path)
     module = importlib.util.module_from_spec(spec)
+    loaded_before = _modules_below(helpers)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script may end with sys.exit()
-        _forget(module_name)
+        _forget([module_name, *(name for name in _modules_below(helpers) if name not in loaded_before)])
         if isinstance(error, MethodError):
             raise
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        raise MethodError(f"plug-in {path} cannot be imported: {message}") from error
-    registered = [name for name, cls in _METHODS.items() if cls.__module__ == module_name]
-    if not registered:
-        raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
-    return registered
+        reason = plugin_imports.explain(error, path.parent) or one_line(f"{type(error).__name__}: {error}")
+        raise MethodError(f"plug-in {path} cannot be imported: {reason}") from error
 
 
 def write_starting_file(name: str, folder: Path, year: int) -> Path:
-    """Write `folder/<name>.py`, a small method that works, to begin a new one from; returns its path.
+    """Write `folder/<name>.py`: a small method that works, as the start of a new one.
 
-    Raises MethodError if the name is unfit or taken, or the file exists or cannot be written.
+    Args:
+        name: of the method, see `register`.
+        folder: an existing folder.
+        year: that tables show.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        MethodError: the name is taken or not allowed, or the file exists or cannot be written.
     """
     _check_name(name)
     if name in names():
@@ -131,27 +186,62 @@ def _check_name(name: str) -> None:
         raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
 
 
-def _forget(module_name: str) -> None:
-    sys.modules.pop(module_name, None)
-    for name in [name for name, cls in _METHODS.items() if cls.__module__ == module_name]:
+def _modules_below(helpers: Collection[str]) -> list[str]:
+    """The imported modules of these top-level names, submodules included."""
+    return [name for name in sys.modules if name.split(".")[0] in helpers]
+
+
+def _forget(modules: Collection[str]) -> None:
+    for module in modules:
+        sys.modules.pop(module, None)
+    for name in [name for name, cls in _METHODS.items() if cls.__module__ in modules]:
         del _METHODS[name]
 
 
 def names() -> list[str]:
-    """All registered names, sorted."""
+    """The names of all registered methods, sorted.
+
+    Example:
+        >>> names()[:3]
+        ['asdnet', 'bcp', 'cps']
+    """
     _import_built_in()
     return sorted(_METHODS)
 
 
 def get(name: str) -> type[Method]:
-    """The class registered under `name`. Raises MethodError, with the nearest name, if there is none."""
+    """The class that is registered under a name.
+
+    Raises:
+        MethodError: there is none. The message has the nearest name.
+
+    Example:
+        >>> get("ua_mt").info.title
+        'UA-MT'
+    """
     if name not in names():
         raise MethodError(f"unknown method {name!r}{nearest(name, names())} (`run_benchmark.py methods` lists them)")
     return _METHODS[name]
 
 
 def settings_of(name: str, values: dict) -> MethodSettings:
-    """The method's settings, `values` over its defaults. Raises MethodError naming the key that is wrong."""
+    """The settings of a method.
+
+    Args:
+        name: of the method.
+        values: the settings that differ from their defaults, by name.
+
+    Returns:
+        An instance of the method's `Settings`, which cannot be changed.
+
+    Raises:
+        MethodError: an unknown method or setting, or a value that is not allowed.
+
+    Example:
+        >>> settings = settings_of("mean_teacher", {"ema_decay": 0.999})
+        >>> settings.ema_decay, settings.consistency_weight
+        (0.999, 0.1)
+    """
     settings = get(name).Settings
     try:
         return settings(**values)
@@ -160,17 +250,32 @@ def settings_of(name: str, values: dict) -> MethodSettings:
 
 
 def search_of(field: FieldInfo) -> list | None:
-    """What a setting may be when it is searched: (low, high) or choices; None if its method declares no such range."""
+    """The range [low, high] or the choices that a search tries for a setting; None if it declares neither.
+
+    Example:
+        >>> search_of(get("mean_teacher").Settings.model_fields["consistency_weight"])
+        [0.01, 1]
+    """
     return (field.json_schema_extra or {}).get("search")
 
 
 def is_range(search: list) -> bool:
-    """Whether what is searched is (low, high) rather than choices."""
+    """Whether `search` is a range [low, high]; otherwise it is a list of choices.
+
+    Example:
+        >>> is_range([0.01, 1]), is_range([True, False])
+        (True, False)
+    """
     return len(search) == 2 and all(type(end) in (int, float) for end in search)
 
 
 def choices_of(field: FieldInfo) -> list[str]:
-    """The values that a setting may have, or that are searched, where these are few; else none."""
+    """The values that a setting may have, or that a search tries; empty for a range.
+
+    Example:
+        >>> choices_of(get("ua_mt").Settings.model_fields["consistency_on"])
+        ['all', 'unlabelled']
+    """
     if typing.get_origin(field.annotation) is typing.Literal:
         return [str(choice) for choice in typing.get_args(field.annotation)]
     if field.annotation is bool:

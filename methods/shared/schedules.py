@@ -1,4 +1,4 @@
-"""What changes over training. Everything scales with the number of iterations; 6000 gives the published values."""
+"""Ramps and learning rate over a training. They scale with its number of steps; 6,000 give the published values."""
 
 import math
 from dataclasses import dataclass
@@ -9,23 +9,39 @@ RAMP_STEPS = 40  # the released codes count the ramp in 40 "epochs" of 150 itera
 
 @dataclass(frozen=True)
 class Schedule:
-    """The schedules of a training of `iterations` steps; `step` counts from 0."""
+    """The schedules of a training. Steps count from 0.
+
+    Args:
+        iterations: the number of steps of the training.
+
+    Source:
+        UA-MT release, `ramps.py` and `train_LA_meanteacher_certainty_unlabel.py`.
+
+    Example:
+        >>> schedule = Schedule(iterations=6000)
+        >>> [round(schedule.ramp_up(step), 4) for step in (0, 3000, 6000)]
+        [0.0067, 0.2865, 1.0]
+        >>> [round(schedule.learning_rate_factor(step), 4) for step in (0, 2500, 5000)]
+        [1.0, 0.1, 0.01]
+        >>> Schedule(iterations=600).scaled(1000)
+        100
+    """
 
     iterations: int
 
     def ramp_up(self, step: int) -> float:
-        """Staircase r = exp(-5 (1 - e/40)^2), e = step // 150 at 6000 iterations (UA-MT release, `ramps.py`)."""
+        """The weight of an unsupervised loss, in 0..1: exp(-5 (1 - e/40)^2) with e = step // 150 at 6,000 steps."""
         epoch = min(RAMP_STEPS * step // self.iterations, RAMP_STEPS)
         return math.exp(-5 * (1 - epoch / RAMP_STEPS) ** 2)
 
     def smooth_ramp_up(self, step: int) -> float:
-        """The same ramp counted in iterations (UA-MT's uncertainty threshold)."""
+        """The same ramp without its steps of 150: e/40 is step / iterations. UA-MT's threshold follows it."""
         return math.exp(-5 * (1 - min(step / self.iterations, 1)) ** 2)
 
     def learning_rate_factor(self, step: int) -> float:
-        """0.1 per drop: after 2500 and after 5000 of 6000 iterations."""
+        """By what the learning rate is multiplied: 1, then 0.1 after 2,500 and 0.01 after 5,000 of 6,000 steps."""
         return 0.1 ** (12 * step // (5 * self.iterations))
 
     def scaled(self, iteration: int) -> int:
-        """An iteration number of the published 6000 on this training's scale."""
+        """The step of this training that corresponds to a step of the published 6,000."""
         return iteration * self.iterations // PUBLISHED_ITERATIONS

@@ -10,12 +10,28 @@ STEEPNESS = 1500  # k of the inverse transform (DTC and DTML releases; "as large
 
 
 def signed_distance_map(mask: np.ndarray) -> np.ndarray:
-    """Normalised signed distance map of one binary patch (H,W,D): negative inside, positive outside, within [-1, 1].
+    """The normalised signed distance map of one mask: outside / max(outside) - inside / max(inside).
 
-    outside / max(outside) - inside / max(inside), and exactly 0 on the inner boundary, the foreground voxels with a
-    background voxel among their 6 neighbours (DTML, Eq. 1, as the DTC release computes it).
-    A patch without foreground is 1 everywhere and one without background -1, so that the inverse transform is right
-    there (the release gives 0, probability 0.5, and a division by zero; neither occurs in left-atrium crops).
+    `outside` is the distance of a background voxel to the foreground, `inside` that of a foreground voxel to the
+    background. The inner boundary is exactly 0: the foreground voxels with a background voxel among their 6 neighbours.
+
+    A mask without foreground gives 1 everywhere, and one without background -1, so that `distance_to_mask` is right for
+    them. The release gives 0 and a division by zero. Neither case occurs in crops of the left atrium.
+
+    Args:
+        mask: (H, W, D), boolean or 0 and 1.
+
+    Returns:
+        (H, W, D), float32, within [-1, 1]: negative inside, positive outside.
+
+    Source:
+        DTML, Eq. 1, as the DTC release computes it (`utils/util.py`, `compute_sdf`).
+
+    Example:
+        >>> mask = np.zeros((7, 1, 1), bool)
+        >>> mask[1:6] = True
+        >>> signed_distance_map(mask).ravel().tolist()
+        [1.0, 0.0, -0.6666666865348816, -1.0, -0.6666666865348816, 0.0, 1.0]
     """
     mask = mask.astype(bool)
     if not mask.any():
@@ -40,11 +56,14 @@ def _roots(largest: int) -> np.ndarray:
 
 
 def _squared_distances(sources: np.ndarray) -> np.ndarray:
-    """Squared distance of each voxel (H,W,D) to the nearest of `sources`, of which there is one at least; integers.
+    """The squared distance of each voxel to the nearest voxel of a mask, as exact integers.
 
-    Exact: the distances along one axis, then along each other the lower envelope of parabolas, found by trying all
-    shifts. In small integers, on blocks that fit a cache, and only where there are sources, that is faster than the
-    feature transform of scipy.
+    It computes distances along one axis first. Along each further axis the result is the lower envelope of parabolas,
+    which is found by trying all shifts. This is faster than scipy's feature transform: the integers are small, blocks
+    fit a processor's cache, and lines without a source are skipped.
+
+    Args:
+        sources: (H, W, D), boolean, with at least one true voxel.
     """
     far = sum((n - 1) ** 2 for n in sources.shape) + 1
     dtype = np.uint16 if far + (max(sources.shape) - 1) ** 2 < 2**16 else np.int32
@@ -85,7 +104,17 @@ def _lower_envelope(values: np.ndarray, size: int, start: int, far: int) -> np.n
 
 
 class SignedDistanceMaps:
-    """Extra arrays: signed distance maps (B_l,C,H,W,D) of the labelled patches, one channel a class."""
+    """An extra array: the signed distance maps of the labelled patches, (B_l, C, H, W, D), one channel a class.
+
+    Args:
+        classes: the number C of foreground classes.
+
+    Example:
+        >>> labels = np.zeros((2, 4, 4, 4), np.uint8)
+        >>> labels[:, :2] = 1
+        >>> SignedDistanceMaps(classes=1)({"labels": labels}, np.random.default_rng()).shape
+        (2, 1, 4, 4, 4)
+    """
 
     def __init__(self, classes: int):
         self.classes = classes
@@ -98,19 +127,60 @@ class SignedDistanceMaps:
 
 
 def distance_to_mask(distance: Tensor, shift: float = 0.0) -> Tensor:
-    """Smooth inverse transform T(z - shift) = sigmoid(-1500 (z - shift)): probability of foreground.
+    """Foreground probabilities from distance maps: T(z - shift) = sigmoid(-1500 (z - shift)).
 
-    The sign is that of the releases; DTML, Eq. 2, prints +k, which is wrong for maps that are negative inside.
+    The sign is that of the releases. DTML, Eq. 2, prints +k, which is wrong for maps that are negative inside.
+
+    Args:
+        distance: z, of any shape, in (-1, 1), negative inside.
+        shift: where the probability is 0.5.
+
+    Returns:
+        Probabilities of the same shape.
+
+    Source:
+        DTML, Eq. 2; DTC release.
+
+    Example:
+        >>> [round(p, 3) for p in distance_to_mask(torch.tensor([-0.01, 0.0, 0.01])).tolist()]
+        [1.0, 0.5, 0.0]
     """
     return torch.sigmoid(-STEEPNESS * (distance - shift))
 
 
 def distance_loss(distance: Tensor, target: Tensor, norm: str) -> Tensor:
-    """L_dis: mean squared ("l2", the paper's words) or mean absolute ("l1", the released code) difference."""
+    """The regression loss L_dis of distance maps.
+
+    Args:
+        distance: predicted maps, of any shape.
+        target: true maps, of the same shape.
+        norm: "l2" for the mean squared difference (DTML's paper), "l1" for the mean absolute one (its code).
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> maps = torch.tensor([0.5, -0.5])
+        >>> distance_loss(maps, torch.zeros(2), "l2").item(), distance_loss(maps, torch.zeros(2), "l1").item()
+        (0.25, 0.5)
+    """
     difference = distance - target
     return difference.square().mean() if norm == "l2" else difference.abs().mean()
 
 
 def active_fraction(distance: Tensor) -> Tensor:
-    """Share of voxels where T still passes a gradient, |1500 z| < 7. Logged: training through T lives on these."""
+    """The share of voxels at which `distance_to_mask` passes a gradient: those with |1500 z| < 7.
+
+    Methods that train through T learn from these voxels alone, therefore they log it.
+
+    Args:
+        distance: z, of any shape.
+
+    Returns:
+        A scalar in 0..1, without gradient.
+
+    Example:
+        >>> active_fraction(torch.tensor([0.0, 0.001, 0.5, -0.5])).item()
+        0.5
+    """
     return (distance.detach().abs() < 7 / STEEPNESS).float().mean()

@@ -1,4 +1,4 @@
-"""One line for the user out of a pydantic error."""
+"""Turns a pydantic error into one line for the user."""
 
 import difflib
 import reprlib
@@ -8,21 +8,40 @@ from pydantic import BaseModel, ValidationError
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """ ", did you mean 'x'?" for the known word nearest to `word`, else what is known."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known) or 'none'}"
+    """The end of a message about an unknown word: the nearest known word, or all of them if none is near.
+
+    Example:
+        >>> nearest("vent", ["vnet", "dtml"]), nearest("x", ["vnet", "dtml"])
+        (", did you mean 'vnet'?", '; known: vnet, dtml')
+    """
+    matches = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {matches[0]!r}?" if matches else f"; known: {', '.join(known) or 'none'}"
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of `error`: which key, what is wrong, what was given, the nearest known key."""
+    """The first problem of an error: the key, what is wrong with it, and the value or the nearest known key.
+
+    Args:
+        error: that creating a `model` raised.
+        model: whose keys are known.
+
+    Example:
+        >>> class Settings(BaseModel, extra="forbid"):
+        ...     weight: float
+        >>> try:
+        ...     Settings(weight="much")
+        ... except ValidationError as error:
+        ...     print(describe(error, Settings))
+        key 'weight': input should be a valid number, unable to parse string as a number, got 'much'
+    """
     errors = error.errors()
     first = errors[0]
-    if first["type"] == "literal_error" and isinstance(first["input"], dict):  # a block where a word may stand, too
+    if first["type"] == "literal_error" and isinstance(first["input"], dict):  # the key takes a word or a block
         first = next((e for e in errors if e["type"] != "literal_error"), first)
     known = _keys(model)
     if first["type"] == "extra_forbidden":
         known.append(first["loc"][-1])
-    # pydantic's location also holds the names of union members, which are no words of the user's.
+    # pydantic's location also holds the names of union members, which the user has not written.
     path = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
@@ -34,13 +53,13 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "union_tag_invalid":
         tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"key '{key}.source': unknown {first['ctx']['tag']!r}{nearest(first['ctx']['tag'], tags)}"
-    # Of a value that may be of several types, pydantic says one error a type.
+    # For a value that may have several types, pydantic reports an error for each type.
     same = [e for e in errors if [str(p) for p in e["loc"] if isinstance(p, int) or p in known] == path]
     message = " or ".join(dict.fromkeys(map(_message, same)))
     return f"key {key!r}: {message}, got {_SHORT.repr(first['input'])}" if key else message
 
 
-# A value may be long: aliases make gigabytes of a few lines of YAML.
+# A value may be long: YAML aliases can expand a few lines to gigabytes.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 _SHORT.maxlevel, _SHORT.maxlong = 2, 30
@@ -57,7 +76,7 @@ def _message(error: dict) -> str:
 
 
 def _keys(annotation) -> list[str]:
-    """All keys a model knows, at any depth, in order of appearance."""
+    """All keys that a model knows, at any depth, in order of appearance."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         inner = [key for f in annotation.model_fields.values() for key in _keys(f.annotation)]
         return list(dict.fromkeys([*annotation.model_fields, *inner]))

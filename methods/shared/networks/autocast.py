@@ -1,4 +1,4 @@
-"""Mixed precision, and the convolutions that CPUs cannot do in it."""
+"""Mixed precision, and replacements for the convolutions that CPUs cannot do in bf16."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,9 +18,10 @@ CPU_HAS_BF16 = _cpu_has_bf16()
 
 
 class AutocastNetwork(nn.Module):
-    """A network that runs its trunk under autocast by itself, so that losses outside it are fp32 without a thought.
+    """A network that turns autocast on for its trunk alone, so that losses outside it are computed in fp32.
 
-    `amp_dtype` None means fp32 throughout.
+    Args:
+        amp_dtype: the precision of the trunk; None is fp32.
     """
 
     def __init__(self, amp_dtype: torch.dtype | None):
@@ -28,23 +29,24 @@ class AutocastNetwork(nn.Module):
         self.amp_dtype = amp_dtype
 
     def autocast(self, images: Tensor) -> AbstractContextManager:
+        """The context in which the trunk runs, on the device of `images`."""
         return nullcontext() if self.amp_dtype is None else torch.autocast(images.device.type, dtype=self.amp_dtype)
 
     def compile_trunk(self, mode: str) -> None:
-        """torch.compile, in place, what runs under autocast."""
+        """Apply torch.compile, in place, to what runs under autocast."""
         self.compile(mode=mode)
 
 
 class Conv3d(nn.Conv3d):
-    """Conv3d that leaves autocast where a CPU's bf16 convolution is missing, or wrong.
+    """Conv3d that leaves autocast where a CPU has no correct bf16 convolution.
 
-    It then multiplies operands rounded to bf16 in fp32 and rounds the result, which is what bf16 instructions do: the
-    same numbers up to the order of sums, at the speed of fp32.
+    It then rounds the operands to bf16, multiplies them in fp32 and rounds the result. bf16 instructions do the same:
+    the numbers agree up to the order of sums.
 
-    Wrong: with torch 2.13 on CPUs with AVX-512 bf16 the weight gradient is garbage, and may be written out of bounds,
-    where the first spatial axis of the input is 2 (kernel 3), or the second is 2 and the first 4 or more (kernel 4,
-    stride 2). That is deep in the V-Net for patches of 16 or 32 voxels along the first axis, and late in a
-    discriminator.
+    With torch 2.13 on CPUs with AVX-512 bf16 some weight gradients are wrong, and may be written out of bounds. This
+    happens where the first spatial axis of the input is 2 (kernel 3), or the second is 2 and the first 4 or more
+    (kernel 4, stride 2). Such inputs occur deep in the V-Net for patches of 16 or 32 voxels along the first axis, and
+    late in a discriminator.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,11 +55,11 @@ class Conv3d(nn.Conv3d):
         return _in_fp32(self._conv_forward, images, self.weight, self.bias)
 
     def _conv_forward(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Pads the first axis by itself for a gradient on CPUs without AVX-512.
+        """Pads the first axis before the convolution if a gradient is needed on a CPU without AVX-512.
 
-        oneDNN has no AVX2 kernel for weight gradients of convolutions that pad that axis. Its way around it takes a
-        seventh more of a step with 8 filters on small patches, but less than padding by hand with 16 on the paper's
-        (docs/performance.md).
+        oneDNN has no AVX2 kernel for weight gradients of convolutions that pad that axis. With 8 filters on small
+        patches its replacement takes a seventh more of a step than this. With 16 filters on the paper's patches it
+        takes less (docs/performance.md).
         """
         first, *others = self.padding
         if CPU_HAS_BF16 or not first or images.device.type != "cpu" or not torch.is_grad_enabled():
@@ -81,7 +83,7 @@ def _autocasts_on_cpu(images: Tensor) -> bool:
 
 
 def _in_fp32(convolve: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """The casts are part of the graph: gradients are rounded as autocast's own casts round them."""
+    """Convolve in fp32 what is rounded to bf16. The casts are part of the graph, so gradients are rounded, too."""
     dtype = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):
         return convolve(*(operand.to(dtype).float() for operand in operands)).to(dtype)

@@ -1,5 +1,8 @@
-"""Discriminators of the adversarial methods. Their width follows the V-Net's: with half the filters in one and all in
-the other a discriminator would cost three V-Nets and win before the V-Net has learnt anything."""
+"""The discriminators of the adversarial methods.
+
+Their width follows that of the V-Net. Beside a V-Net of half the published width, a discriminator of full width would
+cost three V-Nets, and win before the V-Net has learnt anything.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +15,19 @@ def _halve(channels_in: int, channels: int) -> Conv3d:
 
 
 class DistanceMapDiscriminator(AutocastNetwork):
-    """SASSNet's discriminator of (signed distance map, image) pairs (Li et al., MICCAI 2020, and its release).
+    """SASSNet's discriminator: was a signed distance map predicted for a labelled image?
 
-    Map (B,C,H,W,D) and image (B,1,H,W,D) pass a strided convolution each and are added; three more halvings follow,
-    with LeakyReLU 0.2 and channel dropout, no normalisation; then two logits (B,2), class 1 "labelled".
-    Published with a width of 64. The release pools with a 7x7x5 kernel, which is all of a 112x112x80 patch: pooling
-    globally is the same there and works for every other patch.
+    Map and image each pass one strided convolution, and the results are added. Three more halvings follow, with
+    LeakyReLU 0.2, channel dropout and no normalisation, then global pooling and a linear layer. The release pools with
+    a 7x7x5 kernel, which covers a 112x112x80 patch: global pooling is the same there and works for all other sizes.
+
+    Args:
+        classes: the number C of channels of the map.
+        width: channels of the first level; 64 as published.
+        amp_dtype: the precision of the convolutions; None is fp32.
+
+    Source:
+        Li et al., MICCAI 2020, and its release (`networks/discriminator.py`).
     """
 
     def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
@@ -33,17 +43,29 @@ class DistanceMapDiscriminator(AutocastNetwork):
         self.head = nn.Linear(8 * width, 2)
 
     def forward(self, signed_distance: Tensor, images: Tensor) -> Tensor:
+        """Two logits (B, 2), of which class 1 is "labelled".
+
+        Args:
+            signed_distance: maps (B, C, H, W, D).
+            images: (B, 1, H, W, D).
+        """
         with self.autocast(images):
             features = self.trunk(self.map_entry(signed_distance) + self.image_entry(images))
         return self.head(features.float().mean((2, 3, 4)))
 
 
 class ConfidenceNetwork(AutocastNetwork):
-    """ASDNet's confidence network (Nie et al., MICCAI 2018, and the author's release): how real each voxel looks.
+    """ASDNet's confidence network: for each voxel, how much a segmentation looks like a manual one.
 
-    Takes class probabilities (B,C,H,W,D) of any size, one channel a class, and returns logits of the same shape. Three
-    halvings, three up-units whose skip connections are additions, batch norm on the way up only.
-    Its release has a width of 32.
+    It has three halvings and three up-units, skip connections that are additions, and batch norm on the way up only.
+
+    Args:
+        classes: the number C of channels.
+        width: channels of the first level; 32 in the release.
+        amp_dtype: the precision of the convolutions; None is fp32.
+
+    Source:
+        Nie et al., MICCAI 2018, and the author's release.
     """
 
     def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
@@ -59,6 +81,7 @@ class ConfidenceNetwork(AutocastNetwork):
         self.head = nn.Conv3d(width, classes, 1)
 
     def forward(self, probabilities: Tensor) -> Tensor:
+        """Logits of the same shape as `probabilities` (B, C, H, W, D), whose size may be any."""
         size = probabilities.shape[2:]
         padding = [n for side in reversed(size) for n in (0, -side % 8)]
         with self.autocast(probabilities):

@@ -1,4 +1,4 @@
-"""The 1x1x1 convolutions that end a network: fp32 products of a bf16 trunk's output, without an fp32 copy of it."""
+"""The 1x1x1 convolutions at the end of a network. They compute in fp32, without an fp32 copy of a bf16 input."""
 
 from collections.abc import Iterator
 
@@ -10,22 +10,41 @@ CHUNK = 2**17  # voxels converted at a time on a CPU: an fp32 copy of 16 channel
 
 
 class Head(nn.Conv3d):
-    """A 1x1x1 convolution with channel dropout before it; input of any precision, output fp32.
+    """A 1x1x1 convolution of features of any precision, with channel dropout before it. The output is fp32.
 
-    `scale` (B,F,1,1,1) is what the dropout multiplies each channel by: it goes into the weights, which are small, and
-    not into the features, which are the largest tensors of a network.
+    The dropout scales the weights instead of the features, because the features are the largest tensors of a network.
+
+    Args:
+        channels_in: the number F of feature channels.
+        channels: the number C of output channels.
+
+    Example:
+        >>> head = Head(channels_in=16, channels=1)
+        >>> features = torch.zeros(2, 16, 4, 4, 4, dtype=torch.bfloat16)
+        >>> logits = head(features, scale=torch.ones(2, 16, 1, 1, 1))
+        >>> logits.shape, logits.dtype
+        (torch.Size([2, 1, 4, 4, 4]), torch.float32)
     """
 
     def __init__(self, channels_in: int, channels: int):
         super().__init__(channels_in, channels, 1)
 
     def forward(self, features: Tensor, scale: Tensor) -> Tensor:
+        """Logits (B, C, H, W, D) of features (B, F, H, W, D).
+
+        Args:
+            features: of any precision.
+            scale: (B, F, 1, 1, 1), by what the dropout multiplies each channel.
+        """
         weights = self.weight.flatten(1) * scale.flatten(1)[:, None]
         return _Products.apply(features, weights) + self.bias.view(-1, 1, 1, 1)
 
 
 class _Products(torch.autograd.Function):
-    """Features (B,F,H,W,D) by weights (B,C,F): (B,C,H,W,D) in fp32. Gradients once, in their operands' precision."""
+    """Features (B, F, H, W, D) times weights (B, C, F) as (B, C, H, W, D) in fp32.
+
+    Gradients have the precision of their operands, and can be taken once only.
+    """
 
     @staticmethod
     def forward(ctx, features: Tensor, weights: Tensor) -> Tensor:
@@ -51,7 +70,7 @@ class _Products(torch.autograd.Function):
 
 
 def _by_voxel(volumes: Tensor) -> Tensor:
-    """(B,F,H,W,D) as (B,HWD,F): no copy in channels-last."""
+    """(B, F, H, W, D) as (B, HWD, F), without a copy if the memory format is channels-last."""
     return volumes.movedim(1, -1).flatten(1, 3)
 
 

@@ -1,7 +1,7 @@
 """The V-Net that every method shares (Milletari et al., 3DV 2016, in the form of the UA-MT release).
 
-No residuals inside a block, skip connections are additions after the up-block's ReLU, batch norm and ReLU after every
-convolution, channel dropout after the deepest block and before the heads.
+Batch norm and ReLU follow every convolution. There are no residuals inside a block, and skip connections are additions
+after the up-block's ReLU. Channel dropout follows the deepest block and precedes the heads.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,14 @@ DROPOUT = 0.5
 
 
 class VNetOutput(NamedTuple):
-    """fp32 outputs of one decoder at the input's size; what was not asked for is None or empty.
+    """The outputs of one decoder, fp32. What was not asked for is None or empty.
 
-    logits (B,C,H,W,D); signed_distance (B,C,H,W,D) in (-1, 1), negative inside; level_logits: one (B,C,H,W,D) a
-    decoder level, coarse to fine; features: one (B,F,h,w,d) a decoder level, coarse to fine, before dropout, at the
-    level's own (padded) size.
+    Attributes:
+        logits: (B, C, H, W, D), at the size of the input.
+        signed_distance: (B, C, H, W, D), in (-1, 1), negative inside.
+        level_logits: one (B, C, H, W, D) for each decoder level, coarse to fine.
+        features: one (B, F, h, w, d) for each decoder level, coarse to fine, before dropout. (h, w, d) is the size of
+            the level, with padding.
     """
 
     logits: Tensor | None = None
@@ -55,7 +58,7 @@ def _up(kind: str, channels_in: int, channels: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Five levels; returns their outputs, fine to coarse, the last one after dropout."""
+    """The encoder of five levels. It returns their outputs, fine to coarse, the last one after dropout."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -77,7 +80,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four levels; returns their outputs, coarse to fine (blocks 6 to 9 of the original)."""
+    """A decoder of four levels (blocks 6 to 9 of the original). It returns their outputs, coarse to fine."""
 
     def __init__(self, width: int, upsampling: str):
         super().__init__()
@@ -96,12 +99,31 @@ class Decoder(nn.Module):
 
 
 class VNet(AutocastNetwork):
-    """V-Net for images (B,1,H,W,D) of any size; inputs are zero-padded to multiples of 16 and outputs cropped back.
+    """V-Net for images of any size. It pads them with zeros to multiples of 16 and crops its outputs back.
 
-    classes: C foreground channels. width: channels of the first level, 16 as published.
-    segmentation, signed_distance: which heads each decoder has (a 1x1x1 convolution; followed by tanh for distance).
-    decoders: the upsampling of each decoder on the one encoder: "transposed" (the original), "trilinear", "nearest".
-    level_dropout: four rates, coarse to fine, give a segmentation head at every decoder level, upsampled to full size.
+    Args:
+        classes: the number C of foreground channels.
+        width: channels of the first level; 16 as published.
+        segmentation: whether each decoder has a segmentation head, a 1x1x1 convolution.
+        signed_distance: whether each decoder has a distance head, a 1x1x1 convolution followed by tanh.
+        decoders: the upsampling of each decoder, all of which share one encoder: "transposed" (the original),
+            "trilinear" or "nearest".
+        level_dropout: four dropout rates, coarse to fine, for a segmentation head at every decoder level. Their logits
+            are interpolated to full size. Empty for none.
+        amp_dtype: the precision of encoder and decoders; None is fp32.
+
+    Raises:
+        ValueError: an unknown upsampling, or rates that are not four or without a segmentation head.
+
+    Source:
+        Milletari et al., 3DV 2016; UA-MT release, `networks/vnet.py`. Two heads: DTC release. Several decoders: MC-Net+
+        release. Heads at every level: after URPC.
+
+    Example:
+        >>> network = VNet(classes=2, width=2, signed_distance=True)
+        >>> output = network(torch.zeros(1, 1, 20, 20, 16))
+        >>> output.logits.shape, output.signed_distance.shape
+        (torch.Size([1, 2, 20, 20, 16]), torch.Size([1, 2, 20, 20, 16]))
     """
 
     def __init__(
@@ -132,16 +154,21 @@ class VNet(AutocastNetwork):
         return nn.ModuleList([Head(width, self.classes) for _ in self.decoders] if wanted else [])
 
     def forward(self, images: Tensor, features: bool = False) -> VNetOutput:
-        """Outputs of the first decoder."""
+        """The outputs of the first decoder.
+
+        Args:
+            images: (B, 1, H, W, D).
+            features: whether to return the features of the decoder, too.
+        """
         return self._decode(self._encode(images), 0, images.shape[2:], features)
 
     def forward_decoders(self, images: Tensor, features: bool = False) -> list[VNetOutput]:
-        """Outputs of every decoder, with one pass of the shared encoder."""
+        """The outputs of every decoder, from one pass of the shared encoder; arguments as for `forward`."""
         encoded = self._encode(images)
         return [self._decode(encoded, i, images.shape[2:], features) for i in range(len(self.decoders))]
 
     def compile_trunk(self, mode: str) -> None:
-        """torch.compile, in place, encoder and decoders: they are called by several ways in."""
+        """Apply torch.compile, in place, to encoder and decoders, which `forward` and `forward_decoders` share."""
         for part in (self.encoder, *self.decoders):
             part.compile(mode=mode)
 
@@ -155,12 +182,12 @@ class VNet(AutocastNetwork):
     def _decode(self, encoded: list[Tensor], i: int, size: torch.Size, features: bool) -> VNetOutput:
         with self.autocast(encoded[0]):
             levels = self.decoders[i](encoded)
-        # Heads and all that follows are fp32: a distance map steepened by 1500 has no bits to spare.
-        last, kept = levels[-1], _kept(self.dropout, levels[-1])
-        logits = _crop(self.segmentation[i](last, kept), size) if len(self.segmentation) else None
-        distance = _crop(torch.tanh(self.signed_distance[i](last, kept)), size) if len(self.signed_distance) else None
+        # Heads and what follows are fp32: distances are multiplied by 1500 later, and bf16 is too coarse for that.
+        last, scale = levels[-1], _dropout_scale(self.dropout, levels[-1])
+        logits = _crop(self.segmentation[i](last, scale), size) if len(self.segmentation) else None
+        distance = _crop(torch.tanh(self.signed_distance[i](last, scale)), size) if len(self.signed_distance) else None
         coarse = [
-            _crop(F.interpolate(head(level, _kept(dropout, level)), last.shape[2:], mode="trilinear"), size)
+            _crop(F.interpolate(head(level, _dropout_scale(dropout, level)), last.shape[2:], mode="trilinear"), size)
             for head, dropout, level in zip(self.level_heads, self.level_dropout, levels, strict=False)
         ]
         return VNetOutput(
@@ -171,8 +198,8 @@ class VNet(AutocastNetwork):
         )
 
 
-def _kept(dropout: nn.Module, features: Tensor) -> Tensor:
-    """What channel dropout multiplies the channels of features (B,F,...) by: (B,F,1,1,1)."""
+def _dropout_scale(dropout: nn.Module, features: Tensor) -> Tensor:
+    """By what channel dropout multiplies the channels of features (B, F, …): (B, F, 1, 1, 1)."""
     return dropout(torch.ones(*features.shape[:2], 1, 1, 1, device=features.device))
 
 
@@ -183,11 +210,24 @@ def _crop(volume: Tensor, size: torch.Size) -> Tensor:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The factory a method gets: the same V-Net for all of them. Keywords choose its heads and decoders."""
+    """What a method gets to make its networks: the same V-Net for all methods.
+
+    Args:
+        classes: the number C of foreground classes.
+        width: channels of the first level; 16 as published.
+        amp_dtype: the precision of encoder and decoders; None is fp32.
+
+    Example:
+        >>> backbone = Backbone(classes=1, width=2)
+        >>> network = backbone(signed_distance=True)
+        >>> network(torch.zeros(2, 1, 16, 16, 16)).signed_distance.shape
+        torch.Size([2, 1, 16, 16, 16])
+    """
 
     classes: int = 1
     width: int = 16
     amp_dtype: torch.dtype | None = None
 
-    def __call__(self, **openings) -> VNet:
-        return VNet(self.classes, self.width, amp_dtype=self.amp_dtype, **openings)
+    def __call__(self, **heads_and_decoders) -> VNet:
+        """A new V-Net; keywords are those of `VNet` except the fields of this class."""
+        return VNet(self.classes, self.width, amp_dtype=self.amp_dtype, **heads_and_decoders)
