@@ -111,7 +111,7 @@ def write_starting_file(name: str, folder: Path, year: int) -> Path:
     if name in names():
         raise MethodError(f"method name {name!r} is taken by {inspect.getsourcefile(_METHODS[name])}: choose another")
     title = name.replace("_", " ").title()
-    text = (Path(__file__).parent / "_new_method.py.txt").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "new_method.py.txt").read_text(encoding="utf-8")
     for word, value in (("NAME", name), ("TITLE", title), ("CLASS", title.replace(" ", "")), ("YEAR", str(year))):
         text = text.replace(word, value)
     path = folder / f"{name}.py"
