@@ -69,6 +69,7 @@ def test_help_names_the_commands(command):
     assert all(name in out for name in ("run", "evaluate", "report", "status", "methods", "check", "new-method"))
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
     planned = tiny.experiment()
     one, two = (tiny.new_results(tmp_path / name) for name in ("one", "two"))
@@ -104,6 +105,7 @@ def test_what_is_printed_to_go_on_with_can_be_typed_anywhere(command, tmp_path, 
     assert (tmp_path / script).is_file() and (tmp_path / config).is_file()
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None, training={"iterations": 1})
     plugin, folder = tiny.write_plugin(tmp_path, "mine"), tmp_path / "results"
@@ -206,6 +208,7 @@ def test_a_smoke_test_that_fails_names_the_cell(command, tmp_path):
     assert "Plugin with 2 labelled" in message and "ValueError: two lines" in message
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_failed_trial_ends_in_exit_status_1_and_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('two\\nlines')")
     path, folder = tiny.write_experiment(tmp_path, methods=["broken", "dtml"]), tmp_path / "results"
@@ -236,6 +239,7 @@ def test_a_diverged_trial_ends_in_exit_status_1(command, tmp_path, no_ray):
     assert status == 0 and "loss total is nan at step 0" in out and "0 of 1 cells done" in out
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_stale_record_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "changing")
     path, folder = tiny.write_experiment(tmp_path, methods=["changing"], baseline=None), tmp_path / "results"
@@ -287,6 +291,7 @@ def rows(folder, metric):
         return {row["value"] for row in csv.DictReader(file) if row["metric"] == metric and row["unit"] != "mm"}
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)
@@ -312,6 +317,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, RAMP)
     command("run", path, "--results", folder)
@@ -323,6 +329,7 @@ def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_running_under_another_evaluation_scores_again_without_training(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)
@@ -331,6 +338,7 @@ def test_running_under_another_evaluation_scores_again_without_training(command,
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("override", ["training.iterations=9", "evaluation={}", "seeds=[1]"])
 def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, override):
     path, folder, _ = plug(tmp_path, NOTHING)
@@ -341,6 +349,7 @@ def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, ov
     assert (folder / "plan.json").read_text() == plan
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_refuses_a_wrong_value_before_it_touches_anything(command, tmp_path, no_ray):
     path, folder, _ = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)

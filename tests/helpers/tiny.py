@@ -127,6 +127,12 @@ def own_registry(monkeypatch):
 
 
 @pytest.fixture
+def no_drawing(monkeypatch):
+    """Reports have tables and a page, but no figures, which take seconds to draw."""
+    monkeypatch.setattr("reports.report.begin_drawing", lambda *arguments: dict)
+
+
+@pytest.fixture
 def no_ray(monkeypatch):
     """Trials run one after another in this process, which costs no start of Ray."""
 
