@@ -395,7 +395,7 @@ def test_a_damaged_record(command, folder, tmp_path, no_ray, name):
 
 
 @pytest.mark.parametrize("file", ["weights.pt", "history.csv", "provenance.json"])
-def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, file):
+def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, no_drawing, file):
     [record] = (folder / "records").iterdir()
     (record / file).write_bytes((record / file).read_bytes()[:20] + b"\xff")
     before = contents(record)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.trial import allocator
 
-TWO_USES = """
+USES = """
 import resource
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def use():
@@ -24,8 +24,8 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings o
 
 
 def faults(**environment: str) -> int:
-    ended = subprocess.run([sys.executable, "-c", TWO_USES], env=environment, capture_output=True, text=True, check=True)
-    return int(ended.stdout)
+    done = subprocess.run([sys.executable, "-c", USES], env=environment, capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 @GLIBC

@@ -46,6 +46,7 @@ print(json.dumps([light, heavier]))
 """
 
 
+@pytest.mark.slow
 def test_what_commands_import(tmp_path):
     config = tiny.write_experiment(tmp_path)
     planned = tiny.experiment()
@@ -177,6 +178,7 @@ def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_records_and_a_report_and_is_not_repeated(command, tmp_path, no_ray):
     path, folder = tiny.write_experiment(tmp_path), tmp_path / "results"
     status, out, _ = command("run", path, "--results", folder)

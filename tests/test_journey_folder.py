@@ -8,6 +8,7 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import yaml
 from helpers.command_line import one_line_error
@@ -32,6 +33,7 @@ def voxels(path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
+@pytest.mark.slow
 def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     monkeypatch.chdir(tmp_path)
     data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
@@ -124,9 +126,9 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     # Labels for other tools follow the headline, and so does `predict`, from wherever it is called.
     assert command("evaluate", "results", "--set", "evaluation.postprocessing=none")[0] == 0
     for scan in scans:
-        of_each = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
+        masks = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
         labels, _ = read_label(record / "predictions" / scan.name, Reading(), [1, 2])
-        np.testing.assert_array_equal(labels, of_each[0] + 2 * of_each[1])
+        np.testing.assert_array_equal(labels, masks[0] + 2 * masks[1])
     with monkeypatch.context() as patch:
         patch.chdir(record)
         assert command("predict", ".", tmp_path / "scans/imagesTs", "--to", tmp_path / "as_predicted")[0] == 0
