@@ -106,6 +106,7 @@ def test_what_is_printed_to_go_on_with_can_be_typed_anywhere(command, tmp_path, 
     assert (tmp_path / script).is_file() and (tmp_path / config).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None, training={"iterations": 1})
@@ -210,6 +211,7 @@ def test_a_smoke_test_that_fails_names_the_cell(command, tmp_path):
     assert "Plugin with 2 labelled" in message and "ValueError: two lines" in message
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_a_failed_trial_ends_in_exit_status_1_and_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('two\\nlines')")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,7 +21,6 @@ from helpers.command_line import one_line_error
 
 from benchmark.command_line import commands
 from benchmark.planning.experiment import load_experiment
-from benchmark.records import folder
 from benchmark.records.folder import FORMAT
 from benchmark.trial import tensorboard
 
@@ -76,7 +76,7 @@ PLACES = {
     "a trial's folder": (Path, "mkdir", "running/TRIAL", the_system_says),
     "the first checkpoint": (torch, "save", "TRIAL/.checkpoint-00000001.pt", torch_says),
     "a later checkpoint": (torch, "save", "TRIAL/.checkpoint-00000003.pt", torch_says),
-    "predictions": (folder.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
+    "predictions": (np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
     "cases.csv": (Path, "write_text", "TRIAL/record/cases.csv", the_system_says),
     "weights": (torch, "save", "TRIAL/record/weights.pt", torch_says),
     "trial.yaml": (Path, "write_text", "TRIAL/record/.trial.yaml", the_system_says),
