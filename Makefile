@@ -1,13 +1,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint golden docs site chaos scale bench bench-paper bench-gpu growth precision clean
+.PHONY: demo test test-fast lint golden docs site chaos scale bench bench-paper bench-gpu growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
 
+# A process a core; a file's tests stay in one process, which makes their fixtures once.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed lint  ## everything that must hold
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: .venv/installed lint  ## the same without what takes long: a first answer within two minutes
+	$(PYTEST) -m "not slow and not ray and not browser"
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,8 +1,34 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, and what running them in several processes needs."""
 
-import pytest
-from helpers.command_line import command  # noqa: F401
-from helpers.tiny import no_ray, own_registry  # noqa: F401
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a process, set before anything imports torch: two processes on two cores would else use four.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
+from helpers.command_line import command  # noqa: E402, F401
+from helpers.tiny import no_drawing, no_ray, own_registry  # noqa: E402, F401
+
+LONGEST = ("test_benchmark_cluster.py", "test_methods_contract.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that at the end no process works while the others wait."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def _one_ray_cluster_at_a_time(request):
+    """Two clusters are too much for a small machine, and tests stop the processes of one by their names."""
+    if request.node.get_closest_marker("ray") is None:
+        yield
+        return
+    # The processes of pytest-xdist have folders of their own in one that they share.
+    folder = request.getfixturevalue("tmp_path_factory").getbasetemp().parent
+    with FileLock(folder / "ray.lock"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

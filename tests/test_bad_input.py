@@ -416,7 +416,7 @@ def test_a_damaged_record(command, folder, tmp_path, no_ray, name):
         ("trial.yaml", "1 unreadable cells are not scored (trial.yaml: "),
     ],
 )
-def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, file, words):
+def test_a_record_that_cannot_be_scored_again(command, folder, no_ray, no_drawing, file, words):
     [record] = (folder / "records").iterdir()
     (record / file).write_bytes((record / file).read_bytes()[:20] + b"\xff")
     before = contents(record)

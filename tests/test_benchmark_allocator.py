@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.trial import allocator
 
-TWICE = """
+USES = """
 import resource
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def use():
@@ -24,8 +24,8 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings o
 
 
 def faults(**environment: str) -> int:
-    ended = subprocess.run([sys.executable, "-c", TWICE], env=environment, capture_output=True, text=True, check=True)
-    return int(ended.stdout)
+    done = subprocess.run([sys.executable, "-c", USES], env=environment, capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 @GLIBC
@@ -39,11 +39,12 @@ def test_workers_get_the_settings():
     # In a process of its own: Ray reads its environment when it is imported, and tests of clusters set it.
     code = (
         "import os\n"
-        "from benchmark import allocator, scheduler\n"
+        "from benchmark.cluster import scheduler\n"
+        "from benchmark.trial import allocator\n"
         "assert allocator.SETTINGS.items() <= scheduler.ENVIRONMENT.items()\n"
         "assert allocator.SETTINGS.keys() <= set(os.environ)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(allocator.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(allocator.__file__).parents[2])
 
 
 def _resident_after_release() -> tuple[int, int]:

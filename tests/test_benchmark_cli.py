@@ -47,6 +47,7 @@ print(json.dumps([light, heavier]))
 """
 
 
+@pytest.mark.slow
 def test_what_commands_import(tmp_path):
     config = tiny.write_experiment(tmp_path)
     planned = tiny.experiment()
@@ -86,6 +87,7 @@ def test_the_old_name_of_a_key_is_answered_with_the_new_one(command, tmp_path):
     assert "'tuning.draws' is now called 'tuning.settings_per_method'" in message
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_report_over_several_folders_lies_in_the_first(command, tmp_path):
     planned = tiny.experiment()
     one, two = (tiny.new_results(tmp_path / name) for name in ("one", "two"))
@@ -121,6 +123,8 @@ def test_what_is_printed_to_go_on_with_can_be_typed_anywhere(command, tmp_path, 
     assert (tmp_path / script).is_file() and (tmp_path / config).is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_drawing")
 def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None, training={"iterations": 1})
     plugin, folder = tiny.write_plugin(tmp_path, "mine"), tmp_path / "results"
@@ -245,6 +249,7 @@ def test_status_and_a_dry_run_tell_the_same_of_every_cell(command, tmp_path):
     assert reasons["stale"].startswith("numerics of method: version 0, now version ")
 
 
+@pytest.mark.slow
 def test_a_run_leaves_records_and_a_report_and_is_not_repeated(command, tmp_path, no_ray):
     path, folder = tiny.write_experiment(tmp_path), tmp_path / "results"
     status, out, _ = command("run", path, "--results", folder)
@@ -276,6 +281,8 @@ def test_a_smoke_test_that_fails_names_the_cell(command, tmp_path):
     assert "Plugin with 2 labelled" in message and "ValueError: two lines" in message
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_drawing")
 def test_a_failed_trial_ends_in_exit_status_1_and_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('two\\nlines')")
     path, folder = tiny.write_experiment(tmp_path, methods=["broken", "dtml"]), tmp_path / "results"
@@ -306,6 +313,7 @@ def test_a_diverged_trial_ends_in_exit_status_1(command, tmp_path, no_ray):
     assert status == 0 and "loss total is nan at step 0" in out and "0 of 1 cells done" in out
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_stale_record_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "changing")
     path, folder = tiny.write_experiment(tmp_path, methods=["changing"], baseline=None), tmp_path / "results"
@@ -357,6 +365,7 @@ def rows(folder, metric):
         return {row["value"] for row in csv.DictReader(file) if row["metric"] == metric and row["unit"] != "mm"}
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)
@@ -382,6 +391,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, RAMP)
     command("run", path, "--results", folder)
@@ -393,6 +403,7 @@ def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_running_under_another_evaluation_scores_again_without_training(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)
@@ -401,6 +412,7 @@ def test_running_under_another_evaluation_scores_again_without_training(command,
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("override", ["training.iterations=9", "evaluation={}", "seeds=[1]"])
 def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, override):
     path, folder, _ = plug(tmp_path, NOTHING)
@@ -411,6 +423,7 @@ def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, ov
     assert (folder / "plan.json").read_text() == plan
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_evaluate_refuses_a_wrong_value_before_it_touches_anything(command, tmp_path, no_ray):
     path, folder, _ = plug(tmp_path, NOTHING)
     command("run", path, "--results", folder)

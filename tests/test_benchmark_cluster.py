@@ -6,6 +6,7 @@ import signal
 import time
 
 import psutil
+import pytest
 from helpers import clusters, tiny
 
 from benchmark.planning.experiment_file import load_experiment
@@ -48,6 +49,7 @@ def command(process):
         return []
 
 
+@pytest.mark.ray
 def test_a_cluster_runs_shipped_code_and_survives_the_loss_of_a_node(tmp_path, monkeypatch, own_registry):
     outside = tmp_path / "elsewhere"
     outside.mkdir()
@@ -76,6 +78,7 @@ def test_a_cluster_runs_shipped_code_and_survives_the_loss_of_a_node(tmp_path, m
     assert again.returncode == 0 and "6 records fetched" in out and "6 done; 0 to run" in out, out
 
 
+@pytest.mark.ray
 def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, monkeypatch, own_registry):
     plugin = tiny.write_plugin(tmp_path, "slow", in_step=SLOW)
     config = tiny.write_experiment(
@@ -99,6 +102,7 @@ def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, m
     assert clusters.differences(folder, tmp_path / "undisturbed") == []
 
 
+@pytest.mark.ray
 def test_trials_share_declared_gpus_and_never_more_than_fit(tmp_path, own_registry):
     log = tmp_path / "log"
     log.mkdir()
@@ -122,6 +126,7 @@ def test_trials_share_declared_gpus_and_never_more_than_fit(tmp_path, own_regist
     assert {fact["trials_sharing_the_machine"] for fact in facts} == {4}
 
 
+@pytest.mark.ray
 def test_what_trials_need_of_a_gpu_is_measured_again_alone_where_the_process_died(tmp_path, own_registry):
     log = tmp_path / "log"
     log.mkdir()

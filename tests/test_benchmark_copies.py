@@ -16,7 +16,7 @@ from benchmark.records.folder import ResultsFolder
 from benchmark.trial.external_masks import score_masks
 from data.cache import prepare
 
-pytestmark = pytest.mark.usefixtures("no_ray")
+pytestmark = pytest.mark.usefixtures("no_ray", "no_drawing")
 
 
 def config_with(tmp_path, uri, **changes):
@@ -96,8 +96,8 @@ def test_what_tells_of_a_record_is_there_as_a_whole_or_not_at_all(tmp_path, monk
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
         remote_copies.send(results, trial, f"file://{tmp_path}/copy")
-    there = {path.name for path in (tmp_path / "copy/records" / trial).iterdir()}
-    assert "cases.csv" in there and "trial.yaml" not in there
+    copied = {path.name for path in (tmp_path / "copy/records" / trial).iterdir()}
+    assert "cases.csv" in copied and "trial.yaml" not in copied
 
 
 def test_masks_from_elsewhere_that_are_replaced_are_sent_again(tmp_path):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,10 +21,8 @@ from helpers.command_line import one_line_error
 
 from benchmark.command_line import commands
 from benchmark.planning.experiment_file import load_experiment
-from benchmark.records import arrays
 from benchmark.records.models import FORMAT, READABLE
 from benchmark.trial import tensorboard
-from reports import report
 
 TWO = {"methods": ["vnet"], "baseline": None, "seeds": [7, 8],
        "execution": tiny.VALUES["execution"] | {"checkpoint_iterations": 1, "tensorboard": False}}  # fmt: skip
@@ -77,7 +76,7 @@ PLACES = {
     "a trial's folder": (Path, "mkdir", "running/TRIAL", the_system_says),
     "the first checkpoint": (torch, "save", "TRIAL/.checkpoint-00000001.pt", torch_says),
     "a later checkpoint": (torch, "save", "TRIAL/.checkpoint-00000003.pt", torch_says),
-    "predictions": (arrays.np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
+    "predictions": (np, "savez_compressed", "TRIAL/record/predictions/", the_system_says),
     "cases.csv": (Path, "write_text", "TRIAL/record/cases.csv", the_system_says),
     "weights": (torch, "save", "TRIAL/record/weights.pt", torch_says),
     "trial.yaml": (Path, "write_text", "TRIAL/record/.trial.yaml", the_system_says),
@@ -126,7 +125,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(command, tmp_path, monkeypatch
 
 def test_a_report_that_cannot_be_written_costs_no_record(command, tmp_path, undisturbed, monkeypatch):
     folder = shutil.copytree(undisturbed, tmp_path / "results")
-    monkeypatch.setattr(report, "begin_drawing", lambda *arguments: dict)  # takes seconds
+    tiny.draw_nothing(monkeypatch)
     failing(monkeypatch, Path, "write_text", "report/", the_system_says(errno.ENOSPC))
     message = one_line_error(command("report", folder))
     assert f"{folder / 'report'} cannot be written" in message and "No space left on device" in message

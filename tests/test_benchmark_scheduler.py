@@ -92,6 +92,7 @@ def start(folder, path, **options):
     )  # fmt: skip
 
 
+@pytest.mark.ray
 def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
     tiny.write_plugin(tmp_path, "outside")
     tiny.write_plugin(tmp_path, "broken", in_step="raise ValueError('broken')")
@@ -132,6 +133,7 @@ def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
     assert {path: path.stat().st_mtime_ns for path in written} == written, "what was done is left as it was"
 
 
+@pytest.mark.ray
 def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
     folder = tmp_path / "results"
     path = tiny.write_experiment(tmp_path, methods=["vnet_sdm"], baseline=None, training={"iterations": 10**6})

@@ -71,6 +71,7 @@ def advance(signs, stage, step):
     raise AssertionError(f"the trial ended before {stage}, step {step}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names())
 def test_a_stopped_trial_ends_as_an_unbroken_one(name, tmp_path):
     trial, planned = tiny.one_trial(name, training={"patch": tiny.LARGE})

@@ -24,6 +24,8 @@ from benchmark.planning.tuning import (
 from data.cache import prepare
 from methods.shared import registry
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 RANDOM = Tuning(settings_per_method=6, validation=1)
 OPTUNA = Tuning(settings_per_method=10, validation=1, search="optuna")
 
@@ -33,8 +35,8 @@ def searched(name):
     entry, tuning = name if isinstance(name, tuple) else (MethodEntry(name=name), RANDOM)
     tried = []
     while new := proposals(entry, tried, tuning):
-        tried += [Tried(each, 1 - abs(1 - each.get("consistency_weight", 3))) for each in new]
-    return [each.settings for each in tried]
+        tried += [Tried(settings, 1 - abs(1 - settings.get("consistency_weight", 3))) for settings in new]
+    return [one.settings for one in tried]
 
 
 def search_of(planned):
@@ -53,26 +55,26 @@ def test_every_method_tries_as_many_settings_from_its_own_ranges(name, tuning):
     ranges = {key: (f.json_schema_extra or {}).get("search") for key, f in fields.items()}
     ranges = {key: search for key, search in ranges.items() if search}
     assert len(settings) == (tuning.settings_per_method if ranges else 1)
-    for each in settings[1:]:
-        assert each.keys() == ranges.keys()
-        registry.settings_of(name, each)  # raises if one cannot be
-        for key, value in each.items():
+    for drawn in settings[1:]:
+        assert drawn.keys() == ranges.keys()
+        registry.settings_of(name, drawn)  # raises if one cannot be
+        for key, value in drawn.items():
             search = ranges[key]
             assert value in search or search[0] <= value <= search[1]
-    assert len({str(each) for each in settings}) == len(settings)
+    assert len({str(drawn) for drawn in settings}) == len(settings)
     assert searched((entry, tuning)) == settings
 
 
 def test_optuna_goes_where_it_is_better():
-    near = [abs(1 - each["consistency_weight"]) for each in searched((MethodEntry(name="dtml"), OPTUNA))[1:]]
+    near = [abs(1 - drawn["consistency_weight"]) for drawn in searched((MethodEntry(name="dtml"), OPTUNA))[1:]]
     assert min(near[3:]) < min(near[:3])
 
 
 def test_a_setting_that_the_experiment_fixes_is_not_searched():
     entry = MethodEntry(name="sass", settings={"adversarial_weight": 0.015})
-    for each in searched((entry, RANDOM)):
-        assert each["adversarial_weight"] == 0.015
-    assert len({str(each) for each in searched((entry, RANDOM))}) == RANDOM.settings_per_method
+    for drawn in searched((entry, RANDOM)):
+        assert drawn["adversarial_weight"] == 0.015
+    assert len({str(drawn) for drawn in searched((entry, RANDOM))}) == RANDOM.settings_per_method
 
 
 def test_validation_cases_are_nobodys():
@@ -114,6 +116,7 @@ def test_the_tuned_experiment_knows_how():
     assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["random", "optuna"])
 def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, search):
     config = tiny.write_experiment(
@@ -126,7 +129,7 @@ def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, searc
     assert command("run", config, "--results", folder)[0] == 0
     chosen = yaml.safe_load((folder / "tuning/chosen.yaml").read_text())
     assert len(chosen["0 V-Net"]["tried"]) == 1 and len(chosen["1 DTML"]["tried"]) == 3
-    best = max(chosen["1 DTML"]["tried"], key=lambda each: each["dice"])
+    best = max(chosen["1 DTML"]["tried"], key=lambda tried: tried["dice"])
     assert chosen["1 DTML"]["chosen"] == best["settings"]
     for record in (folder / "tuning/records").iterdir():  # scored on the validation case alone
         assert {row["case"] for row in csv.DictReader((record / "cases.csv").open())} == set(chosen["validation"])
@@ -165,9 +168,10 @@ def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, n
     )
     command("run", config, "--results", tmp_path / "results")
     chosen = yaml.safe_load((tmp_path / "results/tuning/chosen.yaml").read_text())["0 Plugin"]
-    assert 0 in [each["dice"] for each in chosen["tried"]] and chosen["chosen"].get("weight", 0.1) < 0.5
+    assert 0 in [tried["dice"] for tried in chosen["tried"]] and chosen["chosen"].get("weight", 0.1) < 0.5
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, no_ray, monkeypatch):
     """Ctrl-C in the experiment itself, and again in the search: nothing later is begun, and nothing is done twice."""
     config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"settings_per_method": 2, "validation": 1})
@@ -185,9 +189,9 @@ def test_an_interrupted_search_goes_on_and_chooses_the_same(tmp_path, command, n
     while command("run", config, "--results", folder)[0] != 0:
         assert len(begun) < 8
     assert begun[:5] == [("results", 3), ("results", 2), ("results", 1), ("tuning", 2), ("tuning", 1)]
-    chosen = [(each / "tuning/chosen.yaml").read_text() for each in (whole, folder)]
+    chosen = [(results / "tuning/chosen.yaml").read_text() for results in (whole, folder)]
     assert chosen[0] == chosen[1]
-    records = [{path.name for path in each.rglob("records/*")} for each in (whole, folder)]
+    records = [{path.name for path in results.rglob("records/*")} for results in (whole, folder)]
     assert records[0] == records[1]
 
 
@@ -198,6 +202,7 @@ CHOICES = """
     def __init__"""
 
 
+@pytest.mark.slow
 def test_tables_say_that_a_search_is_stale(tmp_path, command, no_ray):
     config = tiny.write_experiment(tmp_path, data={"train": 5}, tuning={"settings_per_method": 2, "validation": 1})
     folder = tmp_path / "results"
@@ -221,7 +226,7 @@ def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path,
     entry, fixed = MethodEntry(name="choicy"), MethodEntry(name="choicy", display="B", settings={"kind": "b"})
     for tuning in (RANDOM, OPTUNA):
         tried = searched((entry, tuning))
-        assert tried[0] == {} and {each["kind"] for each in tried[1:]} == {"b", "c"} and len(tried) == 3
+        assert tried[0] == {} and {drawn["kind"] for drawn in tried[1:]} == {"b", "c"} and len(tried) == 3
     # What one entry draws and another fixes is one trial of the search, and one row of what was tuned.
     planned = tiny.experiment(
         data={"train": 5}, methods=[entry, fixed], tuning={"settings_per_method": 3, "validation": 1}
@@ -266,8 +271,8 @@ def test_another_budget_leaves_the_validation_cases_unless_it_needs_them():
     kept = [case for case in search_of(few)[0] if case not in taken]
     assert set(kept) <= set(search_of(more)[0]) and len(kept) >= 2
     # A budget of all cases has only the ceiling, which may see their labels.
-    every = tiny.experiment(data={"train": 12}, labelled=[2, 12], tuning=tuning)
-    assert search_of(every)[0] == search_of(few)[0]
+    with_all = tiny.experiment(data={"train": 12}, labelled=[2, 12], tuning=tuning)
+    assert search_of(with_all)[0] == search_of(few)[0]
 
 
 def test_the_search_is_where_there_are_unlabelled_cases():

@@ -146,12 +146,12 @@ def test_two_processes_at_once_end_with_one_good_entry_a_case(tmp_path):
 
 
 def test_the_fingerprint_is_of_ids_content_and_spacing(tmp_path):
-    here, there = prepare(SETTINGS, tmp_path / "here"), prepare(SETTINGS, tmp_path / "there")
-    other_seed = prepare(SETTINGS.model_copy(update={"seed": 1}), tmp_path / "here")
-    coarse = prepare(COARSE, tmp_path / "here")
-    ids = here.train_ids
-    assert here.fingerprint(ids) == there.fingerprint(ids)
-    different = [here.fingerprint(ids), here.fingerprint(ids[:1]), here.fingerprint(ids[::-1])]
+    first, second = prepare(SETTINGS, tmp_path / "first"), prepare(SETTINGS, tmp_path / "second")
+    other_seed = prepare(SETTINGS.model_copy(update={"seed": 1}), tmp_path / "first")
+    coarse = prepare(COARSE, tmp_path / "first")
+    ids = first.train_ids
+    assert first.fingerprint(ids) == second.fingerprint(ids)
+    different = [first.fingerprint(ids), first.fingerprint(ids[:1]), first.fingerprint(ids[::-1])]
     different += [other_seed.fingerprint(ids), coarse.fingerprint(ids)]
     assert len(set(different)) == len(different)
 

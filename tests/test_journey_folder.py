@@ -8,10 +8,12 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import yaml
 from helpers.command_line import one_line_error
 from helpers.scan_folder import write
+from helpers.tiny import draw_nothing
 
 from benchmark.records.arrays import read_prediction
 from data.scans import Reading, read_geometry, read_label, stem_of, write_labels
@@ -31,6 +33,7 @@ def voxels(path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
+@pytest.mark.slow
 def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     monkeypatch.chdir(tmp_path)
     data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
@@ -49,6 +52,8 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     assert cells["vnet", "ceiling"]["labelled"] == 7  # every label there is
     table = (tmp_path / "results/report/tables/comparison.md").read_text()
     assert "mean over 2 structures (cavity, wall)" in table and "axes RAS" in table
+    assert any((tmp_path / "results/report/figures").iterdir())
+    draw_nothing(monkeypatch)  # once is enough
 
     # Predictions lie on the grid of their scan, with the values of its labels.
     record = tmp_path / "results/records" / cells["mean_teacher", "method"]["trial"]
@@ -121,9 +126,9 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     # Labels for other tools follow the headline, and so does `predict`, from wherever it is called.
     assert command("evaluate", "results", "--set", "evaluation.postprocessing=none")[0] == 0
     for scan in scans:
-        of_each = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
+        masks = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
         labels, _ = read_label(record / "predictions" / scan.name, Reading(), [1, 2])
-        np.testing.assert_array_equal(labels, of_each[0] + 2 * of_each[1])
+        np.testing.assert_array_equal(labels, masks[0] + 2 * masks[1])
     with monkeypatch.context() as patch:
         patch.chdir(record)
         assert command("predict", ".", tmp_path / "scans/imagesTs", "--to", tmp_path / "as_predicted")[0] == 0
@@ -141,7 +146,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     assert "other protocol" in (tmp_path / "results/report/tables/comparison.md").read_text()
 
 
-def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, command, no_ray):
+def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, command, no_ray, no_drawing):
     monkeypatch.chdir(tmp_path)
     data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
     (tmp_path / "mine.yaml").write_text(
@@ -165,7 +170,7 @@ def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, c
     assert "split 2 folds, seed 0" in (tmp_path / "fold0/report/tables/comparison.md").read_text()
 
 
-def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray):
+def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray, no_drawing):
     monkeypatch.chdir(tmp_path)
     values = EXPERIMENT | {
         "data": {"source": "phantom", "train": 3, "test": 2, "size": [16, 16, 16]}, "methods": ["vnet"], "labelled": [2]

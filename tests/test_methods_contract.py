@@ -10,7 +10,7 @@ from benchmark.contract.small_training import Subject
 from methods.shared import registry
 from methods.shared.method import Batch
 
-subject = cache(Subject)  # its longer training serves several checks
+subject = cache(Subject)  # its trainings serve several checks
 
 
 def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
@@ -22,6 +22,7 @@ def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", CHECKS)
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method(name, title):

@@ -46,9 +46,9 @@ def test_each_network_gets_the_gradient_of_its_own_objective(classes, source, fa
     consistency = ((q - p) ** 2).mean()
 
     for network, supervised in ((method.segmenter, segmentation), (method.regressor, distance)):
-        own, mutual = gradients(supervised, network), gradients(consistency, network)
+        alone, mutual = gradients(supervised, network), gradients(consistency, network)
         found = torch.cat([p.grad.flatten() for p in network.parameters()])
-        error = found - (own + factor * 3.0 * RAMP * mutual)
+        error = found - (alone + factor * 3.0 * RAMP * mutual)
         # Measured against what one more or less of the consistency would make.
         assert error.norm() < 0.02 * (3.0 * RAMP * mutual).norm()
 

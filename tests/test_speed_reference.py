@@ -48,12 +48,11 @@ def with_our_weights(name, method, **options):
 
 def step_of_ours(name, method, images, labels):
     labelled = reference.LOOPS[name].labelled
-    views = {
-        view: torch.from_numpy(make({"labels": labels[:labelled].numpy()}, None))
-        for view, make in method.views().items()
-    }
+    arrays = {"labels": labels[:labelled].numpy()}
+    extra_arrays = {key: torch.from_numpy(make(arrays, None)) for key, make in method.extra_arrays().items()}
+    batch = Batch(images[:labelled], labels[:labelled], images[labelled:], extra_arrays)
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.01, 0.9, weight_decay=1e-4)
-    loss = method.training_step(Batch(images[:labelled], labels[:labelled], images[labelled:], views), STEP, "train")
+    loss = method.training_step(batch, STEP, "train")
     loss["total"].backward()
     optimizer.step()
     method.after_step(STEP)

@@ -71,9 +71,7 @@ def describes_itself(subject: Subject) -> None:
     fits = labelled > 0 and unlabelled >= 0 and labelled + unlabelled <= 4
     require(fits, f"patches() gives {labelled} labelled and {unlabelled} unlabelled ones for a batch of 4")
     require(isinstance(method.variant(settings), str), "variant() gives no text: return a row's name, or ''")
-    extra_arrays = SmallTraining(
-        subject.name
-    ).method.extra_arrays()  # a SmallTraining refuses optimisers that are not one a phase
+    extra_arrays = subject.untrained.method.extra_arrays()  # building it refuses optimisers that are not one a phase
     named = isinstance(extra_arrays, dict) and all(
         isinstance(key, str) and callable(view) for key, view in extra_arrays.items()
     )

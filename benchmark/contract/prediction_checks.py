@@ -33,7 +33,7 @@ def trains_and_predicts(small: SmallTraining) -> None:
 
 
 def keeps_its_losses_finite(subject: Subject) -> None:
-    _are_finite(subject.trained)
+    _are_finite(subject.longer)
 
 
 def _are_finite(small: SmallTraining) -> None:
@@ -73,7 +73,7 @@ def _are_probabilities(predicted: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def predicts_the_same_in_bf16(subject: Subject) -> str | None:
-    weights = subject.trained.method.state_dict()
+    weights = subject.longer.method.state_dict()
     exact, exact_distances = _predict_in("fp32", subject.name, weights)
     rounded, rounded_distances = _predict_in("bf16", subject.name, weights)
     if exact_distances:

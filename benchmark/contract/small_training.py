@@ -1,5 +1,6 @@
 """What the checks of a method stand on: trainings of a few steps and channels, on phantoms, by the real loop."""
 
+import random
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
@@ -25,7 +26,7 @@ CODE = {"check": "of this process"}  # what a checkpoint is of; code does not ch
 CONTRAST = 4  # added to the target, so that fifty steps suffice to find it
 
 # Some methods put a single patch through a network, whose deepest level must then be more than one voxel.
-TINY = {"iterations": 3, "patch": (32, 16, 16), "width": 2, "precision": "fp32", "threads": 1}
+TINY = {"iterations": 4, "patch": (32, 16, 16), "width": 2, "precision": "fp32", "threads": 1}
 # Fifty steps find the target at a high learning rate alone, and not with fewer channels.
 LONGER = {"iterations": 50, "width": 8, "learning_rate": 0.4}
 
@@ -133,16 +134,58 @@ class SmallTraining:
             return self.method.eval().predict(images)
 
 
+class ObservedTraining(SmallTraining):
+    """A training that remembers, beside its end, how the trainable parameters began and which got a gradient.
+
+    Attributes:
+        start: the initial value of each trainable parameter, by name
+        reached: names of the trainable parameters that got a gradient in some step
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        trainable = {key: p for key, p in self.method.named_parameters() if p.requires_grad}
+        self.start = {key: p.detach().clone() for key, p in trainable.items()}
+        self.reached: set[str] = set()
+        for _ in range(self.training.iterations):
+            self.run(1)
+            # A bias before batch norm has no effect: its gradient is rounding noise, or exactly zero.
+            self.reached |= {
+                key for key, p in trainable.items() if p.grad is not None and (key.endswith("bias") or p.grad.any())
+            }
+
+
 class Subject:
-    """The method that is checked, and the one longer training that several checks look at."""
+    """The method that is checked, and the trainings that several checks look at.
+
+    Checks only read these trainings. A check that trains further, or predicts, builds a training for itself.
+    """
 
     def __init__(self, name: str):
         self.name = name
 
     @cached_property
-    def trained(self) -> SmallTraining:
+    def untrained(self) -> SmallTraining:
+        """Freshly built, before its first step."""
+        return SmallTraining(self.name)
+
+    @cached_property
+    def short(self) -> ObservedTraining:
+        """After four steps in fp32."""
+        seed_outside_generators(1)
+        return ObservedTraining(self.name)
+
+    @cached_property
+    def longer(self) -> SmallTraining:
         """After fifty steps in fp32; losses are not read yet, so that they may be infinite."""
         return SmallTraining(self.name, **LONGER).run()
+
+
+def seed_outside_generators(seed: int) -> None:
+    """Change what the random generators of torch, numpy and Python give next; a training must not depend on it."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 def first_difference(one: SmallTraining, other: SmallTraining) -> str | None:

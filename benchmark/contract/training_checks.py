@@ -1,10 +1,9 @@
 """The contract's checks of how a method trains; each raises ContractError, or says why it does not apply."""
 
-import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from benchmark.contract.small_training import (
     phantoms,
     require,
     same,
+    seed_outside_generators,
     unseen_images,
     with_noise_for_labels,
     with_other_images,
@@ -30,7 +30,7 @@ KEEP_STATE = "keep all state in submodules and buffers (register_buffer), so tha
 
 
 def never_sees_labels_of_unlabelled_cases(subject: Subject) -> None:
-    expected = SmallTraining(subject.name).run()
+    expected = subject.short
     found = SmallTraining(subject.name, cases=with_noise_for_labels(phantoms(), UNLABELLED)).run()
     difference = first_difference(expected, found)
     require(
@@ -86,23 +86,17 @@ def _used_by_predict(method: Method) -> list[nn.Parameter]:
 
 
 def trains_every_parameter(subject: Subject) -> None:
-    small = SmallTraining(subject.name, iterations=4)
-    _each_has_one_optimiser(small)
-    trainable = {key: p for key, p in small.method.named_parameters() if p.requires_grad}
-    require(bool(trainable), "no parameter trains: are the networks submodules, and not requires_grad_(False)?")
-    start = {key: p.detach().clone() for key, p in trainable.items()}
-    reached = set()
-    for _ in range(4):
-        small.run(1)
-        # A bias before batch norm has no effect: its gradient is rounding noise, or exactly zero.
-        reached |= {k for k, p in trainable.items() if p.grad is not None and (k.endswith("bias") or p.grad.any())}
-    for key, p in trainable.items():
+    _each_has_one_optimiser(subject.untrained)
+    small = subject.short
+    require(bool(small.start), "no parameter trains: are the networks submodules, and not requires_grad_(False)?")
+    parameters = dict(small.method.named_parameters())
+    for key, before in small.start.items():
         require(
-            key in reached,
+            key in small.reached,
             f"parameter {key} gets no gradient in 4 steps: use it in the total of its phase, or requires_grad_(False)",
         )
         require(
-            key.endswith("bias") or not torch.equal(p, start[key]),
+            key.endswith("bias") or not torch.equal(parameters[key], before),
             f"parameter {key} has a gradient but is the same after 4 steps: see its optimiser and after_step()",
         )
 
@@ -167,36 +161,38 @@ def _are_losses(losses: dict[str, Tensor], phase: str) -> None:
 
 
 def depends_on_the_seed_alone(subject: Subject) -> None:
-    for precision in ("fp32", "bf16"):
-        trainings = []
-        for outside in (1, 2):  # whatever was drawn before must not matter
-            torch.manual_seed(outside), np.random.seed(outside), random.seed(outside)
-            trainings.append(SmallTraining(subject.name, precision=precision).run())
+    in_fp32 = subject.short, _short_after_other_draws(subject.name, seed=2)
+    in_bf16 = [_short_after_other_draws(subject.name, seed=seed, iterations=3, precision="bf16") for seed in (1, 2)]
+    for precision, trainings in (("fp32", in_fp32), ("bf16", in_bf16)):
         difference = first_difference(*trainings)
         require(
             difference is None,
             f"two trainings with one seed differ ({precision}: {difference}): draw random numbers from torch, which "
             "the loop seeds at each step, not from `random`, numpy or the clock",
         )
-    first, second = (SmallTraining(subject.name, seed=seed) for seed in (SEED, SEED + 1))
     require(
-        first_difference(first, second) is not None,
+        first_difference(subject.untrained, SmallTraining(subject.name, seed=SEED + 1)) is not None,
         "another seed gives the same initial weights: do not seed torch in __init__()",
     )
 
 
+def _short_after_other_draws(name: str, seed: int, **training: Any) -> SmallTraining:
+    seed_outside_generators(seed)
+    return SmallTraining(name, **training).run()
+
+
 def goes_on_from_a_checkpoint(subject: Subject) -> None:
-    straight = SmallTraining(subject.name, iterations=4).run()
+    straight = subject.short
     with tempfile.TemporaryDirectory() as folder:
-        SmallTraining(subject.name, iterations=4).run(2).save(Path(folder))
-        resumed = SmallTraining(subject.name, iterations=4).load(Path(folder)).run()
+        SmallTraining(subject.name).run(2).save(Path(folder))
+        resumed = SmallTraining(subject.name).load(Path(folder)).run()
         weights = Path(folder) / "weights.pt"
         torch.save(straight.method.state_dict(), weights)
         weights = torch.load(weights, weights_only=True)
     difference = first_difference(straight, resumed)
     require(difference is None, f"2 steps, a checkpoint and 2 more differ from 4 steps ({difference}): {KEEP_STATE}")
     images = unseen_images()
-    expected = straight.predict(images)
+    expected = resumed.predict(images)
     other = SmallTraining(subject.name, seed=SEED + 1)
     require(not torch.equal(other.predict(images), expected), "predict() gives the same whatever the weights are")
     other.method.load_state_dict(weights)

@@ -126,6 +126,17 @@ def own_registry(monkeypatch):
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
 
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """From now on reports have tables and a page, but no figures, which take seconds to draw."""
+    patch.setattr("reports.report.begin_drawing", lambda *arguments: dict)
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    """Reports have no figures."""
+    draw_nothing(monkeypatch)
+
+
 @pytest.fixture
 def no_ray(monkeypatch):
     """Trials run one after another in this process, which costs no start of Ray."""
