@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 
-ENTRY = Path(__file__).parents[1] / "run_benchmark.py"
+ENTRY = Path(__file__).parents[2] / "run_benchmark.py"
 
 
 @contextmanager
