@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from helpers import clusters, tiny
 
+from benchmark.cluster import plugin_files
 from benchmark.planning.experiment_file import load_experiment
 
 # Slow enough to be killed on the way, where SLOW is set; its code must be what the run has shipped.
@@ -148,6 +150,23 @@ def test_what_trials_need_of_a_gpu_is_measured_again_alone_where_the_process_die
     assert len(list(log.iterdir())) == 2  # both times while it was measured, not in its trial
     facts = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("records/*/provenance.json")]
     assert [fact["trials_sharing_the_machine"] for fact in facts] == [1, 1]  # no CUDA to measure: a GPU each
+
+
+def test_a_plug_in_goes_to_a_worker_with_the_local_modules_that_it_imports(tmp_path):
+    plugin = tiny.write_plugin(tmp_path, "mine", in_step="import ramps; from parts import losses")
+    (tmp_path / "parts").mkdir()
+    for name in ("ramps", "parts/losses", "unused"):
+        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}")
+    texts = plugin_files.read([str(plugin)])
+    assert texts[str(plugin)].keys() == {"mine.py", "ramps.py", "parts/losses.py"}
+    plugin.write_text("changed since")
+    plugin_files.unpack(texts)
+    there = plugin_files.location(str(plugin))
+    assert there != plugin and there.read_text() == texts[str(plugin)]["mine.py"]
+    assert (there.parent / "parts" / "losses.py").read_text() == "NAME = 'parts/losses'"
+    plugin_files.unpack(texts)
+    assert plugin_files.location(str(plugin)) == there, "all trials of a run use one copy"
+    assert plugin_files.location("/not/unpacked.py") == Path("/not/unpacked.py")
 
 
 def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
