@@ -1,17 +1,24 @@
-"""Images, truths and predictions of test cases as a results folder stores them."""
+"""Reads the images, truths and predictions of test cases that a results folder stores."""
 
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Image (H,W,D) uint8 and truth (H,W,D) with 0..C; None where the file cannot be read."""
+    """Read a test case.
+
+    Args:
+        path: cases/CASE.npz of a results folder.
+
+    Returns:
+        The image, (H, W, D) uint8, and the truth, (H, W, D) with 0 for background and 1 to C for structures.
+        None if the file cannot be read.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             image, label = stored["image"], stored["label"]
@@ -21,7 +28,15 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def read_masks(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Predicted masks (C,H,W,D) before postprocessing; None where the file cannot be read or has another shape."""
+    """Read a prediction before any postprocessing.
+
+    Args:
+        path: records/TRIAL/predictions/CASE.npz of a results folder.
+        shape: the expected shape, (C, H, W, D).
+
+    Returns:
+        One boolean mask per structure, (C, H, W, D). None if the file cannot be read or has another shape.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             if tuple(stored["shape"]) != shape:
@@ -29,13 +44,3 @@ def read_masks(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
             return np.unpackbits(stored["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)
     except UNREADABLE:
         return None
-
-
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Only the largest 26-connected component of a mask, as benchmark/metrics.py keeps it before scoring."""
-    kept = np.zeros_like(mask)
-    if mask.any():
-        box = ndimage.find_objects(mask.astype(np.uint8))[0]
-        components, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
-        kept[box] = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
-    return kept

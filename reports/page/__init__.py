@@ -12,8 +12,8 @@ import jinja2
 from markupsafe import Markup
 
 from reports.page import contents
-from reports.page.cases import MEASURES, choose, describe_cases, pack_cases
-from reports.page.volumes import packed
+from reports.page.viewer_cases import MEASURES, choose, describe_cases, pack_cases
+from reports.page.viewer_volumes import packed
 from reports.results import POSTPROCESSINGS, Results
 from reports.tables import Tables, rendering
 

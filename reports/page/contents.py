@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from reports.page.cases import Shown
+from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import CHECKPOINT, DONE, FOREIGN, NOT_RUN, Results
 from reports.scores import ALL, with_rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.page.volumes import packed, read_volumes
+from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
 from reports.results import CHECKPOINT, DONE, POSTPROCESSINGS, Results
 from reports.scores import with_rows
