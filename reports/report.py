@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.figures import begin_drawing
+from reports.figures import draw_all
 from reports.merging import read_folders
 from reports.page import Experiment, write_page
 from reports.tables import make_tables, names_of, write_tables
@@ -30,9 +30,9 @@ def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this
     places = [figures / name if len(results) > 1 else figures for name in names_of(results)]
-    drawings = [begin_drawing(experiment, place) for experiment, place in zip(results, places, strict=True)]
     experiments = make_tables(results)
     write_tables(experiments, report / "tables")
-    shown = [Experiment(tables, *finished()) for tables, finished in zip(experiments, drawings, strict=True)]
+    shown = [Experiment(tables, *draw_all(tables.results, place))
+             for tables, place in zip(experiments, places, strict=True)]  # fmt: skip
     write_page(shown, report)
     return report

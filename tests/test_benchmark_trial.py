@@ -13,7 +13,7 @@ import yaml
 from helpers import tiny
 
 from benchmark.planning.experiment import Execution
-from benchmark.records.arrays import read_prediction
+from benchmark.records.arrays import read_masks
 from benchmark.records.numerics import Numerics
 from benchmark.records.states import cell_state
 from benchmark.trial import run as trial_module
@@ -46,7 +46,7 @@ def outcome(results, trial):
         "weights": torch.load(record / "weights.pt", weights_only=True),
         "history": history,
         "cases": (record / "cases.csv").read_text(),
-        "predictions": {path.name: read_prediction(path) for path in (record / "predictions").iterdir()},
+        "predictions": {path.name: read_masks(path) for path in (record / "predictions").iterdir()},
     }
 
 
@@ -291,7 +291,7 @@ def test_a_trial_at_another_resolution_is_graded_on_the_cases_own_grid(tmp_path)
     dataset = prepare(planned.data)
     case = dataset.native("test-000")
     assert case.label.shape != dataset.image("test-000").shape
-    assert read_prediction(results.record(trial.id) / "predictions" / "test-000.npz").shape == (1, *case.label.shape)
+    assert read_masks(results.record(trial.id) / "predictions" / "test-000.npz").shape == (1, *case.label.shape)
     with (results.record(trial.id) / "cases.csv").open() as file:
         counts = {float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "reference"}
     assert counts == {np.count_nonzero(case.label)}

@@ -15,7 +15,7 @@ from helpers.command_line import one_line_error
 from helpers.scan_folder import write
 from helpers.tiny import draw_nothing
 
-from benchmark.records.arrays import read_prediction
+from benchmark.records.arrays import read_masks
 from data.scans import Reading, read_geometry, read_label, stem_of, write_labels
 
 EXPERIMENT = {
@@ -126,7 +126,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     # Labels for other tools follow the headline, and so does `predict`, from wherever it is called.
     assert command("evaluate", "results", "--set", "evaluation.postprocessing=none")[0] == 0
     for scan in scans:
-        masks = read_prediction(record / "predictions" / f"{stem_of(scan)}.npz")
+        masks = read_masks(record / "predictions" / f"{stem_of(scan)}.npz")
         labels, _ = read_label(record / "predictions" / scan.name, Reading(), [1, 2])
         np.testing.assert_array_equal(labels, masks[0] + 2 * masks[1])
     with monkeypatch.context() as patch:
@@ -180,7 +180,7 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
     assert command("run", "small.yaml", "--results", "results")[0] == 0
     record = next((tmp_path / "results/records").iterdir())
     for path in (record / "predictions").glob("*.npz"):
-        write(tmp_path / "masks" / f"{path.stem}.nii.gz", read_prediction(path)[0].astype(np.uint8))
+        write(tmp_path / "masks" / f"{path.stem}.nii.gz", read_masks(path)[0].astype(np.uint8))
     scored = ("--results", "results", "--labelled", 2)
     assert command("add-masks", "masks", "--name", "Theirs", *scored)[0] == 0
     ours, theirs = (list(csv.DictReader((folder / "cases.csv").open()))

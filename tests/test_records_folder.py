@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import records, tiny
 
-from benchmark.records.arrays import read_prediction, write_case, write_prediction
+from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, write_atomically, write_text
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import FORMAT
@@ -199,7 +199,7 @@ def test_provenance(results):
 def test_predictions_come_back_as_they_were(tmp_path, shape, classes):
     labels = np.random.default_rng(0).integers(0, classes + 1, shape).astype(np.uint8)
     write_prediction(tmp_path / "p.npz", labels, classes)
-    masks = read_prediction(tmp_path / "p.npz")
+    masks = read_masks(tmp_path / "p.npz")
     assert masks.dtype == bool and masks.shape == (classes, *shape)
     for value in range(1, classes + 1):
         assert np.array_equal(masks[value - 1], labels == value)

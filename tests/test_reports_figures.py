@@ -6,6 +6,7 @@ import pytest
 from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 from scipy import ndimage
 
+from benchmark.records.arrays import largest_component, read_masks, read_picture
 from reports import figures
 from reports.figures import (
     LeftOut,
@@ -25,7 +26,6 @@ from reports.figures.segmentations import Segmentations, error_limit
 from reports.figures.surfaces import Truth, picture, surface, viewed
 from reports.results import read_results
 from reports.statistics import paired_t_test
-from reports.volumes import largest_component, read_masks, read_picture
 
 SHAPE, CENTRE = (26, 22, 18), np.array([12, 11, 9])
 

@@ -11,10 +11,10 @@ from helpers.page_folder import ball, labels, page_of, write_picture, write_pict
 from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 
 from benchmark.records.arrays import write_prediction
-from benchmark.trial.metrics import largest_component
+from data.masks import largest_component
 from reports.figures import Drawn, LeftOut
-from reports.page import LIMIT, Experiment, volumes, write_page
-from reports.page.cases import choose
+from reports.page import LIMIT, Experiment, viewer_volumes, write_page
+from reports.page.viewer_cases import choose
 from reports.results import read_results
 from reports.tables import make_tables
 
@@ -265,14 +265,14 @@ def test_decoded_volumes_equal_the_reference(tmp_path, native):
     predicted = labels((13, 12, 9), shift=1.0, island=True)
     image = write_picture(tmp_path, "x", truth)
     write_prediction(tmp_path / "p.npz", predicted, 1)
-    found = volumes.read_volumes(tmp_path / "cases" / "x.npz", [tmp_path / "p.npz"], native, 1)
-    decoded = np.frombuffer(gzip.decompress(base64.b64decode(volumes.packed(found.stack.tobytes()))), np.uint8)
+    found = viewer_volumes.read_volumes(tmp_path / "cases" / "x.npz", [tmp_path / "p.npz"], native, 1)
+    decoded = np.frombuffer(gzip.decompress(base64.b64decode(viewer_volumes.packed(found.stack.tobytes()))), np.uint8)
     decoded = decoded.reshape(found.stack.shape).transpose(0, 3, 2, 1)
-    block = volumes.block_size(native)
+    block = viewer_volumes.block_size(native)
     most = np.prod(block) / 2
     assert np.array_equal(decoded[0], np.rint(by_hand(image, block) / np.prod(block)))
     assert np.array_equal(decoded[1], by_hand(truth, block) > most)
-    assert np.array_equal(decoded[2] % volumes.REMOVED, by_hand(predicted, block) > most)
+    assert np.array_equal(decoded[2] % viewer_volumes.REMOVED, by_hand(predicted, block) > most)
     assert np.array_equal(decoded[2] == 1, by_hand(largest_component(predicted, 1), block) > most)
     assert found.spacing == pytest.approx([mm * size for mm, size in zip(native, block, strict=True)])
     assert all(0.7 <= mm <= 1.875 or block == 1 for mm, block in zip(found.spacing, block, strict=True))
@@ -282,15 +282,15 @@ def test_structures_are_told_apart(tmp_path):
     truth = labels(classes=2)
     write_picture(tmp_path, "x", truth)
     write_prediction(tmp_path / "p.npz", labels(classes=2, island=True), 2)
-    found = volumes.read_volumes(tmp_path / "cases" / "x.npz", [tmp_path / "p.npz"], (1.25,) * 3, 2)
+    found = viewer_volumes.read_volumes(tmp_path / "cases" / "x.npz", [tmp_path / "p.npz"], (1.25,) * 3, 2)
     assert np.array_equal(found.stack[1], truth.transpose(2, 1, 0))
-    assert set(np.unique(found.stack[2])) == {0, 1, 2, 1 + volumes.REMOVED}
+    assert set(np.unique(found.stack[2])) == {0, 1, 2, 1 + viewer_volumes.REMOVED}
 
 
 def test_volumes_are_cropped_around_what_was_found(tmp_path):
     truth = ball((90, 60, 40), (45, 30, 20), 4).astype(np.uint8)
     write_picture(tmp_path, "x", truth)
-    found = volumes.read_volumes(tmp_path / "cases" / "x.npz", [], (1.25,) * 3, 1)
+    found = viewer_volumes.read_volumes(tmp_path / "cases" / "x.npz", [], (1.25,) * 3, 1)
     assert found.stack.shape == (2, 9 + 31, 9 + 32, 9 + 32)  # 16 voxels are 20 mm; the slices end before
     assert found.stack[1].sum() == truth.sum()
 

@@ -1,6 +1,7 @@
 """The arrays of a results folder: pictures of the test cases, and predicted masks."""
 
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import numpy as np
 from benchmark.records.files import write_atomically
 from benchmark.records.folder import ResultsFolder
 
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
 
 def write_case(results: ResultsFolder, case_id: str, image: np.ndarray, label: np.ndarray, content: str) -> None:
     """cases/<id>.npz, once for the case's `content` (a hash): the image (H,W,D) as uint8 between its 0.5th and 99.5th
     percentile, the truth as uint8."""
     path = results.folder / "cases" / f"{case_id}.npz"
-    damaged = suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # or not there: it is written
-    with damaged, np.load(path, allow_pickle=False) as stored:
+    with suppress(*UNREADABLE), np.load(path, allow_pickle=False) as stored:
         if str(stored["content"]) == content:
             return
     low, high = np.percentile(image, (0.5, 99.5))
@@ -34,8 +36,39 @@ def write_prediction(path: Path, labels: np.ndarray, classes: int) -> None:
     np.savez_compressed(path, masks=np.packbits(masks), shape=masks.shape)
 
 
-def read_prediction(path: Path) -> np.ndarray:
-    """Predicted masks (C,H,W,D), boolean, before postprocessing."""
-    with np.load(path, allow_pickle=False) as stored:
-        shape = tuple(int(n) for n in stored["shape"])
-        return np.unpackbits(stored["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read the picture of a test case.
+
+    Args:
+        path: cases/CASE.npz of a results folder.
+
+    Returns:
+        The image, (H, W, D) uint8, and the truth, (H, W, D) with 0 for background and 1 to C for structures.
+        None if the file cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            image, label = stored["image"], stored["label"]
+    except UNREADABLE:
+        return None
+    return (image, label) if image.ndim == 3 and image.shape == label.shape else None
+
+
+def read_masks(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray | None:
+    """Read a prediction before any postprocessing.
+
+    Args:
+        path: records/TRIAL/predictions/CASE.npz of a results folder.
+        shape: the expected shape, (C, H, W, D); None takes any.
+
+    Returns:
+        One boolean mask for each structure, (C, H, W, D). None if the file cannot be read or has another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = tuple(int(n) for n in stored["shape"])
+            if shape not in (None, found):
+                return None
+            return np.unpackbits(stored["masks"], count=int(np.prod(found))).reshape(found).astype(bool)
+    except UNREADABLE:
+        return None

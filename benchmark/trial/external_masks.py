@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
 from benchmark.records import numerics
-from benchmark.records.arrays import read_prediction, write_case, write_prediction
+from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import csv_text
 from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import EXTERNAL, FORMAT, Cell, Data, Record
@@ -108,10 +107,11 @@ def bring_up_to_date(evaluation: Evaluation, dataset: Dataset, results: ResultsF
             reasons.append(f"{cell.display}: its masks are of other test cases; import them again with `add-masks`")
             continue
         folder = results.record(cell.trial)
-        try:
-            found = {i: read_prediction(folder / "predictions" / f"{i}.npz") for i in dataset.test_ids}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            reasons.append(f"{cell.display}: its masks cannot be read ({error}); import them again with `add-masks`")
+        found = {i: read_masks(folder / "predictions" / f"{i}.npz") for i in dataset.test_ids}
+        if damaged := [case_id for case_id, of_case in found.items() if of_case is None]:
+            reasons.append(
+                f"{cell.display}: its masks of {damaged[0]} cannot be read; import them again with `add-masks`"
+            )
             continue
         target = results.unpublished(cell.trial)
         structures = np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmark.records.arrays import read_prediction
+from benchmark.records.arrays import read_masks
 from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
 from benchmark.records.folder import ResultsFolder
@@ -39,7 +39,9 @@ def differences(folder: ResultsFolder, trial: str, dataset: Dataset) -> Iterator
             continue
         truth = dataset.native(value.case)
         if value.case not in masks:
-            predicted = read_prediction(folder.record(trial) / "predictions" / f"{value.case}.npz")
+            path = folder.record(trial) / "predictions" / f"{value.case}.npz"
+            if (predicted := read_masks(path)) is None:
+                raise ResultsError(f"{path} cannot be read: train the trial again")
             labels = (predicted * np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)).max(0)
             masks = {value.case: {"none": labels, "largest_component": largest_components(labels, dataset.classes)}}
         prediction = masks[value.case][value.postprocessing] == value.structure

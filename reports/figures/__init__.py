@@ -1,22 +1,31 @@
-"""Figures of a results folder, each as PNG and SVG; a figure is one module here."""
+"""Figures of a results folder, each saved as PNG and SVG. Each module here draws one kind of figure."""
 
 import multiprocessing
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
-from reports.figures import budgets, cost, distributions, examples, losses, ranks, significance, style
+from reports.figures import (
+    budgets,
+    distributions,
+    examples,
+    pairwise_map,
+    ranks,
+    style,
+    training_cost,
+    training_curves,
+)
+from reports.figures.captioned import CaptionedFigure, LeftOut
 from reports.figures.measured import Measured, measured_in
-from reports.figures.sheet import LeftOut
 from reports.results import Results
 
-FIGURES = (distributions, budgets, ranks, significance, cost, losses, examples)
-MANY = 200  # planned runs x test cases: fewer are drawn before other processes would have started
+DRAWING = (distributions.draw, budgets.draw, ranks.draw, pairwise_map.draw, training_cost.draw, training_curves.draw,
+           examples.draw)  # fmt: skip
+MANY = 200  # planned runs x test cases from which starting other processes saves time
 
-__all__ = ["Drawn", "LeftOut", "begin_drawing", "draw_all"]
+__all__ = ["Drawn", "LeftOut", "draw_all"]
 
 
 @dataclass(frozen=True)
@@ -31,45 +40,35 @@ class Drawn:
 
 
 def draw_all(experiment: Results, folder: Path) -> tuple[list[Drawn], list[LeftOut]]:
-    """Draw every figure that what is done allows into `folder`; second, what was left out and why.
+    """Draw every figure that the finished runs allow. The same results give the same bytes.
 
-    The same results give the same bytes. Nothing is asked of the results: cells may be missing, running or failed.
+    Args:
+        experiment: the results; runs may be missing, unfinished or failed.
+        folder: where the files go; it is created.
+
+    Returns:
+        The figures drawn, and those left out with the reason.
     """
-    return begin_drawing(experiment, folder)()
-
-
-def begin_drawing(experiment: Results, folder: Path) -> Callable[[], tuple[list[Drawn], list[LeftOut]]]:
-    """`draw_all` in other processes where there is much to draw; call what is returned to wait for it."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = measured_in(experiment)
-    if len(experiment.cells) * experiment.plan["data"]["test"] < MANY:
-        return lambda: _sorted(_draw(source, module, folder) for module in FIGURES)
-    context = multiprocessing.get_context("spawn")  # a fork would inherit Ray's threads
-    slim = replace(source, experiment=replace(experiment, cases=experiment.cases[:0]))  # `runs` has what figures need
-    pool = ProcessPoolExecutor(min(os.cpu_count() or 1, len(FIGURES)), context)
-    # the last ones, which take longest, first
-    futures = [pool.submit(_draw_number, slim, number, folder) for number in reversed(range(len(FIGURES)))]
-    pool.shutdown(wait=False)
-    return lambda: _sorted(future.result() for future in reversed(futures))
+    draw = partial(_draw, source=measured_in(experiment), folder=folder)
+    if len(experiment.cells) * experiment.plan.data.test < MANY:
+        parts = list(map(draw, DRAWING))
+    else:
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:  # a fork copies Ray's locks
+            parts = list(pool.map(draw, DRAWING))
+    figures = [figure for part in parts for figure in part]
+    return [f for f in figures if isinstance(f, Drawn)], [f for f in figures if isinstance(f, LeftOut)]
 
 
-def _sorted(parts: Iterable[list[Drawn | LeftOut]]) -> tuple[list[Drawn], list[LeftOut]]:
-    sheets = [sheet for part in parts for sheet in part]
-    return [s for s in sheets if isinstance(s, Drawn)], [s for s in sheets if isinstance(s, LeftOut)]
-
-
-def _draw(source: Measured, module: ModuleType, folder: Path) -> list[Drawn | LeftOut]:
+def _draw(
+    module: Callable[[Measured], Iterator[CaptionedFigure | LeftOut]], source: Measured, folder: Path
+) -> list[Drawn | LeftOut]:
     done: list[Drawn | LeftOut] = []
     with style.applied():
-        for sheet in module.draw(source):
-            if isinstance(sheet, LeftOut):
-                done.append(sheet)
+        for figure in module(source):
+            if isinstance(figure, LeftOut):
+                done.append(figure)
             else:
-                png, svg = style.save(sheet.figure, folder, sheet.name)
-                done.append(Drawn(sheet.name, sheet.title, sheet.caption, png, svg))
+                png, svg = style.save(figure.figure, folder, figure.name)
+                done.append(Drawn(figure.name, figure.title, figure.caption, png, svg))
     return done
-
-
-def _draw_number(source: Measured, number: int, folder: Path) -> list[Drawn | LeftOut]:
-    """A module cannot be sent to a process, its number can."""
-    return _draw(source, FIGURES[number], folder)

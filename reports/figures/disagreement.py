@@ -1,15 +1,24 @@
-"""Segmentations to look at: the cases that methods disagree on most."""
+"""Segmentations of the test cases that methods disagree on most."""
 
 from collections.abc import Callable, Iterator
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.figures.captioned import CaptionedFigure, LeftOut
 from reports.figures.measured import Measured, setting
-from reports.figures.page import KEY, LINE, Page
-from reports.figures.segmentations import COLOURS_OF_ERROR, Segmentations, draw_slice, error_limit, surface_words
-from reports.figures.sheet import LeftOut, Sheet
-from reports.figures.style import HEIGHT, WIDTH, wrapped
+from reports.figures.segmentations import (
+    KEY,
+    Segmentations,
+    add_contour_key,
+    add_error_key,
+    add_scale_bar,
+    error_limit,
+    picture_grid,
+    surface_words,
+)
+from reports.figures.style import HEIGHT, LINE, SMALL, WIDTH, wrapped
 from reports.measures import DICE
 
 TITLES = {
@@ -17,15 +26,15 @@ TITLES = {
     "disagreement_surfaces": "Cases that methods disagree on most, surfaces",
 }
 MOST_CASES = 3
-COLUMNS = (4, 8)  # pictures side by side: no fewer, so that they do not grow huge, and no more, to see something
-GAP = 0.05  # inches between pictures
+COLUMNS = (4, 8)  # the fewest and the most pictures side by side
+LABEL = 0.3  # inches: the column of cases' names
 TRUTH = "truth"
 
 
-def sheets(
+def draw(
     source: Measured, segmentations: Segmentations, shown: pd.DataFrame, labelled: int
-) -> Iterator[Sheet | LeftOut]:
-    """A figure of slices and one of surfaces of the runs in `shown` (see examples.shown_runs)."""
+) -> Iterator[CaptionedFigure | LeftOut]:
+    """Draw a figure of slices and one of surfaces of the runs in `shown`, see `examples.shown_runs`."""
     titles = {name: f"{title}, {labelled} labelled" for name, title in TITLES.items()}
     compared = shown[shown["role"] != "ceiling"]
     spread = disagreement(compared.pivot(index="case", columns="row", values=DICE.name))
@@ -33,93 +42,64 @@ def sheets(
         reason = f"With {labelled} labelled cases fewer than two methods have predictions to compare."
         yield from (LeftOut(f"{name}_{labelled}", title, reason) for name, title in titles.items())
         return
-    # the ceiling comes last, to see whether a case is merely hard
+    # the ceiling comes last, to show whether a case is merely hard
     rows = [*dict.fromkeys(compared["row"]), *dict.fromkeys(shown.loc[shown["role"] == "ceiling", "row"])]
     words = (
-        "The test cases whose Dice varies most over methods (the ceiling aside): its standard deviation over the first "
-        f"runs with {labelled} labelled cases, in percentage points. Methods by mean Dice over all cases; over each "
-        "picture the Dice of its case in %."
+        "The test cases whose Dice varies most over methods (the ceiling aside). SD is its standard deviation over the "
+        f"first runs with {labelled} labelled cases, in percentage points. Methods are sorted by mean Dice over all "
+        "cases. Over each picture stands the Dice of its case in %."
     )
     runs = shown.set_index(["row", "case"])
-    figure = _slices(segmentations, spread, rows, runs)
+    trial = runs["trial"]
+
+    def draw_slice(axes: Axes, row: str, case: str) -> None:
+        segmentations.draw_slice(axes, trial[row, case], case)
+
+    figure = _figure(segmentations, rows, spread, runs, draw_slice)
+    add_scale_bar(figure.axes[0])
+    add_contour_key(figure, segmentations.structures, "outside lower left")
     caption = f"{words} The axial slice with the largest true area. {setting(source, shown, averaged=False)}"
-    yield Sheet(f"disagreement_slices_{labelled}", titles["disagreement_slices"], caption, figure)
-    figure, limit = _surfaces(segmentations, spread, rows, runs)
+    yield CaptionedFigure(f"disagreement_slices_{labelled}", titles["disagreement_slices"], caption, figure)
+
+    cases = spread.index[:MOST_CASES]
+    limit = error_limit([segmentations.surfaces(trial[row, case], case) for case in cases for row in rows])
+
+    def draw_surfaces(axes: Axes, row: str, case: str) -> None:
+        if row == TRUTH:
+            segmentations.draw_true_surfaces(axes, case)
+        else:
+            segmentations.draw_surfaces(axes, case, segmentations.surfaces(trial[row, case], case), limit)
+
+    figure = _figure(segmentations, [TRUTH, *rows], spread, runs, draw_surfaces)
+    add_error_key(figure, limit)
     caption = f"{words} {surface_words(limit, segmentations.classes)} {setting(source, shown, averaged=False)}"
-    yield Sheet(f"disagreement_surfaces_{labelled}", titles["disagreement_surfaces"], caption, figure)
+    yield CaptionedFigure(f"disagreement_surfaces_{labelled}", titles["disagreement_surfaces"], caption, figure)
 
 
 def disagreement(dice: pd.DataFrame) -> pd.Series:
-    """Standard deviation over methods (columns) of each case's Dice, the largest first; no case that lacks one."""
+    """Standard deviation over methods (columns) of each case's Dice, the largest first, of cases without gaps."""
     return dice.dropna().sort_index().std(axis=1, ddof=1).sort_values(ascending=False, kind="stable")
 
 
-def _slices(segmentations: Segmentations, spread: pd.Series, rows: list[str], runs: pd.DataFrame) -> Figure:
-    """A block a case, an axial slice a method."""
-
-    def draw(page: Page, row: str, case: str, place: tuple, first: bool) -> None:
-        draw_slice(page, segmentations, runs.loc[(row, case), "trial"], case, place)
-        if first:
-            page.scale_bar(20 / segmentations.plane[0] * place[2], *place, mm=20)
-
-    layout = _Layout(rows, runs, segmentations.plane[1] / segmentations.plane[0])
-    page = layout.draw(segmentations, spread, draw)
-    page.contour_key(segmentations.structures)
-    return page.figure
-
-
-def _surfaces(
-    segmentations: Segmentations, spread: pd.Series, rows: list[str], runs: pd.DataFrame
-) -> tuple[Figure, float]:
-    """A block a case, the true surface and one a method; and the error in mm at which colours end."""
-    layout = _Layout([TRUTH, *rows], runs, segmentations.seen[1] / segmentations.seen[0])
-    cases = spread.index[: layout.cases]
-    predicted = {(row, case): segmentations.surfaces(runs.loc[(row, case), "trial"], case)
-                 for case in cases for row in rows}  # fmt: skip
-    limit = error_limit(list(predicted.values()))
-
-    def draw(page: Page, row: str, case: str, place: tuple, first: bool) -> None:
-        if row == TRUTH:
-            page.image(segmentations.true_surface_image(case), *place)
-        else:
-            page.image(segmentations.surface_image(case, predicted[row, case], limit), *place)
-
-    page = layout.draw(segmentations, spread, draw)
-    page.error_key(COLOURS_OF_ERROR, limit)
-    return page.figure, limit
-
-
-class _Layout:
-    """Where pictures stand: a block of lines a case, as many cases as fit on a page."""
-
-    def __init__(self, panels: list[str], runs: pd.DataFrame, aspect: float):
-        """panels: the rows in order, TRUTH among them or not; aspect: height of a picture over its width."""
-        lines = -(-len(panels) // COLUMNS[1])
-        columns = max(-(-len(panels) // lines), COLUMNS[0])
-        self.runs, self.width = runs, WIDTH / columns - GAP
-        self.height = self.width * aspect
-        self.lines = [panels[n : n + columns] for n in range(0, len(panels), columns)]
-        self.heads = [max(self._title(row).count("\n") + 2 for row in line) * LINE for line in self.lines]
-        self.block = 1.6 * LINE + sum(self.heads) + len(self.lines) * (self.height + GAP)
-        self.cases = min(MOST_CASES, max(int((HEIGHT - KEY) / self.block), 1))
-
-    def _title(self, row: str) -> str:
-        return wrapped(row, int(self.width * 16), 3)
-
-    def draw(self, segmentations: Segmentations, spread: pd.Series, picture: Callable) -> Page:
-        """`picture(page, row, case, (left, top, width, height), first)` draws one."""
-        spread = spread[: self.cases]
-        page = Page(len(spread) * self.block)
-        for number, (case, deviation) in enumerate(spread.items()):
-            top = number * self.block + 1.3 * LINE
-            page.text(0.03, top, f"{segmentations.short_names[case]}: SD over methods {deviation:.1f}", weight="bold")
-            for line, head in zip(self.lines, self.heads, strict=True):
-                top += head
-                for position, row in enumerate(line):
-                    left = position * (self.width + GAP)
-                    score = "" if row == TRUTH else f"\n{self.runs.loc[(row, case), DICE.name]:.1f}"
-                    page.text(left + self.width / 2, top - 0.02, self._title(row) + score, ha="center")
-                    first = number == 0 and row == self.lines[0][0]
-                    picture(page, row, case, (left, top, self.width, self.height), first)
-                top += self.height + GAP
-        return page
+def _figure(
+    segmentations: Segmentations,
+    rows: list[str],
+    spread: pd.Series,
+    runs: pd.DataFrame,
+    picture: Callable[[Axes, str, str], None],
+) -> Figure:
+    """A block of lines per case, as many cases as fit on a page; `picture(axes, row, case)` draws one picture."""
+    lines = -(-len(rows) // COLUMNS[1])
+    columns = max(-(-len(rows) // lines), COLUMNS[0])
+    titles = [wrapped(row, int(16 * WIDTH / columns), 3) for row in rows]
+    heads = [2.3 + max(title.count("\n") for title in titles[n : n + columns]) for n in range(0, len(rows), columns)]
+    height = lines * (WIDTH - LABEL) / columns * segmentations.aspect + sum(heads) * LINE
+    spread = spread[: min(max(int((HEIGHT - KEY) / height), 1), MOST_CASES)]
+    figure, panels = picture_grid(len(spread) * lines, columns, len(spread) * height)
+    for (case, deviation), block in zip(spread.items(), panels.reshape(len(spread), -1), strict=True):
+        block[0].set_ylabel(f"{segmentations.short_names[case]}\nSD {deviation:.1f}", weight="bold", fontsize=SMALL)
+        for axes, row, title in zip(block, rows, titles, strict=False):
+            score = "" if row == TRUTH else f"\n{runs.loc[(row, case), DICE.name]:.1f}"
+            axes.set_title(title + score, fontsize=SMALL, pad=2)
+            picture(axes, row, case)
+    return figure

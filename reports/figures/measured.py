@@ -1,24 +1,28 @@
-"""What figures are drawn from: the scores of the runs that are done, and how to name, order and draw methods."""
+"""What figures are drawn from: the scores of the finished runs, and the name, order and look of methods."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark.records.models import EXTERNAL
 from reports.figures.style import CEILING, FLOOR, Look, looks
 from reports.measures import DICE, Measure, hd95, scores
-from reports.results import FOREIGN, Results
+from reports.results import Results
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """runs: one line a done run and test case, of the last checkpoint under the plan's postprocessing, a case averaged
-    over classes: row (the method as figures name it), role, labelled, trial, seed, draw, case, dice_percent,
-    and 95HD in the unit of `distance`.
+    """The scores of an experiment's finished runs.
 
-    look: {row: how it is drawn}, of every planned row, in the plan's order.
+    Attributes:
+        experiment: the results, without the scores by case.
+        runs: one line per run and test case, of the last checkpoint under the plan's postprocessing. Columns: row (the
+            method's name in figures), role, labelled, trial, seed, draw, case, dice_percent, and 95HD in the unit of
+            `distance`. Scores are means over structures.
+        look: how each planned row is drawn, in the plan's order.
     """
 
     experiment: Results
@@ -31,23 +35,23 @@ class Measured:
 
     @property
     def budgets(self) -> list[int]:
-        """Numbers of labelled cases at which a floor or a method is done."""
+        """Numbers of labelled cases with which a floor or a method is done."""
         return sorted(self.runs.loc[self.runs["role"] != "ceiling", "labelled"].unique())
 
     def at(self, labelled: int, ceiling: bool = False) -> pd.DataFrame:
-        """The runs of one budget, with or without those that have every case labelled."""
+        """The runs with this number of labelled cases, with or without those of the ceiling."""
         of_ceiling = self.runs["role"] == "ceiling"
         return self.runs[(~of_ceiling & (self.runs["labelled"] == labelled)) | (of_ceiling & ceiling)]
 
     def rows(self, role: str) -> list[str]:
-        """The rows of one role (floor, ceiling, method) that have anything done, in the plan's order."""
+        """The rows of one role (floor, ceiling or method) with finished runs, in the plan's order."""
         return list(dict.fromkeys(self.runs.loc[self.runs["role"] == role, "row"]))
 
 
 def measured_in(experiment: Results) -> Measured:
-    """The scores of an experiment's done cells; no runs where nothing is done."""
+    """Collect the scores of an experiment's finished runs."""
     cells = experiment.cells.assign(row=row_names(experiment.cells))
-    postprocessing = experiment.plan["evaluation"]["postprocessing"]
+    postprocessing = experiment.plan.evaluation.postprocessing
     values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
         if scored == postprocessing and name in values:
@@ -60,17 +64,19 @@ def measured_in(experiment: Results) -> Measured:
     special = {"floor": FLOOR, "ceiling": CEILING}
     roles = dict(zip(cells["row"], cells["role"], strict=True))
     methods = looks(row for row, role in roles.items() if role not in special)
+    experiment = replace(experiment, cases=experiment.cases[:0])  # small, because it is sent to other processes
     return Measured(experiment, runs, {row: special.get(role) or methods[row] for row, role in roles.items()})
 
 
 def row_names(cells: pd.DataFrame) -> list[str]:
-    """The name of each cell's method in figures: its display name, † for a reconstruction, and its role if it has one.
+    """Name the method of each cell for figures.
 
-    Two methods of one display name, which parts of an experiment may bring, are told apart by a number.
+    The name is the display name, with † for a reconstruction, ‡ for masks from elsewhere, and floor or ceiling in
+    brackets. A number tells apart methods or settings with the same name.
     """
     names, meanings = [], {}
     for cell in cells.to_dict("records"):
-        name = cell["display"] + {"reconstruction": "†", "foreign": "‡"}.get(cell["fidelity"], "")
+        name = cell["display"] + {"reconstruction": "†", EXTERNAL: "‡"}.get(cell["fidelity"], "")
         name += f" ({cell['role']})" * (cell["role"] in ("floor", "ceiling"))
         meaning = (cell["method"], json.dumps(cell["settings"], sort_keys=True))
         known = meanings.setdefault(name, [])
@@ -82,32 +88,38 @@ def row_names(cells: pd.DataFrame) -> list[str]:
 
 
 def per_case(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """One line a case, one column a row (in the order of `runs`): the mean over its runs."""
+    """Mean scores over runs: one line per case, one column per row in the order of `runs`."""
     table = runs.groupby(["case", "row"])[measure.name].mean().unstack("row")
     return table.reindex(columns=list(dict.fromkeys(runs["row"])))
 
 
 def by_mean_dice(runs: pd.DataFrame) -> list[str]:
-    """Rows, the best mean Dice first; ties in the order of `runs`."""
+    """The rows sorted by mean Dice, the best first, ties in the order of `runs`."""
     return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)
 
 
 def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
-    """The end of a caption: data, protocol, seeds averaged, and what of the plan is missing or doubtful."""
+    """The end of a caption: data, protocol, number of seeds, and which runs are missing or out of date.
+
+    Args:
+        source: the experiment.
+        runs: the lines of `source.runs` that the figure shows.
+        averaged: whether the figure shows means over runs.
+    """
     plan, cells = source.experiment.plan, source.experiment.cells
-    ours = runs[~runs["trial"].isin(cells.loc[cells["fidelity"] == FOREIGN, "trial"])]
+    ours = runs[~runs["trial"].isin(cells.loc[cells["fidelity"] == EXTERNAL, "trial"])]
     seeds, draws = ours["seed"].nunique(), ours["draw"].nunique()
-    over = "; one seed" if seeds == 1 else f"; a case is its mean over {seeds} seeds"
+    over = "; one seed" if seeds == 1 else f"; a case counts with its mean over {seeds} seeds"
     if draws > 1:
         over += f" and {draws} draws of the labelled cases"
     parts = [
-        f"{plan['data']['name']}, {plan['data']['test']} test cases; last checkpoint, "
-        f"{POSTPROCESSING[plan['evaluation']['postprocessing']]}{over if averaged else ''}."
+        f"{plan.data.name}, {plan.data.test} test cases; last checkpoint, "
+        f"{POSTPROCESSING[plan.evaluation.postprocessing]}{over if averaged else ''}."
     ]
     concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
     missing = len(concerned) - int(concerned["trial"].isin(source.runs["trial"]).sum())
     if missing:
-        parts.append(f"Not all is done: {missing} of {len(concerned)} planned trials are missing.")
+        parts.append(f"Not everything is done: {missing} of {len(concerned)} planned trials are missing.")
     for mark, meaning in (("†", "reconstruction"), ("‡", "masks from elsewhere")):
         if runs["row"].str.contains(mark).any():
             parts.append(f"{mark} {meaning}.")

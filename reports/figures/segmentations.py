@@ -1,4 +1,4 @@
-"""The test cases of an experiment and what its records predict, as axial slices and surfaces to be looked at."""
+"""The test cases of an experiment and their predictions, drawn as axial slices and as surfaces."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,26 +7,36 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from scipy import ndimage
-from skimage.measure import find_contours
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from reports.figures.page import Page
-from reports.figures.style import DASHES, PREDICTED, TRUE
-from reports.figures.surfaces import Mesh, Truth, picture, surface, viewed
+from benchmark.records.arrays import read_masks, read_picture
+from data.masks import largest_component
+from reports.figures.style import DASHES, SMALL, WIDTH, new_figure
+from reports.figures.surfaces import Mesh, Truth, draw_mesh, surface, viewed
 from reports.published import spacing_of
 from reports.results import Results
-from reports.volumes import largest_component, read_masks, read_picture
 
 SLICE_MARGIN, SURFACE_MARGIN = 8.0, 4.0  # mm around the truth
-PIXELS = 190  # across a slice and a surface: what 200 a printed inch show of panels of less than an inch
-GREYS = 0b11111000  # five bits of the image are what print shows, and compress well
-COLOURS_OF_ERROR = "RdBu_r"
+TRUE, PREDICTED = "#E69F00", "#56B4E9"  # contours on grey images
+SILHOUETTE = (0.8, 0.8, 0.8)  # of the true surface behind a predicted one
+ERROR_COLOURS = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.6")  # grey where there is no truth
+KEY = 0.55  # inches at the foot of a page of pictures
 
 
 @dataclass(frozen=True)
 class Case:
-    """A test case: image (H,W,D), truths (C,H,W,D) with something in them, mm a voxel."""
+    """A test case.
+
+    Attributes:
+        image: (H, W, D).
+        truths: (C, H, W, D), at least one of them not empty.
+        spacing: mm per voxel along H, W and D.
+    """
 
     image: np.ndarray
     truths: np.ndarray
@@ -34,26 +44,26 @@ class Case:
 
     @cached_property
     def level(self) -> int:
-        """The axial slice (of the third axis) with the largest true area."""
+        """The axial slice (along D) with the largest true area."""
         return int(self.truths.any(axis=0).sum(axis=(0, 1)).argmax())
 
     @cached_property
     def structures(self) -> list[Truth | None]:
-        """To measure surfaces against; None for a structure that the case has not."""
+        """The true surface of each structure, or None if the case lacks it."""
         return [Truth(mask, self.spacing) if mask.any() else None for mask in self.truths]
 
     @cached_property
     def meshes(self) -> list[Mesh]:
-        """The true surfaces."""
+        """The true surfaces as they are drawn."""
         return [surface(mask, self.spacing) for mask in self.truths if mask.any()]
 
     @cached_property
-    def plane(self) -> tuple[np.ndarray, np.ndarray]:
+    def truth_in_slice(self) -> tuple[np.ndarray, np.ndarray]:
         """Centre and size of the truth in the axial plane, in mm."""
         return _centre_and_size(np.argwhere(self.truths.any(axis=(0, 3))) * self.spacing[:2])
 
     @cached_property
-    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+    def truth_as_seen(self) -> tuple[np.ndarray, np.ndarray]:
         """Centre and size of the true surface as seen, in mm."""
         return _centre_and_size(np.concatenate([viewed(mesh.vertices)[:, :2] for mesh in self.meshes]))
 
@@ -65,38 +75,47 @@ def _centre_and_size(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Surface:
-    """A predicted structure's mesh, and each vertex's distance to the truth in mm (+ outside, NaN without one)."""
+    """A predicted structure's mesh. `error` is each vertex's distance to the truth in mm, see `Truth.distance`.
+
+    It is NaN where the case lacks the structure.
+    """
 
     mesh: Mesh
     error: np.ndarray
 
 
 class Segmentations:
-    """cases: the test cases that have a picture with something in it, by name.
+    """The test cases of an experiment that have a picture, and the predictions of them.
 
-    plane, seen: width and height in mm of every slice and of every surface's picture, the same for all cases.
+    Attributes:
+        cases: cases by name, without those that hold no structure.
+        aspect: height over width of every picture.
+        slice_width: mm that each slice shows.
+        surface_width: mm that each picture of a surface shows.
     """
 
     def __init__(self, experiment: Results):
         plan = experiment.plan
         self._records = experiment.records
-        self._largest = plan["evaluation"]["postprocessing"] == "largest_component"
-        self.classes = plan["data"]["classes"]
-        self.structures = list(plan["data"].get("class_names") or map(str, range(1, self.classes + 1)))
+        self._largest = plan.evaluation.postprocessing == "largest_component"
+        self.classes = plan.data.classes
+        self.structures = list(plan.data.class_names or map(str, range(1, self.classes + 1)))
         self.cases: dict[str, Case] = {}
         for name, path in experiment.pictures.items():
             image, label = read_picture(path) or (None, np.zeros(0))
             truths = label == np.arange(1, self.classes + 1).reshape(-1, 1, 1, 1)
             if truths.any():
-                self.cases[name] = Case(image, truths, np.array(spacing_of(plan["data"], name), float))
+                self.cases[name] = Case(image, truths, np.array(spacing_of(plan.data, name), float))
         if self.cases:
-            self.plane = np.max([case.plane[1] for case in self.cases.values()], axis=0) + 2 * SLICE_MARGIN
-            self.seen = np.max([case.seen[1] for case in self.cases.values()], axis=0) + 2 * SURFACE_MARGIN
+            slices = np.max([case.truth_in_slice[1] for case in self.cases.values()], axis=0) + 2 * SLICE_MARGIN
+            seen = np.max([case.truth_as_seen[1] for case in self.cases.values()], axis=0) + 2 * SURFACE_MARGIN
+            self.slice_width, self.surface_width = slices[0], seen[0]
+            self.aspect = max(slices[1] / slices[0], seen[1] / seen[0])
         self.surfaces = lru_cache(maxsize=None)(self._surfaces)
 
     @cached_property
     def short_names(self) -> dict[str, str]:
-        """{case: as much of its beginning as tells it from the others}, four letters at least."""
+        """The beginning of each case's name, at least four letters and as many as tell the cases apart."""
         longest = max(map(len, self.cases))
         length = next(n for n in range(4, longest + 4) if len({name[:n] for name in self.cases}) == len(self.cases))
         return {name: name if len(name) <= length + 2 else f"{name[:length]}…" for name in self.cases}
@@ -106,7 +125,7 @@ class Segmentations:
         return read_masks(self._file(trial, case), self.cases[case].truths.shape) is not None
 
     def masks(self, trial: str, case: str) -> np.ndarray:
-        """Predicted masks (C,H,W,D), postprocessed as the scores are."""
+        """Predicted masks (C, H, W, D), postprocessed like those that are scored."""
         masks = read_masks(self._file(trial, case), self.cases[case].truths.shape)
         return np.stack([largest_component(mask) for mask in masks]) if self._largest else masks
 
@@ -123,65 +142,98 @@ class Segmentations:
                 surfaces.append(Surface(mesh, error))
         return surfaces
 
-    def slice_image(self, case: str) -> np.ndarray:
-        """The axial slice with the largest true area, `plane` large around the truth: (rows, columns) uint8."""
+    def draw_slice(self, axes: Axes, trial: str, case: str) -> None:
+        """Draw the axial slice with the largest true area, the true contours and over them the predicted ones."""
         shown = self.cases[case]
-        image = shown.image[:, :, shown.level].astype(np.float32)
-        pixel = self.plane[0] / PIXELS  # mm
-        image = ndimage.gaussian_filter(image, np.maximum(0.5 * (pixel / shown.spacing[:2] - 1), 0))
-        columns, rows = PIXELS, round(self.plane[1] / pixel)
-        x, y = (pixel * (np.arange(n) - (n - 1) / 2) + centre for n, centre in
-                zip((columns, rows), shown.plane[0], strict=True))  # fmt: skip
-        grid = np.meshgrid(x / shown.spacing[0], y / shown.spacing[1])
-        return np.rint(ndimage.map_coordinates(image, grid, order=1)).astype(np.uint8) & GREYS
+        image = shown.image[:, :, shown.level]
+        (left, top), (right, bottom) = -shown.spacing[:2] / 2, (np.array(image.shape) - 0.5) * shown.spacing[:2]
+        x, y = (mm * np.arange(-1, voxels + 1) for mm, voxels in zip(shown.spacing, image.shape, strict=False))
+        axes.imshow(image.T, cmap="gray", vmin=0, vmax=255, extent=(left, right, bottom, top),
+                    interpolation="hanning")  # fmt: skip
+        for masks, colour in ((shown.truths, TRUE), (self.masks(trial, case), PREDICTED)):
+            for mask, dash in zip(masks[..., shown.level], itertools.cycle(DASHES), strict=False):
+                if mask.any():
+                    axes.contour(x, y, np.pad(mask, 1).T, [0.5], colors=colour, linestyles=[dash], linewidths=0.8)
+        axes.set_facecolor("black")
+        self._frame(axes, shown.truth_in_slice[0], self.slice_width, downwards=True)
 
-    def contours(self, case: str, mask: np.ndarray) -> list[np.ndarray]:
-        """Contours (N,2) of a mask in that slice: fractions of its width from the left and its height from the top."""
+    def draw_surfaces(self, axes: Axes, case: str, surfaces: list[Surface], limit: float) -> None:
+        """Draw surfaces coloured by their error, up to `limit` mm, in front of the silhouette of the true one."""
         shown = self.cases[case]
-        corner = shown.plane[0] - self.plane / 2
-        lines = [line - 1 for line in find_contours(np.pad(mask[:, :, shown.level], 1), 0.5)]
-        return [(line * shown.spacing[:2] - corner) / self.plane for line in lines]
+        errors = [surface.error[surface.mesh.faces].mean(axis=1) for surface in surfaces]
+        colours = [ERROR_COLOURS(Normalize(-limit, limit)(error))[:, :3] for error in errors]
+        behind = [np.tile(SILHOUETTE, (len(mesh.faces), 1)) for mesh in shown.meshes]
+        draw_mesh(axes, shown.meshes, behind, lit=False)
+        draw_mesh(axes, [surface.mesh for surface in surfaces], colours)
+        self._frame(axes, shown.truth_as_seen[0], self.surface_width)
 
-    def surface_image(self, case: str, surfaces: list[Surface], limit: float) -> np.ndarray:
-        """Surfaces coloured by their error from -limit to limit mm, before the true one in flat grey."""
-        shown = self.cases[case]
-        (x, y), (width, height) = shown.seen[0], self.seen
-        frame = (x - width / 2, x + width / 2, y - height / 2, y + height / 2)
-        meshes = [(surface.mesh, error_colours(surface.error, limit)) for surface in surfaces]
-        return picture(meshes, shown.meshes, frame, PIXELS)
+    def draw_true_surfaces(self, axes: Axes, case: str) -> None:
+        """Draw the true surfaces in the colour of no error."""
+        exact = [Surface(mesh, np.zeros(len(mesh.vertices))) for mesh in self.cases[case].meshes]
+        self.draw_surfaces(axes, case, exact, 1.0)
 
-    def true_surface_image(self, case: str) -> np.ndarray:
-        """The true surface in the colour of no error."""
-        still = [Surface(mesh, np.zeros(len(mesh.vertices))) for mesh in self.cases[case].meshes]
-        return self.surface_image(case, still, 1.0)
+    def _frame(self, axes: Axes, centre: np.ndarray, width: float, downwards: bool = False) -> None:
+        height = self.aspect * width
+        axes.set_xlim(centre[0] - width / 2, centre[0] + width / 2)
+        axes.set_ylim(centre[1] - height / 2, centre[1] + height / 2)
+        axes.set_aspect("equal")
+        if downwards:
+            axes.invert_yaxis()
 
 
-def error_colours(error: np.ndarray, limit: float) -> np.ndarray:
-    """Colours (V,3): blue inside of the truth, red outside, nearly white on it, grey where there is no truth."""
-    colours = matplotlib.colormaps[COLOURS_OF_ERROR](Normalize(-limit, limit)(error))[:, :3]
-    return np.where(np.isfinite(error)[:, None], colours, 0.6)
+def picture_grid(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+    """A page of pictures without ticks and frames, and its axes (rows, columns). `height` is inches without the key."""
+    figure = new_figure(height + KEY, WIDTH, layout="compressed")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure, panels
+
+
+def add_scale_bar(axes: Axes) -> None:
+    """Add a bar of 20 mm."""
+    bar = AnchoredSizeBar(axes.transData, 20, "20 mm", "lower right", color="white", label_top=True, size_vertical=1,
+                          pad=0.2, borderpad=0.2, fontproperties={"size": SMALL})  # fmt: skip
+    bar.patch.set(facecolor="#404040", edgecolor="none", alpha=0.7)
+    axes.add_artist(bar)
+
+
+def add_contour_key(figure: Figure, structures: list[str], place: str) -> None:
+    """Add the key of the contours on a grey ground; several structures are told apart by their dashes."""
+    lines = [
+        Line2D([], [], color=TRUE, label="true contour"),
+        Line2D([], [], color=PREDICTED, label="predicted contour"),
+    ]
+    if len(structures) > 1:
+        lines += [Line2D([], [], color="white", linestyle=dash, label=name)
+                  for name, dash in zip(structures, itertools.cycle(DASHES), strict=False)]  # fmt: skip
+    figure.legend(handles=lines, loc=place, ncols=len(lines), facecolor="#404040", framealpha=1,
+                  labelcolor="white", frameon=True, edgecolor="none")  # fmt: skip
+
+
+def add_error_key(figure: Figure, limit: float) -> None:
+    """Add the colours of surface errors from -limit to limit mm."""
+    scale = ScalarMappable(Normalize(-limit, limit), ERROR_COLOURS)
+    bar = figure.colorbar(scale, ax=figure.axes, location="bottom", extend="both", shrink=0.4, aspect=35, pad=0.01,
+                          anchor=(1, 1), ticks=[-limit, 0, limit])  # fmt: skip
+    bar.set_label("surface error [mm]: − inside, + outside the truth", labelpad=1)
+    bar.outline.set_linewidth(0.4)
 
 
 def error_limit(surfaces: list[list[Surface]]) -> float:
-    """A round number of mm that nine tenths of an ordinary surface stay within: some may be far off altogether."""
+    """A round number of mm that nine tenths of an ordinary surface stay within. Some may be far off altogether."""
     errors = [np.abs(surface.error) for group in surfaces for surface in group if np.isfinite(surface.error).all()]
     wanted = np.median([np.quantile(error, 0.9) for error in errors]) if errors else 0
     return next((nice for nice in (1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100) if nice >= wanted), 200)
 
 
-def draw_slice(page: Page, segmentations: Segmentations, trial: str, case: str, place: tuple) -> None:
-    """An axial slice with the true contour and over it the predicted one; place: left, top, width, height in inches."""
-    page.image(segmentations.slice_image(case), *place)
-    for masks, colour in ((segmentations.cases[case].truths, TRUE), (segmentations.masks(trial, case), PREDICTED)):
-        for mask, dash in zip(masks, itertools.cycle(DASHES), strict=False):  # one a structure
-            page.lines(segmentations.contours(case, mask), colour, dash, *place)
-
-
 def surface_words(limit: float, classes: int) -> str:
     """What a caption says of surfaces."""
     return (
-        "Surfaces, all seen from one direction and at one scale: colour is the distance from the predicted to the true "
-        f"surface{' of the same structure' if classes > 1 else ''} in mm, red outside of it, blue inside, cut off at "
-        f"{limit:g} mm; flat grey behind: the true surface. What a prediction has far from the truth may lie "
-        "outside of the picture."
+        "All surfaces are seen from one direction and at one scale. Colour is the distance from the predicted to the "
+        f"true surface{' of the same structure' if classes > 1 else ''} in mm, red outside it, blue inside, cut off at "
+        f"{limit:g} mm. Flat grey behind is the true surface. Parts of a prediction far from the truth may lie outside "
+        "the picture."
     )

@@ -1,4 +1,4 @@
-"""The one style of all figures: sizes, fonts, how a method looks, and files that are the same bytes every time."""
+"""The style that all figures share: sizes, fonts, the look of each method, and reproducible files."""
 
 import textwrap
 from collections.abc import Iterable
@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches: both columns of a journal page
-HEIGHT = 9.2  # the most that leaves room for a caption
-DPI = 200
-SMALL = 7  # points: the smallest type anywhere
+HEIGHT = 9.2  # inches: the most that leaves room for a caption
+LINE = 0.13  # inches: a line of text
+SMALL = 7  # points: the smallest text
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
+    "text.parse_math": False,  # a method's name may hold dollar signs
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
     "xtick.labelsize": SMALL,
@@ -38,22 +40,16 @@ _SETTINGS = {
     "lines.markersize": 4,
     "legend.frameon": False,
     "legend.handlelength": 2.0,
-    "savefig.dpi": DPI,
-    "figure.dpi": DPI,
+    "figure.dpi": 200,
     "svg.hashsalt": "semiseg-bench",
     "svg.fonttype": "path",
-    "image.interpolation": "none",
-    "image.composite_image": False,  # in an SVG every picture keeps its own pixels
 }
 
-# Okabe and Ito's colours but black, kept for floor and ceiling, and yellow, too pale on white. Six colours, eleven
-# markers and four line styles: no two of the first 24 methods share all three.
+# The colours of Okabe and Ito without black, which floor and ceiling have, and without yellow, too pale on white.
+# With six colours, eleven markers and four line styles no two of the first 24 methods share all three.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "p", "h")
 DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
-
-TRUE, PREDICTED = "#E69F00", "#56B4E9"  # contours on grey images
-GREY = "#8c8c8c"
 
 
 @dataclass(frozen=True)
@@ -65,13 +61,18 @@ class Look:
     dashes: tuple
     size: float = 4.5  # of the marker, in points
 
+    @property
+    def reference_line(self) -> dict:
+        """Settings of a thin line at the floor's or the ceiling's mean."""
+        return {"color": self.colour, "linestyle": self.dashes, "linewidth": 0.8}
+
 
 FLOOR = Look("black", "*", (0, (3, 1.5)), 7)
 CEILING = Look("black", "_", (0, ()))
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """A look for each method, in the plan's order, so that it does not depend on what is done."""
+    """A look for each planned method, in the plan's order. It does not depend on which runs are finished."""
     return {
         method: Look(COLOURS[n % 6], MARKERS[n % 11], DASHES[n // 6 % 4])
         for n, method in enumerate(dict.fromkeys(methods))
@@ -79,29 +80,50 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
 
 
 def applied() -> AbstractContextManager:
-    """While this is entered, matplotlib's settings are its own defaults and this style, whatever the user has set."""
+    """A context with matplotlib's defaults and this style, whatever the user has set."""
     return matplotlib.style.context(["default", _SETTINGS])
 
 
-def new_figure(height: float, width: float = WIDTH, constrained: bool = True) -> Figure:
+def new_figure(height: float, width: float = WIDTH, layout: str = "constrained") -> Figure:
     """An empty figure of this size in inches."""
-    return Figure(figsize=(width, height), layout="constrained" if constrained else None)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def panel_grid(count: int, columns: int, height: float, **sharing) -> tuple[Figure, list[Axes]]:
+    """A figure of panels, row by row.
+
+    Args:
+        count: number of panels.
+        columns: the most panels side by side.
+        height: inches per row.
+        sharing: `sharex` and `sharey` of matplotlib's `subplots`.
+    """
+    columns = min(count, columns)
+    figure = new_figure(height * -(-count // columns))
+    panels = figure.subplots(-(-count // columns), columns, squeeze=False, **sharing).ravel()
+    for unused in panels[count:]:
+        unused.remove()
+    for lowest in panels[max(count - columns, 0) : count]:
+        lowest.tick_params(labelbottom=True)
+    return figure, list(panels[:count])
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write NAME.png and NAME.svg: no date, no version, no random id in them."""
+    """Write NAME.png and NAME.svg without date, version or random ids."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 1})  # higher: a tenth off, slowly
-    figure.set_layout_engine("none")  # the layout stands; finding it again would take as long as all the rest
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox().padded(0.04)
+    figure.set_layout_engine("none")  # keeps the layout, which takes long to compute
+    figure.savefig(png, bbox_inches=box, metadata={"Software": None})
+    figure.savefig(svg, bbox_inches=box, metadata={"Date": None, "Creator": None})
     return png, svg
 
 
 def wrapped(text: str, width: int, most: int = 2) -> str:
-    """One line of at most `width` characters, or up to `most` of about the same length; what is too long ends in …"""
+    """Break text into up to `most` lines of similar length, each at most `width` characters. The rest becomes …"""
     lines = textwrap.wrap(text, width)
     if len(lines) > most:
         return "\n".join([*lines[: most - 1], f"{lines[most - 1][: width - 1]}…"])
-    longest = min(max(map(len, text.split()), default=width), width)  # no word is broken that fits
+    longest = min(max(map(len, text.split()), default=width), width)  # breaks no word that fits
     narrowest = next((n for n in range(longest, width) if len(textwrap.wrap(text, n)) <= len(lines)), width)
     return "\n".join(textwrap.wrap(text, narrowest))

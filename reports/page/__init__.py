@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
-from reports.page.cases import MEASURES, choose, describe_cases, pack_cases
-from reports.page.volumes import packed
+from reports.page.viewer_cases import MEASURES, choose, describe_cases, pack_cases
+from reports.page.viewer_volumes import packed
 from reports.results import Results
 from reports.tables import Table, Tables, rendering
 

@@ -10,7 +10,7 @@ from benchmark.records.models import EXTERNAL
 from benchmark.records.states import NOT_RUN
 from reports.durations import duration
 from reports.measures import ALL, with_rows
-from reports.page.cases import Shown
+from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results
 from reports.tables.formats import MISSING, number, p_value

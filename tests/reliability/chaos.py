@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from helpers import clusters  # noqa: E402
 
-from benchmark.records.arrays import read_prediction  # noqa: E402
+from benchmark.records.arrays import read_masks  # noqa: E402
 from benchmark.records.folder import ResultsFolder  # noqa: E402
 from benchmark.records.states import DONE, planned_states  # noqa: E402
 
@@ -302,7 +302,7 @@ def compared(undisturbed: Path, folder: Path) -> list[str]:
     for trial in done:
         for path in (undisturbed / "records" / trial / "predictions").iterdir():
             other = folder / "records" / trial / "predictions" / path.name
-            if not other.exists() or (read_prediction(path) != read_prediction(other)).any():
+            if not other.exists() or (read_masks(path) != read_masks(other)).any():
                 found.append(f"{trial}: prediction of {path.stem}")
     return [f"{folder.name}: {line}" for line in found]
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
 from reports.measures import with_rows
-from reports.page.volumes import packed, read_volumes
+from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
-from reports.results import CHECKPOINT, DONE, POSTPROCESSINGS, Results
+from reports.results import Results
 
 # name and unit of what can be chosen in the heat map: metric and unit in cases.csv, factor
 MEASURES = {
@@ -39,7 +40,7 @@ def choose(results: Results) -> Shown:
 
     A method that lacks this seed shows its first finished one, and its label says so.
     """
-    done = with_rows(results.cells[results.cells["state"] == DONE])
+    done = with_rows(results.cells[results.cells["scored"].astype(bool)])
     methods, ceilings = done[done["role"] != "ceiling"], done[done["role"] == "ceiling"]
     if done.empty:
         return Shown([], [], "No method has finished yet.")
@@ -74,7 +75,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
     """
     plan = results.plan
     rows = results.cases[(results.cases["checkpoint"] == CHECKPOINT) & results.cases["trial"].isin(shown.trials)]
-    classes, postprocessing = plan["data"]["classes"], plan["evaluation"]["postprocessing"]
+    classes, postprocessing = plan.data.classes, plan.evaluation.postprocessing
     dice = rows[(rows["metric"] == "dice") & (rows["postprocessing"] == postprocessing)]
     difficulty = dice.groupby("case")["value"].mean()
     cases = sorted(difficulty.index, key=lambda case: (difficulty[case], case))
@@ -91,7 +92,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
 
     def volumes(voxels: pd.DataFrame) -> list:
         """The same in ml."""
-        return table(voxels, voxels["case"].map(lambda case: math.prod(spacing_of(plan["data"], case)) / 1000))
+        return table(voxels, voxels["case"].map(lambda case: math.prod(spacing_of(plan.data, case)) / 1000))
 
     values = {}
     for name in POSTPROCESSINGS:
@@ -121,13 +122,13 @@ def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: 
 
     Second, how many that have a picture were left out for their size.
     """
-    data = results.plan["data"]
+    data = results.plan.data
     chosen, left_out = {}, 0
     for case in cases:
         if case not in results.pictures:
             continue
         predictions = [results.records[trial] / "predictions" / f"{case}.npz" for trial in shown.trials]
-        volumes = read_volumes(results.pictures[case], predictions, spacing_of(data, case), data["classes"])
+        volumes = read_volumes(results.pictures[case], predictions, spacing_of(data, case), data.classes)
         if volumes is None:
             continue
         text = packed(volumes.stack.tobytes())

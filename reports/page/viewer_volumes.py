@@ -1,4 +1,4 @@
-"""A test case's image, truth and predictions on a coarser grid, as the bytes that the page's viewer reads."""
+"""A test case's image, truth and predictions on a coarser grid, as the page's case viewer reads them."""
 
 import base64
 import gzip
@@ -8,19 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.volumes import largest_component, read_masks, read_picture
+from benchmark.records.arrays import read_masks, read_picture
+from data.masks import bounding_box, largest_component
 
 FINEST = 1.25  # mm; finer volumes are averaged down to about this
 MARGIN = 20.0  # mm kept around truth and predictions
-REMOVED = 128  # added to the structure of a voxel that keeping the largest component alone takes away
+REMOVED = 128  # added to the structure's number in voxels that postprocessing removes; viewer.js has the same number
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """One case: `stack` is image, truth and each prediction, (2 + predictions, D, W, H), uint8.
+    """The volumes of one test case.
 
-    A voxel of truth or prediction is 0 or its structure, plus REMOVED where postprocessing takes it away. spacing is mm
-    along (H, W, D); missing lists the predictions that cannot be read (their volumes are empty).
+    A voxel of the truth or a prediction is 0 for background or the number of its structure. REMOVED is added where
+    postprocessing removes the voxel.
+
+    Attributes:
+        stack: image, truth and each prediction, (2 + predictions, D, W, H) uint8.
+        spacing: mm along H, W and D.
+        missing: positions of predictions that cannot be read; their volumes are empty.
     """
 
     stack: np.ndarray
@@ -29,7 +35,17 @@ class Volumes:
 
 
 def read_volumes(picture: Path, predictions: Sequence[Path], native: Sequence[float], classes: int) -> Volumes | None:
-    """The volumes of one case, None where its picture cannot be read; `native` is mm a voxel of what is stored."""
+    """Read one test case and reduce it to the viewer's grid, cropped around truth and predictions.
+
+    Args:
+        picture: file of image and truth.
+        predictions: one file per method.
+        native: voxel size of the stored volumes in mm.
+        classes: number of structures.
+
+    Returns:
+        The volumes, or None if `picture` cannot be read.
+    """
     read = read_picture(picture)
     if read is None:
         return None
@@ -48,29 +64,29 @@ def read_volumes(picture: Path, predictions: Sequence[Path], native: Sequence[fl
             stack.append(np.where(kept, kept, _structures(masks, block, REMOVED)))
     stack = np.stack(stack)
     spacing = tuple(float(mm) * voxels for mm, voxels in zip(native, block, strict=True))
-    stack = stack[:, *_around(stack[1:].any(axis=0), spacing)]
+    stack = _cropped(stack, [round(MARGIN / mm) for mm in spacing])
     return Volumes(np.ascontiguousarray(stack.transpose(0, 3, 2, 1)), spacing, missing)
 
 
 def packed(data: bytes) -> str:
-    """gzip in base64, which browsers undo by themselves; the same bytes give the same text."""
+    """Compress data for the page: gzip in base64, which browsers can undo. The same bytes give the same text."""
     return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")
 
 
 def block_size(native: Sequence[float]) -> tuple[int, ...]:
-    """How many stored voxels along each axis make one of the viewer's, which is about FINEST long."""
+    """How many stored voxels along each axis make one of the viewer's voxels, which is about FINEST long."""
     return tuple(max(round(FINEST / mm), 1) for mm in native)
 
 
 def block_sums(volume: np.ndarray, block: Sequence[int]) -> np.ndarray:
-    """Sums over blocks of voxels; beyond its far faces the volume goes on as it ends there."""
+    """Sums over blocks of voxels. The last voxels along an axis are repeated to complete the last block."""
     volume = np.pad(volume, [(0, -length % size) for length, size in zip(volume.shape, block, strict=True)], "edge")
     parts = (volume[tuple(map(slice, start, volume.shape, block))] for start in np.ndindex(*block))
     return sum(part.astype(np.uint32) for part in parts)
 
 
 def _structures(masks: Iterable[np.ndarray], block: Sequence[int], mark: int = 0) -> np.ndarray:
-    """One volume of the structures (1, 2, …; 0 elsewhere), each where its mask fills more than half of a block."""
+    """Number the structures from 1 in one volume. A structure fills a block if it has more than half of its voxels."""
     sums = [block_sums(mask, block) for mask in masks]
     volume = np.zeros(sums[0].shape, np.uint8)
     for structure, voxels in enumerate(sums, start=1):
@@ -78,13 +94,10 @@ def _structures(masks: Iterable[np.ndarray], block: Sequence[int], mark: int = 0
     return volume
 
 
-def _around(mask: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """The box of what is in the mask with MARGIN on all sides; everything where it is empty."""
-    if not mask.any():
-        return (slice(None),) * 3
-    box = []
-    for axis, mm in enumerate(spacing):
-        found = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = round(MARGIN / mm)
-        box.append(slice(max(found[0] - margin, 0), found[-1] + 1 + margin))
-    return tuple(box)
+def _cropped(stack: np.ndarray, margin: Sequence[int]) -> np.ndarray:
+    """Crop volumes (2 + predictions, H, W, D) to what is segmented and `margin` voxels along each axis."""
+    box = bounding_box(stack[1:].any(axis=0))
+    if box is None:
+        return stack
+    wider = [slice(max(axis.start - voxels, 0), axis.stop + voxels) for axis, voxels in zip(box, margin, strict=True)]
+    return stack[:, *wider]
