@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmark.records import source_code
 
 _UNPACKED: dict[str, Path] = {}  # a plug-in's path on the machine of the run: where its text lies on this one
+_FOLDERS: dict[Path, Path] = {}  # the same of their folders
 
 Texts = dict[str, dict[str, str]]  # by plug-in: the text of each file, by its path relative to the plug-in's folder
 
@@ -19,14 +20,19 @@ def read(plugins: list[str]) -> Texts:
 
 
 def unpack(plugins: Texts) -> None:
-    """Write plug-ins into a folder of this machine: all trials of a run use this text, even if the files change."""
+    """Write plug-ins into a folder of this machine: all trials of a run use this text, even if the files change.
+
+    Plug-ins of one folder get one folder, for they may share helper modules.
+    """
     for path, texts in plugins.items():
         if path not in _UNPACKED:
-            folder = Path(tempfile.mkdtemp(prefix="semiseg-plugin-"))
+            origin = Path(path).parent
+            if origin not in _FOLDERS:
+                _FOLDERS[origin] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-")).resolve()
             for name, text in texts.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_text(text, encoding="utf-8")
-            _UNPACKED[path] = folder / Path(path).name
+                (_FOLDERS[origin] / name).parent.mkdir(parents=True, exist_ok=True)
+                (_FOLDERS[origin] / name).write_text(text, encoding="utf-8")
+            _UNPACKED[path] = _FOLDERS[origin] / Path(path).name
 
 
 def location(path: str) -> Path:

@@ -180,7 +180,7 @@ def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], st
         f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, "
         f"with {budget} labelled; "
         "a method that declares no range, as the supervised V-Net, has nothing to tune"
-        + (f"; trials of the search whose code has changed since (stale): {stale}" if stale else "")
+        + (f"; stale trials of the search, made by other numerics versions: {stale}" if stale else "")
     )
     entries: dict[str, MethodEntry] = {}
     for entry, settings in zip(experiment.methods, chosen, strict=True):

@@ -84,7 +84,9 @@ def changed(recorded: Numerics, today: Numerics, *kinds: str) -> list[str]:
 
 
 def _named(version: int | dict[str, str]) -> str:
-    return "a plug-in's source" if isinstance(version, dict) else f"version {version}"
+    if isinstance(version, dict):
+        return "its file is missing" if "missing" in version.values() else "a plug-in's source"
+    return f"version {version}"
 
 
 @cache
@@ -102,7 +104,6 @@ def _version_in(path: Path, modified: int, method: str) -> int:
 def _registers(decorator: ast.expr, method: str) -> bool:
     return (
         isinstance(decorator, ast.Call)
-        and isinstance(decorator.func, ast.Name)
-        and decorator.func.id == "register"
+        and getattr(decorator.func, "id", getattr(decorator.func, "attr", "")) == "register"
         and [argument.value for argument in decorator.args if isinstance(argument, ast.Constant)] == [method]
     )

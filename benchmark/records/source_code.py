@@ -1,14 +1,14 @@
-"""Hashes of source code that ignore comments and formatting, and the local modules that a plug-in imports."""
+"""Hashes of source code that ignore comments and formatting, and the files that a plug-in consists of."""
 
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from methods.shared.plugin_imports import find_helpers
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACKAGES = ("methods", "data", "benchmark", "reports")
 
 
 def path_of(method_file: str) -> Path:
@@ -22,23 +22,18 @@ def name_of(path: Path) -> str:
 
 
 def plugin_files(plugin: Path) -> dict[str, Path]:
-    """A plug-in and every local module that it imports, directly or through another.
+    """A plug-in and every helper module that lies beside it and that it imports, directly or through another.
 
     Args:
         plugin: the file that registers a method.
 
     Returns:
-        Files by their path relative to the plug-in's folder, the plug-in first. Modules count as local if they lie in
-        that folder and have no name of this project's packages.
+        Files by their path relative to the plug-in's folder, the plug-in first. A package counts with all its modules.
     """
-    folder, found, waiting = plugin.parent, {}, [plugin]
-    while waiting:
-        file = waiting.pop()
-        name = file.relative_to(folder).as_posix()
-        if name not in found:
-            found[name] = file
-            waiting += _local_imports(file, folder)
-    return found
+    files = [plugin]
+    for helper in find_helpers(plugin).values() if plugin.is_file() else ():
+        files += sorted(helper.rglob("*.py")) if helper.is_dir() else [helper]
+    return {file.relative_to(plugin.parent).as_posix(): file for file in files}
 
 
 def source_hash(path: Path) -> str:
@@ -73,31 +68,3 @@ def _text(tree: ast.AST) -> str:
     """The tree as Python 3.11 writes it. Python 3.12 knows type parameters and 3.13 leaves out empty lists."""
     whole = {"show_empty": True} if sys.version_info >= (3, 13) else {}
     return ast.dump(tree, **whole).replace(", type_params=[]", "")
-
-
-def _local_imports(file: Path, folder: Path) -> Iterator[Path]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = ".".join([*_package(file, folder, node.level), *filter(None, [node.module])])
-            names = [module, *(f"{module}.{alias.name}" for alias in node.names)] if module else []
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] in PACKAGES:
-                continue
-            for depth in range(1, len(parts) + 1):  # importing a.b runs a/__init__.py, too
-                place = folder.joinpath(*parts[:depth])
-                yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
-
-
-def _package(file: Path, folder: Path, level: int) -> tuple[str, ...]:
-    """The package that a relative import with so many dots begins from; none for an absolute import."""
-    parents = file.relative_to(folder).parts[:-1]
-    return parents[: max(0, len(parents) + 1 - level)] if level else ()
