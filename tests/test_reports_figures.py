@@ -6,7 +6,8 @@ import pytest
 from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
 from scipy import ndimage
 
-from benchmark.records.arrays import largest_component, read_masks, read_picture
+from benchmark.records.arrays import read_masks, read_picture
+from data.masks import largest_component
 from reports import figures
 from reports.figures import (
     LeftOut,
