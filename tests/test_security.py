@@ -23,7 +23,7 @@ from helpers.results_folder import CASES, cell, plan, values, write_plan, write_
 from benchmark.records import remote_copies
 from benchmark.records.files import ResultsError
 from benchmark.records.fingerprint import training_fingerprint
-from benchmark.trial.training import CHECKPOINT_FORMAT
+from benchmark.trial.checkpoints import CHECKPOINT_FORMAT
 from data import phantom
 from data.cache import prepare
 from data.case import DataError
