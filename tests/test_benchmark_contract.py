@@ -146,7 +146,7 @@ class WithoutDefaults(MethodSettings):
         ("extra_arrays", lambda self: ("noisy",), ["extra_arrays()", "dict"]),
         ("extra_arrays", lambda self: {"labels": np.copy}, ["extra_arrays() has labels"]),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(value) if isinstance(value, list) else None,  # pytest's own, for what is no list
 )
 def test_what_is_said_of_a_description(attribute, value, words):
     breaks(DESCRIBES, type("Faulty", (Sound,), {"__doc__": "Faulty.", attribute: value}), *words)

@@ -9,6 +9,7 @@ from docs import update_results
 from docs.update_results import PAGES, expected_pages
 
 
+@pytest.mark.slow
 def test_pages_are_up_to_date():
     expected = expected_pages()
     assert expected and set(expected) <= set(PAGES.glob("*.md"))

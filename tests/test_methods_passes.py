@@ -40,6 +40,7 @@ def of_a_pass(step_flop):
     return step_flop("vnet") / registry.get("vnet").info.passes.total()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names())
 def test_declared_passes_are_those_of_the_step(name, step_flop, of_a_pass):
     passes = registry.get(name).info.passes

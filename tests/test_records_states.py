@@ -119,7 +119,7 @@ def test_running(results, trial, stage, age):
         ({"text": '{"step": 2, "iterations": 600, "time": 0}'}, "heartbeat.json lacks stage"),
         ({"time": float("nan")}, "heartbeat.json time: input should be a finite number"),
     ],
-    ids=str,
+    ids=["stopped", "killed a week ago", "of the future", "of 1970", "half", "empty", "a list", "no stage", "nan"],
 )
 def test_interrupted(results, trial, changes, reason):
     heartbeat(results, trial, **changes)
