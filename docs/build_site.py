@@ -16,6 +16,7 @@ from pygments.util import ClassNotFound
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(?:#([^)\s]+))?(?=\))")
 CODE = "code"  # where the files' texts lie in the site
+PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}  # pages made of files above docs/
 
 
 def on_config(config):
@@ -29,15 +30,16 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """README.md as the home page, and a page for every file outside of docs/ that some page links to."""
-    files.append(File.generated(config, "index.md", content=_home()))
+    """README.md and CONTRIBUTING.md as pages, and a page for every file outside of docs/ that some page links to."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=_page_of(source)))
     linked = {
         target
         for page in files.documentation_pages()
         for link, _ in LINK.findall(page.content_string)
         if (target := _outside(page.src_uri, link)) is not None
     }
-    for target in sorted(linked):
+    for target in sorted(linked - set(PAGES)):
         if (ROOT / target).is_file():
             files.append(File.generated(config, f"{CODE}/{target}.html", content=_text_page(ROOT / target)))
     return files
@@ -50,6 +52,9 @@ def on_page_markdown(markdown, page, config, files):
         target = _outside(page.file.src_uri, match[1])
         if target is None:
             return match[0]
+        if target in PAGES:
+            place = posixpath.relpath(PAGES[target], posixpath.dirname(page.file.src_uri) or ".")
+            return f"{place}#{match[2]}" if match[2] else place
         anchor = re.sub(r"^L(\d+)$", r"#line-\1", match[2]) if match[2] else ""
         shown = f"{CODE}/{target}.html" if (ROOT / target).is_file() else "methods/README.md"
         return posixpath.relpath(shown, posixpath.dirname(page.file.src_uri) or ".") + anchor
@@ -57,9 +62,9 @@ def on_page_markdown(markdown, page, config, files):
     return LINK.sub(instead, markdown)
 
 
-def _home() -> str:
-    """README.md, whose links are from the folder above."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def _page_of(source: str) -> str:
+    """A file from above docs/, whose links are from there."""
+    text = (ROOT / source).read_text(encoding="utf-8")
     return LINK.sub(lambda m: m[0].removeprefix("docs/") if m[0].startswith("docs/") else f"../{m[0]}", text)
 
 

@@ -134,10 +134,10 @@ def test_states_are_said(tmp_path):
     write_record(tmp_path, planned, cells[0])
     write_record(tmp_path, planned, cells[1], state="failed", reason="out of memory")
     write_record(tmp_path, planned, cells[2], state="diverged", reason="loss is nan at step 12")
-    write_heartbeat(tmp_path, cells[3], '{"step": 3, "iterations": 600}')
+    write_heartbeat(tmp_path, cells[3], stage="training", step=3, iterations=600)
     text = Page(page_of(tmp_path, out=tmp_path)).text
     assert "failed: out of memory" in text and "diverged: loss is nan at step 12" in text
-    assert "running: last seen at step 3 of 600" in text and "not run" in text
+    assert "running: training, step 3 of 600" in text and "not run" in text
     assert "Without results: B (failed), C (diverged), D (running)." in text
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from helpers.results_folder import cell, plan
 
+from benchmark.records.models import Plan
 from data.la import _preparation
 from reports import published
 
@@ -16,6 +17,10 @@ OFFICIAL = plan(
     training={"iterations": 6000, "patch": [112, 112, 80], "width": 16, "precision": "fp32"},
     evaluation={"stride": [18, 18, 4], "postprocessing": "largest_component"},
 )
+
+
+def differences(entry, planned, planned_cell):
+    return published.differences(entry, Plan.model_validate(planned), planned_cell)
 
 
 def figures(entry):
@@ -105,15 +110,15 @@ def test_budgets_match_by_labelled_cases_and_a_ceiling_by_all_being_labelled():
 
 def test_comparable_only_under_the_published_protocol():
     [entry] = published.find("dtml", "mask", 16, 64)
-    assert published.differences(entry, OFFICIAL, cell("dtml")) == []
+    assert differences(entry, OFFICIAL, cell("dtml")) == []
     for change in (
         {"data": {"split": "mine"}}, {"data": {"spacing": 1.25}},
         {"training": {"iterations": 600}}, {"training": {"patch": [64, 64, 48]}}, {"training": {"width": 8}},
         {"training": {"augmentation": "d4"}}, {"training": {"precision": "bf16"}},
         {"evaluation": {"stride": [9, 9, 2]}},
     ):  # fmt: skip
-        changed = {block: OFFICIAL[block] | change.get(block, {}) for block in ("data", "training", "evaluation")}
-        assert len(published.differences(entry, changed, cell("dtml"))) == 1, change
+        changed = OFFICIAL | {block: OFFICIAL[block] | values for block, values in change.items()}
+        assert len(differences(entry, changed, cell("dtml"))) == 1, change
 
 
 @pytest.mark.parametrize(
@@ -122,13 +127,13 @@ def test_comparable_only_under_the_published_protocol():
 )
 def test_a_cell_of_its_own_kind_is_not_comparable(changes, reason):
     [entry] = published.find("dtml", "mask", 16, 64)
-    [difference] = published.differences(entry, OFFICIAL, cell("dtml", **changes))
+    [difference] = differences(entry, OFFICIAL, cell("dtml", **changes))
     assert reason in difference
 
 
 def test_what_a_published_run_did_otherwise_is_a_reason_too():
     def reasons(*row):
-        return published.differences(published.find(*row)[0], OFFICIAL, cell(row[0]))
+        return differences(published.find(*row)[0], OFFICIAL, cell(row[0]))
 
     assert reasons("vnet", "", 16, 0) == []
     assert "theirs trained for 15000 iterations" in reasons("mc_net_plus", "", 16, 64)
@@ -214,9 +219,9 @@ def test_another_optimiser_is_not_comparable(key, value, reason):
     entry = published.find("vnet", "", 16, 0)[0]
     published_settings = {"momentum": 0.9, "weight_decay": 0.0001}
     ours = OFFICIAL | {"training": OFFICIAL["training"] | published_settings}
-    assert published.differences(entry, ours, cell("vnet", 16)) == []
+    assert differences(entry, ours, cell("vnet", 16)) == []
     ours["training"][key] = value
-    assert published.differences(entry, ours, cell("vnet", 16)) == [reason]
+    assert differences(entry, ours, cell("vnet", 16)) == [reason]
 
 
 def test_images_cropped_otherwise_are_not_comparable():
@@ -225,5 +230,5 @@ def test_images_cropped_otherwise_are_not_comparable():
     assert distributed == _preparation(Path("nowhere"))
     for preparation, count in ((None, 0), (distributed, 0), ("z-scored, cropped around the centre", 1)):
         planned = OFFICIAL | {"data": OFFICIAL["data"] | {"preparation": preparation}}
-        reasons = published.differences(entry, planned, here)
+        reasons = differences(entry, planned, here)
         assert len(reasons) == count and all("images z-scored, cropped around the centre, not " in r for r in reasons)

@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from reports.report import write_report
 write_report([Path(sys.argv[1])])
-print([name for name in ("torch", "ray", "h5py", "methods", "benchmark") if name in sys.modules])
+print([name for name in ("torch", "ray", "h5py", "benchmark.planning") if name in sys.modules])
 """
 
 

@@ -124,13 +124,13 @@ def test_cells_that_are_not_done_show_why(tmp_path):
     write_record(tmp_path, planned, reference)
     write_record(tmp_path, planned, failed, state="failed", reason="out of memory")
     write_record(tmp_path, planned, diverged, state="diverged", reason="loss is NaN at step 12")
-    write_heartbeat(tmp_path, running, '{"step": 20, "iterations": 600}')
+    write_heartbeat(tmp_path, running, stage="training", step=20, iterations=600)
     text = text_of(tmp_path)
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     assert "| 1 of 3 (2 not run) |" in lines["HALF"] and "±" in lines["HALF"]
     assert "| failed: out of memory |" in lines["FAILED"] and "±" not in lines["FAILED"]
     assert "| diverged: loss is NaN at step 12 |" in lines["DIVERGED"]
-    assert "| running: last seen at step 20 of 600 |" in lines["RUNNING"]
+    assert "| running: training, step 20 of 600 |" in lines["RUNNING"]
     assert "| not run |" in lines["WAITING"]
     assert "| 0 of 1 |" in lines["FAILED"]
     assert "**Unfinished. Of 8 planned trials: 2 done, 3 not run, 1 failed, 1 diverged, 1 running.**" in text

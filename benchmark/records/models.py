@@ -154,4 +154,5 @@ def first_problem(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"lacks {key}"
     message = " ".join(first["msg"].removeprefix("Value error, ").split())
-    return f"{key}: {message[0].lower()}{message[1:]}" if key else message
+    message = f"{message[0].lower()}{message[1:]}"
+    return f"{key}: {message}" if key else message

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from rich.console import Console
 
 from benchmark.command_line import app
 
@@ -11,6 +12,7 @@ from benchmark.command_line import app
 def command(monkeypatch, capsys, own_registry):
     """command(argument, …) -> (exit status, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "300")  # rich would break lines at 80 columns where there is no terminal
+    monkeypatch.setattr(app, "console", Console(width=300, markup=False, highlight=False))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *map(str, arguments)])
