@@ -1,7 +1,7 @@
 """Cases as plain arrays on disk, built once and then opened as memory maps.
 
 The cache has one folder an entry: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash
-of what decides the arrays: the case's content, the spacing and the version of the preparation (`data/numerics.py`). So
+of what decides the arrays: the case's content, the spacing and the version of the preparation (`data/version.py`). So
 an entry is never out of date. All experiments and processes may share a cache, and it may be deleted when nothing runs.
 """
 
@@ -20,8 +20,8 @@ from filelock import FileLock
 
 from data import resample
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.numerics import PREPARATION
 from data.sources import DataSettings, Source, open_source
+from data.version import PREPARATION
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 

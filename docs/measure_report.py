@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmark.command_line.reporting import write_report  # noqa: E402
 from benchmark.records import numerics  # noqa: E402
-from benchmark.records.folder import ResultsFolder  # noqa: E402
 from benchmark.records.models import FORMAT  # noqa: E402
+from benchmark.records.results_folder import ResultsFolder  # noqa: E402
 
 METHOD_FILE = "methods/shared/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import Cell, Plan
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, Wanted, cell_state
 
 CELL_KEYS = tuple(Cell.model_fields)

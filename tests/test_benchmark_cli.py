@@ -15,7 +15,7 @@ from helpers.command_line import one_line_error
 from benchmark.contract import checks
 from benchmark.planning.plan import make_plan, write_plan
 from benchmark.records.files import csv_text
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 
 ROOT = Path(__file__).parents[1]
 

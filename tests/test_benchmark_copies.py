@@ -12,7 +12,7 @@ from helpers.scan_folder import write
 
 from benchmark.records import remote_copies
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.external_masks import score_masks
 from data.cache import prepare
 

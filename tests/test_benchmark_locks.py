@@ -10,8 +10,8 @@ import pytest
 from helpers import tiny
 
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import SILENCE, run_lock, trial_lock
+from benchmark.records.results_folder import ResultsFolder
 
 
 def leave_sign(results, host, silence):

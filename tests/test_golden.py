@@ -53,7 +53,7 @@ def test_a_changed_constant_that_methods_share_is_named_with_the_version_to_rais
     ("name", "key", "where"),
     [
         ("scoring", "hd95", "SCORING in benchmark/records/numerics.py"),
-        ("preparation", "folder image", "PREPARATION in data/numerics.py"),
+        ("preparation", "folder image", "PREPARATION in data/version.py"),
     ],
 )
 def test_any_number_that_moves_is_noticed(name, key, where):

@@ -12,7 +12,7 @@ from helpers.scan_folder import write
 
 from benchmark.planning.plan import make_plan, write_plan
 from benchmark.records import numerics, source_code, states
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import (
     DIVERGED,
     DONE,

@@ -35,7 +35,7 @@ from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 from benchmark.cluster import plugin_files  # noqa: E402
 from benchmark.planning.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.records.files import ResultsError, StorageError  # noqa: E402
-from benchmark.records.folder import ResultsFolder  # noqa: E402
+from benchmark.records.results_folder import ResultsFolder  # noqa: E402
 from benchmark.records.source_code import CHECKOUT  # noqa: E402
 from benchmark.trial import provenance  # noqa: E402
 from benchmark.trial.failures import is_killed_worker, less_memory  # noqa: E402
@@ -80,11 +80,11 @@ def _connect(address: str) -> None:
         ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         return
     _check_reachable(address)
-    own = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
+    passed_on = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
     shipped = {
         "py_modules": [str(CHECKOUT / package) for package in ("methods", "data", "benchmark")],
         "excludes": ["__pycache__"],
-        "env_vars": ENVIRONMENT | own,
+        "env_vars": ENVIRONMENT | passed_on,
     }
     try:
         with tempfile.TemporaryDirectory() as nothing:
@@ -230,9 +230,9 @@ def _measure(trials: list[str], execution: str, plugins: plugin_files.Texts) -> 
     return memory_needs([Trial.model_validate_json(t) for t in trials], Execution.model_validate_json(execution))
 
 
-def share_for(needed: int, there: int) -> float:
+def share_for(needed: int, available: int) -> float:
     """Share of a GPU, in eighths, for a trial that needs so many of its bytes, with a tenth to spare."""
-    return min(1.0, math.ceil(EIGHTHS * 1.1 * needed / there) / EIGHTHS) if there else 1.0
+    return min(1.0, math.ceil(EIGHTHS * 1.1 * needed / available) / EIGHTHS) if available else 1.0
 
 
 def gpu_share(execution: Execution, available: float) -> float:

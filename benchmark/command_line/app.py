@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from data.errors import UserError
 
 app = typer.Typer(

@@ -17,9 +17,9 @@ from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import run_lock
 from benchmark.records.models import EXTERNAL
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import CHECKOUT
 from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNREADABLE
 from benchmark.trial import external_masks

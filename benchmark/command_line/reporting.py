@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 
 
 def write_report(*folders: ResultsFolder, packed_timings: bool = False) -> Path:

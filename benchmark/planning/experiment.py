@@ -124,9 +124,9 @@ class Experiment(Block):
     @field_validator("labelled", "draws", "seeds")
     @classmethod
     def _nothing_twice(cls, values: list | dict) -> list | dict:
-        for each in values.values() if isinstance(values, dict) else [values]:
-            if twice := [value for value in each if each.count(value) > 1]:
-                raise ValueError(f"{twice[0]} is given twice: remove one")
+        for given in values.values() if isinstance(values, dict) else [values]:
+            if repeated := [value for value in given if given.count(value) > 1]:
+                raise ValueError(f"{repeated[0]} is given twice: remove one")
         return values
 
     @field_validator("methods", mode="before")

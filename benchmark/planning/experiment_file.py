@@ -70,8 +70,10 @@ def _refuse_keys_given_twice(node: yaml.Node | None, seen: set[int]) -> None:
     children = node.value
     if isinstance(node, yaml.MappingNode):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"key {twice[0]!r} is given twice, below line {node.start_mark.line + 1}: remove one")
+        if repeated := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(
+                f"key {repeated[0]!r} is given twice, below line {node.start_mark.line + 1}: remove one"
+            )
         children = [value for _, value in node.value]
     for child in children:
         _refuse_keys_given_twice(child, seen)
@@ -96,10 +98,10 @@ def _override(values: dict, override: str) -> None:
         else:
             raise ExperimentError(f"--set {override!r}: there is no {part!r} to set something in")
     if adds:
-        there = target.get(last) if isinstance(target, dict) else None
-        if not isinstance(there, list) or not isinstance(value, list):
+        earlier = target.get(last) if isinstance(target, dict) else None
+        if not isinstance(earlier, list) or not isinstance(value, list):
             raise ExperimentError(f"--set {override!r}: += adds a list to a list, as in --set 'methods+=[my_method]'")
-        value = there + value
+        value = earlier + value
     if isinstance(target, dict):
         target[last] = value
     elif isinstance(target, list) and last.isdigit() and int(last) < len(target):

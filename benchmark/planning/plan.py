@@ -14,8 +14,8 @@ import yaml
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
 from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import FORMAT, Cell, Data
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import name_of
 from benchmark.records.states import TO_RUN, cell_state
 from benchmark.trial import external_masks

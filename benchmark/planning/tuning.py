@@ -23,7 +23,7 @@ import yaml
 from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan
 from benchmark.records.files import write_text
-from benchmark.records.folder import TUNED, ResultsFolder
+from benchmark.records.results_folder import TUNED, ResultsFolder
 from benchmark.records.states import DIVERGED, DONE, FAILED, STALE
 from data.cache import Dataset
 from data.randomness import generator, integer_seed
@@ -131,7 +131,7 @@ def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[di
     A method without ranges, or with fewer choices, tries fewer.
     """
     ranges = _ranges(entry)
-    known = {_resolved(entry.name, each.settings) for each in tried} or {_resolved(entry.name, entry.settings)}
+    known = {_resolved(entry.name, earlier.settings) for earlier in tried} or {_resolved(entry.name, entry.settings)}
     new = [] if tried else [entry.settings]
     most = tuning.settings_per_method
     if tuning.search == "optuna":
@@ -159,10 +159,10 @@ def search_experiment(
     What two entries of one method both try is one row."""
     entries: dict[str, MethodEntry] = {}
     for entry, mine in zip(experiment.methods, settings, strict=True):
-        for number, each in enumerate(mine):
+        for number, candidate in enumerate(mine):
             name = f"{entry.display or registry.get(entry.name).info.title} #{number}"
-            row = MethodEntry(name=entry.name, display=name, settings=each)
-            entries.setdefault(_resolved(entry.name, each), row)
+            row = MethodEntry(name=entry.name, display=name, settings=candidate)
+            entries.setdefault(_resolved(entry.name, candidate), row)
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
         "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
@@ -249,12 +249,12 @@ def _optuna(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning
     )
     distributions = {name: _distribution(search) for name, search in ranges.items()}
     published = registry.settings_of(entry.name, entry.settings).model_dump()
-    for each in tried:
-        values = {name: each.settings.get(name, published[name]) for name in ranges}
+    for earlier in tried:
+        values = {name: earlier.settings.get(name, published[name]) for name in ranges}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=each.dice))
+                study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=earlier.dice))
             except ValueError:  # a published value outside of its range teaches nothing
                 continue
     return _rounded(study.ask(distributions).params)
@@ -282,7 +282,7 @@ def _write_choice(
     content = {"validation": held_out, "labelled": budget}
     for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
         name = entry.display or registry.get(entry.name).info.title
-        rows = [{"settings": dict(each.settings), "dice": round(each.dice, 4)} for each in mine]
+        rows = [{"settings": dict(found.settings), "dice": round(found.dice, 4)} for found in mine]
         content[f"{number} {name}"] = {"chosen": dict(best), "tried": rows}
     write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 

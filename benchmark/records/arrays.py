@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.records.files import write_atomically
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmark.records.files import ResultsError, write_text
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import SILENCE
 
 HEARTBEAT_SECONDS = 30  # between two signs of life of a run

@@ -8,7 +8,7 @@ weights and scores with stored ones, and names the version to raise.
 |---|---|---|
 | TRAINING | this file | stale: trained again by `run --rerun stale` |
 | SCORING | this file | scored again, without training |
-| PREPARATION | data/numerics.py | stale; the cache prepares its cases again |
+| PREPARATION | data/version.py | stale; the cache prepares its cases again |
 | of a method | `info = Info(…, numerics=2)` in its file; 1 where left out | stale |
 
 A plug-in has no golden test. Its version is a hash of its source and of the local modules that it imports.
@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.records.source_code import CHECKOUT, path_of, plugin_files, source_hash
-from data.numerics import PREPARATION
+from data.version import PREPARATION
 
 TRAINING = 1
 SCORING = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 
 from benchmark.records.files import ResultsError, write_atomically
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 
 LAST = "trial.yaml"
 WHOLE = (LAST, "plan.json", "experiment.yaml")  # the rest counts by these: they are never there in part
@@ -35,10 +35,10 @@ def send_missing(results: ResultsFolder, trials: list[str], uri: str) -> None:
     files = [*sorted((results.folder / "cases").glob("*.npz")), results.experiment_file, results.plan_file]
     with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
         for trial in trials:
-            there = None
+            copied = None
             with suppress(FileNotFoundError):
-                there = store.cat_file(f"{root}/records/{trial}/{LAST}")
-            if there != (results.record(trial) / LAST).read_bytes():
+                copied = store.cat_file(f"{root}/records/{trial}/{LAST}")
+            if copied != (results.record(trial) / LAST).read_bytes():
                 send(results, trial, uri)
         for path in files:
             _put(store, path, f"{root}/{path.relative_to(results.folder).as_posix()}")
@@ -58,19 +58,19 @@ def fetch(results: ResultsFolder, trials: list[str], uri: str) -> list[str]:
     fetched = []
     with _store_errors(f"copies at {uri} cannot be read"):
         for trial in trials:
-            there = f"{root}/records/{trial}"
+            source = f"{root}/records/{trial}"
             # a record that was finished but not moved to its place when its process was killed is the newer one
-            if results.publish(trial) or not store.exists(f"{there}/{LAST}"):
+            if results.publish(trial) or not store.exists(f"{source}/{LAST}"):
                 continue
             folder = results.unpublished(trial)
-            names = [path[len(there) :].lstrip("/") for path in store.find(there)]
-            if odd := [name for name in names if ".." in name.split("/")]:  # an object's key is any text
+            names = [path[len(source) :].lstrip("/") for path in store.find(source)]
+            if outside := [name for name in names if ".." in name.split("/")]:  # an object's key is any text
                 raise ResultsError(
-                    f"{uri} has records/{trial}/{odd[0]}, which leads out of the record: remove it there"
+                    f"{uri} has records/{trial}/{outside[0]}, which leads out of the record: remove it there"
                 )
             for name in sorted(names, key=lambda name: name == LAST):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                store.get_file(f"{there}/{name}", str(folder / name))
+                store.get_file(f"{source}/{name}", str(folder / name))
             results.publish(trial)
             fetched.append(trial)
         for path in store.glob(f"{root}/cases/*.npz") if fetched else []:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from benchmark.records import numerics
 from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import Cell, Data, Plan, Record
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import Evaluation, Training, differences
+from benchmark.records.results_folder import ResultsFolder
 from data.errors import one_line
 
 NOT_RUN = "not run"

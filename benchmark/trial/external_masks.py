@@ -12,9 +12,9 @@ from benchmark.planning.experiment import ExperimentError
 from benchmark.records import numerics
 from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import csv_text
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import EXTERNAL, FORMAT, Cell, Data, Record
 from benchmark.records.protocol import Evaluation
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset

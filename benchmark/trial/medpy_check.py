@@ -7,7 +7,7 @@ import numpy as np
 from benchmark.records.arrays import read_masks
 from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.metrics import largest_components
 from data.cache import Dataset
 

@@ -10,8 +10,8 @@ import torch
 from benchmark.planning.experiment import ExperimentError, Training
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.files import ResultsError
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import Record
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
 from benchmark.trial.scoring import postprocessed
@@ -72,9 +72,9 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
     method = fold_batch_norm(method)
     for name, file in scans.items():
         image, geometry = read_image(file, reading)
-        own = geometry.array_spacing
-        same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(own, spacing, strict=True))
-        grid = image if same else resample(image, grid_shape(image.shape, own, spacing))
+        spacing_of_scan = geometry.array_spacing
+        same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(spacing_of_scan, spacing, strict=True))
+        grid = image if same else resample(image, grid_shape(image.shape, spacing_of_scan, spacing))
         with torch.inference_mode():
             probabilities = predict_volume(
                 method.predict, grid, len(values), training.patch, evaluation.stride, 4, place

@@ -13,9 +13,9 @@ from benchmark.planning.experiment import Execution
 from benchmark.records import remote_copies
 from benchmark.records.arrays import write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, Record
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
@@ -152,7 +152,7 @@ class _Sessions:
                 self.most = dict(json.loads(self._path.read_text(encoding="utf-8")))
 
     def note(self, name: str, value: int | None) -> None:
-        self.most[name] = max((each for each in (self.most.get(name), value) if each is not None), default=None)
+        self.most[name] = max((number for number in (self.most.get(name), value) if number is not None), default=None)
         write_text(self._path, json.dumps(self.most))
 
 

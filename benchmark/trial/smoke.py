@@ -42,8 +42,8 @@ def memory_needs(trials: list[Trial], execution: Execution) -> list[tuple[int, i
         try:
             smoke_test(trial, execution)
             # The allocator gives nothing back meanwhile, so that what is taken now was taken at the peak, too.
-            free, there = torch.cuda.mem_get_info() if torch.cuda.is_available() else NOT_MEASURED
-            needs.append((there - free, there))
+            free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else NOT_MEASURED
+            needs.append((total - free, total))
         except Exception:
             needs.append(NOT_MEASURED)
         gc.collect()

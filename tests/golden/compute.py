@@ -33,8 +33,8 @@ from data.cache import prepare
 from data.case import Case
 from data.folder import FolderSettings
 from data.la import LASettings
-from data.numerics import PREPARATION
 from data.phantom import PhantomSettings
+from data.version import PREPARATION
 from methods.shared import registry
 from methods.shared.ema import make_teacher, update_teacher
 from methods.shared.losses import binary_entropy, segmentation_loss
@@ -72,7 +72,7 @@ class Part:
 def parts() -> dict[str, Part]:
     """Every part, what others depend on first."""
     found = [
-        Part("preparation", PREPARATION, "PREPARATION in data/numerics.py", preparation),
+        Part("preparation", PREPARATION, "PREPARATION in data/version.py", preparation),
         Part("training", TRAINING, "TRAINING in benchmark/records/numerics.py", training),
         Part("scoring", SCORING, "SCORING in benchmark/records/numerics.py", scoring),
     ]

@@ -8,9 +8,9 @@ import yaml
 from benchmark.records import numerics
 from benchmark.records.case_values import CHECKPOINT, METRICS, POSTPROCESSINGS
 from benchmark.records.files import csv_text
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import FORMAT, Cell, Data, Plan, Record
 from benchmark.records.protocol import Evaluation, Training
+from benchmark.records.results_folder import ResultsFolder
 
 CASES = ("A", "B")
 TRAINING = Training(iterations=600, patch=(16, 16, 16), width=2)

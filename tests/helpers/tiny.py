@@ -10,7 +10,7 @@ import yaml
 from benchmark.planning.experiment import Experiment
 from benchmark.planning.plan import make_plan, make_trials, write_plan
 from benchmark.records import source_code
-from benchmark.records.folder import ResultsFolder
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.run import run_trial
 from benchmark.trial.specification import Trial
 from data.cache import prepare

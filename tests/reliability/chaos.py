@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from helpers import clusters  # noqa: E402
 
 from benchmark.records.arrays import read_masks  # noqa: E402
-from benchmark.records.folder import ResultsFolder  # noqa: E402
+from benchmark.records.results_folder import ResultsFolder  # noqa: E402
 from benchmark.records.states import DONE, planned_states  # noqa: E402
 
 SHORT = (

@@ -110,7 +110,7 @@ def plan(config: Path) -> tuple:
     sys.path.insert(0, str(ROOT))
     from benchmark.planning.experiment_file import load_experiment
     from benchmark.planning.plan import make_plan, write_plan
-    from benchmark.records.folder import ResultsFolder
+    from benchmark.records.results_folder import ResultsFolder
 
     experiment, results = load_experiment(config), ResultsFolder(config.parent / "results")
     results.create()

@@ -10,8 +10,8 @@ from helpers import records, tiny
 
 from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, write_atomically, write_text
-from benchmark.records.folder import ResultsFolder
 from benchmark.records.models import FORMAT
+from benchmark.records.results_folder import ResultsFolder
 
 
 @pytest.fixture
