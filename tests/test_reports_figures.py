@@ -14,16 +14,15 @@ from reports.figures import (
     LeftOut,
     budgets,
     disagreement,
-    distributions,
     draw_all,
+    draw_module,
     examples,
     pairwise_map,
-    ranks,
     style,
     training_cost,
     training_curves,
 )
-from reports.figures.measured import measured_in
+from reports.figures.measured import measured_in, shown_runs
 from reports.figures.segmentations import Segmentations, error_limit
 from reports.figures.surfaces import Truth, draw_meshes, surface, viewed
 from reports.results import read_results
@@ -141,7 +140,7 @@ def labels_of(ticks):
 
 def drawn_by(module, folder):
     """{name: figure or why there is none}, as a module of figures gives them"""
-    return {figure.name: figure for figure in module.draw(source_of(folder))}
+    return {figure.name: figure for figure in draw_module(module, source_of(folder))}
 
 
 NAMES = ["distributions_8", "ranks_8", "significance_8", "cost_8", "losses_8", "terms_8", "examples_8",
@@ -194,8 +193,8 @@ def test_one_method_gives_what_needs_no_second(tmp_path):
     write_done(folder, planned, planned["cells"][2], 0.8)
     write_record(folder, planned, planned["cells"][3], state="diverged", reason="loss is nan")
     source = source_of(folder)
-    modules = (distributions, ranks, pairwise_map, training_cost, training_curves, examples)
-    found = {figure.name: figure for module in modules for figure in module.draw(source)}
+    modules = ("distributions", "ranks", "pairwise_map", "training_cost", "training_curves", "examples")
+    found = {figure.name: figure for module in modules for figure in draw_module(module, source)}
     drawn = [name for name, figure in found.items() if not isinstance(figure, LeftOut)]
     assert drawn == ["distributions_8", "losses_8", "terms_8"]
     assert found["ranks_8"].reason == "No ranks to compare: fewer than 3 methods."
@@ -209,10 +208,10 @@ def test_broken_files_of_a_record_leave_out_what_needs_them(tmp_path):
     for record in (folder / "records").iterdir():
         (record / "history.csv").write_text("")
         (record / "predictions" / f"{CASES[0]}.npz").write_bytes(b"PK\x03\x04 cut short")
-    assert drawn_by(training_curves, folder)["losses_8"].reason == "No record holds a readable history of its losses."
-    assert drawn_by(examples, folder)["examples_8"].reason == "No record holds its predictions of the test cases."
+    assert drawn_by("training_curves", folder)["losses_8"].reason == "No record holds a readable history of its losses."
+    assert drawn_by("examples", folder)["examples_8"].reason == "No record holds its predictions of the test cases."
     (folder / "cases" / f"{CASES[0]}.npz").write_bytes(b"")
-    assert not isinstance(drawn_by(examples, folder)["examples_8"], LeftOut)  # a case without a picture is not needed
+    assert not isinstance(drawn_by("examples", folder)["examples_8"], LeftOut)  # a case without a picture is not needed
 
 
 # What figures are drawn from
@@ -261,7 +260,7 @@ def dots_of(axes):
 
 
 def test_distributions_show_every_case_sorted_by_mean_dice(full):
-    figure = drawn_by(distributions, full)["distributions_8"]
+    figure = drawn_by("distributions", full)["distributions_8"]
     left, right = figure.figure.axes
     names = ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
     assert [label.get_text() for label in left.get_yticklabels()] == names
@@ -283,15 +282,15 @@ def test_distances_that_are_undefined_or_zero_are_no_trouble(tmp_path):
     write_record(folder, planned, planned["cells"][0],
                  table_of(planned, spread_around(0.8), hd95=[0.0, 1.0, 2.0, 3.0, 4.0, np.nan]))  # fmt: skip
     write_record(folder, planned, planned["cells"][1], table_of(planned, spread_around(0.7), hd95=[np.nan] * 6))
-    figure = drawn_by(distributions, folder)["distributions_8"]
+    figure = drawn_by("distributions", folder)["distributions_8"]
     assert "7 undefined distances of empty predictions are not shown." in figure.caption
     assert figure.figure.axes[1].get_xlim()[0] == 0
     figure.figure.draw_without_rendering()
 
 
 def test_budgets_need_two_of_them(full, sweep):
-    assert all(isinstance(figure, LeftOut) for figure in drawn_by(budgets, full).values())
-    drawn = drawn_by(budgets, sweep)
+    assert all(isinstance(figure, LeftOut) for figure in drawn_by("budgets", full).values())
+    drawn = drawn_by("budgets", sweep)
     for name, label in (("budgets_dice", "Dice [%]"), ("budgets_hd95", "95HD [voxel]")):
         figure = drawn[name].figure
         assert titles_of(drawn[name]) == ["A", "B", "C"] and figure.get_supylabel() == label
@@ -306,7 +305,7 @@ def test_budgets_need_two_of_them(full, sweep):
 
 
 def test_budgets_mark_the_labels_saved(sweep):
-    panels = drawn_by(budgets, sweep)["budgets_dice"].figure.axes
+    panels = drawn_by("budgets", sweep)["budgets_dice"].figure.axes
     # from 70.5 with 8 labelled to 92.5 with 28: A's 75.5 are at 8 (28 / 8) ** (5 / 22) = 10.6 cases
     # B is 15 above: 8 (28 / 8) ** (15 / 22) = 18.8; C is below the floor
     written = [labels_of(axes.texts) for axes in panels]
@@ -324,7 +323,7 @@ def test_the_band_is_over_runs_where_there_are_several_else_over_cases(sweep):
 
 
 def test_ranks_are_drawn_from_the_best_to_the_worst(full):
-    figure = drawn_by(ranks, full)["ranks_8"]
+    figure = drawn_by("ranks", full)["ranks_8"]
     (axes,) = figure.figure.axes
     written = {" ".join(text.get_text().split()): text.get_position() for text in axes.texts}
     assert list(written) == ["B 1.0", "A 2.0", "4.0 C", "3.0 BASE (floor)", "CD = 1.91"]
@@ -351,7 +350,7 @@ def test_significance_marks_both_tests(tmp_path):
         dice = rng.normal(0.9 if planned_cell["method"] == "a" else 0.6, 0.01, 6)
         tables[planned_cell["trial"]] = pd.Series(100 * dice, CASES)
         write_record(folder, planned, planned_cell, table_of(planned, dice))
-    figure = drawn_by(pairwise_map, folder)["significance_8"]
+    figure = drawn_by("pairwise_map", folder)["significance_8"]
     axes = figure.figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
@@ -370,7 +369,7 @@ def test_cost_says_what_was_timed_while_packed(full):
     points = training_cost.training_cost(source, source.at(8))
     assert points["minutes"].to_dict() == {"B": 40, "A": 30, "BASE (floor)": 20, "C": 10}
     assert points["packed"].to_dict() == {"B": True, "A": False, "BASE (floor)": True, "C": False}
-    [figure] = training_cost.draw(source)
+    [figure] = draw_module("training_cost", source)
     axes = figure.figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training time [min]", "Dice [%]")
     assert "hollow marks, 2 of 4" in figure.caption and "Trained on a machine." in figure.caption
@@ -393,11 +392,11 @@ def test_cost_without_times_is_left_out(tmp_path):
     folder = write_plan(tmp_path, planned)
     for planned_cell in planned["cells"]:
         (write_record(folder, planned, planned_cell) / "provenance.json").write_text("{}")
-    assert "fewer than two methods have a training time" in drawn_by(training_cost, folder)["cost_8"].reason
+    assert "fewer than two methods have a training time" in drawn_by("training_cost", folder)["cost_8"].reason
 
 
 def test_losses_have_a_panel_a_method_and_a_curve_a_phase(full):
-    drawn = drawn_by(training_curves, full)
+    drawn = drawn_by("training_curves", full)
     titles = ["BASE (ceiling)", "BASE (floor)", "A", "B", "C"]
     for name in ("losses_8", "terms_8"):
         assert titles_of(drawn[name]) == titles
@@ -413,7 +412,7 @@ def test_losses_have_a_panel_a_method_and_a_curve_a_phase(full):
 
 
 def test_every_run_has_its_curve(sweep):
-    panel = drawn_by(training_curves, sweep)["losses_8"].figure.axes[2]
+    panel = drawn_by("training_curves", sweep)["losses_8"].figure.axes[2]
     raw, *smooth = panel.lines
     assert panel.get_title() == "A" and len(smooth) == 2
     assert raw.get_alpha() < 1 and all(line.get_alpha() is None for line in smooth)
@@ -454,11 +453,11 @@ def test_examples_show_the_first_run_that_has_its_predictions(sweep, tmp_path):
     for path in (folder / "records" / "a-8-1-first" / "predictions").iterdir():
         path.unlink()
     source = source_of(folder)
-    shown = examples.shown_runs(source, Segmentations(source.experiment), 8)
+    shown = shown_runs(source, 8)
     chosen = dict(shown[["row", "trial"]].to_numpy())
     assert chosen["A"] == "a-8-2-first" and chosen["B"] == "b-8-1-first"
     assert list(dict.fromkeys(shown["row"])) == ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
-    caption = next(iter(examples.draw(source))).caption
+    caption = next(draw_module("examples", source)).caption
     assert "mean over" not in caption and "missing" not in caption
 
 
@@ -490,7 +489,7 @@ def test_slices_are_those_with_the_largest_true_area_and_contours_lie_on_them(fu
 
 
 def test_pictures_of_a_figure_have_one_scale(full):
-    drawn = drawn_by(examples, full)
+    drawn = drawn_by("examples", full) | drawn_by("disagreement", full)
     slices = drawn["examples_8"].figure.axes[:-1:2]
     extents = [(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())) for axes in slices if axes.images]
     assert np.ptp(extents, axis=0) == pytest.approx(0)
@@ -556,7 +555,7 @@ def test_an_empty_prediction_leaves_the_true_surface_alone(tmp_path):
         np.savez_compressed(path, masks=np.packbits(np.zeros((1, *SHAPE), bool)), shape=(1, *SHAPE))
     segmentations = Segmentations(read_results(folder))
     assert segmentations.surfaces("c-8-1-first", CASES[0]) == []
-    assert not isinstance(drawn_by(examples, folder)["examples_8"], LeftOut)
+    assert not isinstance(drawn_by("examples", folder)["examples_8"], LeftOut)
     assert error_limit([[]]) == 1
 
 
@@ -575,7 +574,7 @@ def test_two_structures_are_measured_each_against_its_own_truth(tmp_path):
     surfaces = Segmentations(read_results(folder)).surfaces(planned["cells"][0]["trial"], CASES[0])
     assert len(surfaces) == 2
     assert all(np.abs(found.error).max() < 0.7 for found in surfaces)
-    drawn = drawn_by(examples, folder)
+    drawn = drawn_by("examples", folder) | drawn_by("disagreement", folder)
     assert "of the same structure" in drawn["examples_8"].caption
     assert "fewer than two methods" in drawn["disagreement_slices_8"].reason
 

@@ -1,6 +1,7 @@
 """The test cases of an experiment and their predictions, drawn as axial slices and as surfaces."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -219,7 +220,7 @@ def add_error_key(figure: Figure, limit: float) -> None:
     bar.outline.set_linewidth(0.4)
 
 
-def error_limit(surfaces: list[list[Surface]]) -> float:
+def error_limit(surfaces: Iterable[list[Surface]]) -> float:
     """A round number of mm that nine tenths of an ordinary surface stay within. Some may be far off altogether."""
     errors = [np.abs(surface.error) for group in surfaces for surface in group if np.isfinite(surface.error).all()]
     wanted = np.median([np.quantile(error, 0.9) for error in errors]) if errors else 0
