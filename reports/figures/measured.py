@@ -105,7 +105,9 @@ def by_mean_dice(runs: pd.DataFrame) -> list[str]:
 
 
 def shown_runs(source: Measured, labelled: int) -> pd.DataFrame:
-    """Choose the runs whose segmentations are shown: each method's first run, in the plan's order, that predicts every case with a picture.
+    """Choose the runs whose segmentations are shown.
+
+    This is each method's first run, in the plan's order, that predicts every case with a picture.
 
     Returns:
         The lines of these runs in `source.runs`, the ceiling first, then by mean Dice.

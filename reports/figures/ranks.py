@@ -25,8 +25,8 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     caption = (
         f"Mean rank by Dice over {result.n} test cases with {labelled} labelled cases; 1 is the best. Friedman's test "
         f"that all rank alike: p {p}. Bars join methods whose mean ranks differ by no more than Nemenyi's critical "
-        f"difference at 5 % (CD = {result.distance:.2f}): these cases do not tell them apart. The test compares trained "
-        f"checkpoints, not how methods vary from seed to seed. {setting(source, runs)}"
+        f"difference at 5 % (CD = {result.distance:.2f}): these cases do not tell them apart. The test compares "
+        f"trained checkpoints, not how methods vary from seed to seed. {setting(source, runs)}"
     )
     yield "ranks", Pages(caption, [_figure(source, result)])
 

@@ -25,8 +25,8 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
         yield (
             "cost",
             (
-                f"With {labelled} labelled cases fewer than two methods have a training time on record; times of trials "
-                "that shared their machine count only with `report --packed-timings`."
+                f"With {labelled} labelled cases fewer than two methods have a training time on record; times of "
+                "trials that shared their machine count only with `report --packed-timings`."
             ),
         )
     else:
