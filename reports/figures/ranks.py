@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.captioned import Pages
@@ -34,7 +35,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
 def _figure(source: Measured, result: CriticalDifference) -> Figure:
     from scikit_posthocs import critical_difference_diagram  # here, because it loads pyplot, which takes a second
 
-    ranks, count = result.mean_ranks, len(result.mean_ranks)
+    ranks = result.mean_ranks
     figure = new_figure(1)
     axes = figure.subplots()
     diagram = critical_difference_diagram(
@@ -53,11 +54,12 @@ def _figure(source: Measured, result: CriticalDifference) -> Figure:
         label.set_color("black")
     for (crossbar,) in diagram["crossbars"]:
         crossbar.set_xdata(sorted(crossbar.get_xdata()))  # scikit-posthocs draws the points in a random order
-    axes.set_xlim(1, count)
-    axes.set_xticks(range(1, count + 1))
+    best, end = ranks.iloc[0], ranks.iloc[0] + result.distance
+    axes.plot([best, end], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
+    axes.set_xlim(np.floor(best), np.ceil(max(ranks.iloc[-1], end)))
+    axes.locator_params(axis="x", integer=True, nbins=20)
     axes.spines["top"].set_visible(True)
-    axes.plot([1, 1 + result.distance], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
-    axes.text(1 + result.distance / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
+    axes.text((best + end) / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
     axes.set_title("mean rank by Dice (1 = best)")
     figure.set_figheight(0.6 + 0.16 * axes.dataLim.height)
     return figure
