@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy import ndimage
 
 from benchmark.records.arrays import read_masks, read_picture
@@ -12,19 +14,18 @@ from reports import figures
 from reports.figures import (
     LeftOut,
     budgets,
-    cost,
     disagreement,
-    distributions,
     draw_all,
+    draw_module,
     examples,
-    losses,
-    ranks,
-    significance,
+    pairwise_map,
     style,
+    training_cost,
+    training_curves,
 )
-from reports.figures.measured import measured_in
+from reports.figures.measured import measured_in, shown_runs
 from reports.figures.segmentations import Segmentations, error_limit
-from reports.figures.surfaces import Truth, picture, surface, viewed
+from reports.figures.surfaces import Truth, draw_meshes, surface, viewed
 from reports.results import read_results
 from reports.statistics import paired_t_test
 
@@ -129,13 +130,17 @@ def sweep(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp("sweep"), seeds=(1, 2), labelled=(4, 8), pictures=False)
 
 
-def texts_of(sheet):
-    return [text.get_text() for text in sheet.figure.axes[0].texts]
+def titles_of(figure):
+    return [axes.get_title() for axes in figure.figure.axes]
 
 
-def sheets(module, folder):
-    """{name: what a module of figures gives}"""
-    return {sheet.name: sheet for sheet in module.draw(source_of(folder))}
+def labels_of(ticks):
+    return [tick.get_text() for tick in ticks]
+
+
+def drawn_by(module, folder):
+    """{name: figure or why there is none}, as a module of figures gives them"""
+    return {figure.name: figure for figure in draw_module(module, source_of(folder))}
 
 
 NAMES = ["distributions_8", "ranks_8", "significance_8", "cost_8", "losses_8", "terms_8", "examples_8",
@@ -188,9 +193,9 @@ def test_one_method_gives_what_needs_no_second(tmp_path):
     write_done(folder, planned, planned["cells"][2], 0.8)
     write_record(folder, planned, planned["cells"][3], state="diverged", reason="loss is nan")
     source = source_of(folder)
-    found = {sheet.name: sheet for module in (distributions, ranks, significance, cost, losses, examples)
-             for sheet in module.draw(source)}  # fmt: skip
-    drawn = [name for name, sheet in found.items() if not isinstance(sheet, LeftOut)]
+    modules = ("distributions", "ranks", "pairwise_map", "training_cost", "training_curves", "examples")
+    found = {figure.name: figure for module in modules for figure in draw_module(module, source)}
+    drawn = [name for name, figure in found.items() if not isinstance(figure, LeftOut)]
     assert drawn == ["distributions_8", "losses_8", "terms_8"]
     assert found["ranks_8"].reason == "No ranks to compare: fewer than 3 methods."
     assert found["significance_8"].reason == "With 8 labelled cases only A is done."
@@ -203,10 +208,10 @@ def test_broken_files_of_a_record_leave_out_what_needs_them(tmp_path):
     for record in (folder / "records").iterdir():
         (record / "history.csv").write_text("")
         (record / "predictions" / f"{CASES[0]}.npz").write_bytes(b"PK\x03\x04 cut short")
-    assert sheets(losses, folder)["losses_8"].reason == "No record holds a readable history of its losses."
-    assert sheets(examples, folder)["examples_8"].reason == "No record holds its predictions of the test cases."
+    assert drawn_by("training_curves", folder)["losses_8"].reason == "No record holds a readable history of its losses."
+    assert drawn_by("examples", folder)["examples_8"].reason == "No record holds its predictions of the test cases."
     (folder / "cases" / f"{CASES[0]}.npz").write_bytes(b"")
-    assert not isinstance(sheets(examples, folder)["examples_8"], LeftOut)  # a case without a picture is not needed
+    assert not isinstance(drawn_by("examples", folder)["examples_8"], LeftOut)  # a case without a picture is not needed
 
 
 # What figures are drawn from
@@ -251,13 +256,12 @@ def test_the_first_24_methods_look_different():
 
 def dots_of(axes):
     """(rows, cases, 2): where the dots of the cases are."""
-    largest = max((points.get_offsets() for points in axes.collections), key=len)
-    return np.asarray(largest).reshape(-1, len(CASES), 2)
+    return np.array([points.get_offsets() for points in axes.collections])
 
 
 def test_distributions_show_every_case_sorted_by_mean_dice(full):
-    sheet = sheets(distributions, full)["distributions_8"]
-    left, right = sheet.figure.axes
+    figure = drawn_by("distributions", full)["distributions_8"]
+    left, right = figure.figure.axes
     names = ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
     assert [label.get_text() for label in left.get_yticklabels()] == names
     assert (left.get_xlabel(), right.get_xlabel()) == ("Dice [%]", "95HD [voxel]")
@@ -267,6 +271,9 @@ def test_distributions_show_every_case_sorted_by_mean_dice(full):
     assert sorted(dots_of(left)[1, :, 0]) == pytest.approx(sorted(100 * spread_around(0.85)))
     lines = {round(float(line.get_xdata()[0]), 6) for line in left.lines if list(line.get_ydata()) == [0, 1]}
     assert lines == {92.0, 70.0}  # means of ceiling and floor
+    means = [float(line.get_xdata()[0]) for line in left.lines if line.get_marker() == "D"]
+    assert means == pytest.approx([92, 85, 75, 70, 65])
+    assert labels_of(figure.figure.legends[0].texts) == ["case", "mean", "mean of the ceiling", "mean of the floor"]
 
 
 def test_distances_that_are_undefined_or_zero_are_no_trouble(tmp_path):
@@ -275,28 +282,34 @@ def test_distances_that_are_undefined_or_zero_are_no_trouble(tmp_path):
     write_record(folder, planned, planned["cells"][0],
                  table_of(planned, spread_around(0.8), hd95=[0.0, 1.0, 2.0, 3.0, 4.0, np.nan]))  # fmt: skip
     write_record(folder, planned, planned["cells"][1], table_of(planned, spread_around(0.7), hd95=[np.nan] * 6))
-    sheet = sheets(distributions, folder)["distributions_8"]
-    assert "7 undefined distances of empty predictions are not shown." in sheet.caption
-    assert sheet.figure.axes[1].get_xlim()[0] == 0
-    sheet.figure.draw_without_rendering()
+    figure = drawn_by("distributions", folder)["distributions_8"]
+    assert "7 undefined distances of empty predictions are not shown." in figure.caption
+    assert figure.figure.axes[1].get_xlim()[0] == 0
+    figure.figure.draw_without_rendering()
 
 
 def test_budgets_need_two_of_them(full, sweep):
-    assert all(isinstance(sheet, LeftOut) for sheet in sheets(budgets, full).values())
-    drawn = sheets(budgets, sweep)
+    assert all(isinstance(figure, LeftOut) for figure in drawn_by("budgets", full).values())
+    drawn = drawn_by("budgets", sweep)
     for name, label in (("budgets_dice", "Dice [%]"), ("budgets_hd95", "95HD [voxel]")):
-        written = texts_of(drawn[name])
-        assert [text for text in written if text in "ABC"] == ["A", "B", "C"]
-        assert written[-1] == label and written.count("labelled cases") == 3
-        assert written[1:4] == ["4\n14 %", "8\n29 %", "28\n100 %"]
+        figure = drawn[name].figure
+        assert titles_of(drawn[name]) == ["A", "B", "C"] and figure.get_supylabel() == label
+        for axes in figure.axes:
+            assert axes.get_xlabel() == "labelled cases"
+            assert labels_of(axes.get_xticklabels()) == ["4\n14 %", "8\n29 %", "28\n100 %"]
         assert "standard deviation over runs" in drawn[name].caption
+        key = labels_of(figure.legends[0].texts)
+        assert key[:5] == ["the panel's method", "± SD over runs", "the other methods", "ceiling: all cases labelled",
+                           "supervised floor"]  # fmt: skip
+        assert key[5:] == ["labels saved, numbers on top"] * (name == "budgets_dice")
 
 
 def test_budgets_mark_the_labels_saved(sweep):
-    written = [text for text in texts_of(sheets(budgets, sweep)["budgets_dice"]) if text[0] in "+−0"]
+    panels = drawn_by("budgets", sweep)["budgets_dice"].figure.axes
     # from 70.5 with 8 labelled to 92.5 with 28: A's 75.5 are at 8 (28 / 8) ** (5 / 22) = 10.6 cases
     # B is 15 above: 8 (28 / 8) ** (15 / 22) = 18.8; C is below the floor
-    assert written[-3:] == ["+3", "+14", "+11"]
+    written = [labels_of(axes.texts) for axes in panels]
+    assert written == [["+6", "+3"], ["+14", "+11"], []]
 
 
 def test_the_band_is_over_runs_where_there_are_several_else_over_cases(sweep):
@@ -310,24 +323,19 @@ def test_the_band_is_over_runs_where_there_are_several_else_over_cases(sweep):
 
 
 def test_ranks_are_drawn_from_the_best_to_the_worst(full):
-    sheet = sheets(ranks, full)["ranks_8"]
-    written = [text.get_text() for text in sheet.figure.axes[0].texts]
-    assert written[-4:] == ["B   1.0", "A   2.0", "3.0   BASE (floor)", "4.0   C"]
-    assert "CD = 1.91" in sheet.caption and "CD = 1.91" in written
-
-
-def test_bars_join_what_lies_within_the_critical_difference():
-    mean_ranks = pd.Series([1.0, 1.5, 2.4, 3.2, 5.0])
-    assert ranks.indistinct(mean_ranks, 1.0) == [(1.0, 1.5), (1.5, 2.4), (2.4, 3.2)]
-    assert ranks.indistinct(mean_ranks, 1.4) == [(1.0, 2.4), (2.4, 3.2)]
-    assert ranks.indistinct(mean_ranks, 0.1) == []
-    assert ranks.levels([(1.0, 2.4), (2.4, 3.2), (3.0, 4.0)], 0.1) == [0, 1, 0]
+    figure = drawn_by("ranks", full)["ranks_8"]
+    (axes,) = figure.figure.axes
+    written = {" ".join(text.get_text().split()): text.get_position() for text in axes.texts}
+    assert list(written) == ["B 1.0", "A 2.0", "4.0 C", "3.0 BASE (floor)", "CD = 1.91"]
+    assert written["B 1.0"][0] < 1.01 and written["4.0 C"][0] > 3.99 and "CD = 1.91" in figure.caption
+    bars = [line.get_xdata() for line in axes.lines if line.get_color() == "#444444"]
+    assert [(min(bar), max(bar)) for bar in bars] == [(1, 2), (2, 3), (3, 4)]  # nothing further apart than 1.91
 
 
 def test_significance_compares_all_pairs(full):
     source = source_of(full)
     rows = ["B", "A", "BASE (floor)", "C"]
-    differences, by_cases, by_seeds = significance.pairwise(source.at(8), rows)
+    differences, by_cases, by_seeds = pairwise_map.pairwise(source.at(8), rows)
     assert differences.loc["B", "C"] == pytest.approx(20) == -differences.loc["C", "B"]
     assert np.isnan(differences.loc["A", "A"]) and by_seeds.isna().all(axis=None)
     assert by_cases.isna().all(axis=None)  # the same difference in every case: nothing to test
@@ -342,27 +350,29 @@ def test_significance_marks_both_tests(tmp_path):
         dice = rng.normal(0.9 if planned_cell["method"] == "a" else 0.6, 0.01, 6)
         tables[planned_cell["trial"]] = pd.Series(100 * dice, CASES)
         write_record(folder, planned, planned_cell, table_of(planned, dice))
-    sheet = sheets(significance, folder)["significance_8"]
-    axes = sheet.figure.axes[0]
+    figure = drawn_by("pairwise_map", folder)["significance_8"]
+    axes = figure.figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     assert sum(len(line.get_xdata()) for line in marks) == 4  # a dot and a ring in both halves
-    assert "(1 of them); it compares trained checkpoints" in sheet.caption
-    _, by_cases, _ = significance.pairwise(source_of(folder).at(8), ["A", "B"])
+    assert "(1 of them); it compares trained checkpoints" in figure.caption
+    _, by_cases, _ = pairwise_map.pairwise(source_of(folder).at(8), ["A", "B"])
     mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 2 for method in "ab"]
     assert by_cases.loc["A", "B"] == pytest.approx(paired_t_test(*mean).p)
 
 
 def test_cost_says_what_was_timed_while_packed(full):
-    assert list(cost.cost(source_of(full), source_of(full).at(8)).index) == ["A", "C"], "left out unless asked for"
+    assert list(training_cost.training_cost(source_of(full), source_of(full).at(8)).index) == ["A", "C"], (
+        "left out unless asked for"
+    )
     source = measured_in(read_results(full, packed_timings=True))
-    points = cost.cost(source, source.at(8))
+    points = training_cost.training_cost(source, source.at(8))
     assert points["minutes"].to_dict() == {"B": 40, "A": 30, "BASE (floor)": 20, "C": 10}
     assert points["packed"].to_dict() == {"B": True, "A": False, "BASE (floor)": True, "C": False}
-    [sheet] = cost.draw(source)
-    axes = sheet.figure.axes[0]
+    [figure] = draw_module("training_cost", source)
+    axes = figure.figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training time [min]", "Dice [%]")
-    assert "hollow marks, 2 of 4" in sheet.caption and "Trained on a machine." in sheet.caption
+    assert "hollow marks, 2 of 4" in figure.caption and "Trained on a machine." in figure.caption
     front = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(front.get_xdata()) == [10, 20, 30, 40]
 
@@ -372,9 +382,9 @@ def test_cost_is_not_called_packed_for_times_that_are_left_out(tmp_path):
     for path in folder.glob("records/*/provenance.json"):
         facts = {"seconds_training": 600, "trials_sharing_the_machine": int(path.parent.name.split("-")[2])}
         path.write_text(json.dumps(facts))
-    assert not cost.cost(source_of(folder), source_of(folder).at(8))["packed"].any()
+    assert not training_cost.training_cost(source_of(folder), source_of(folder).at(8))["packed"].any()
     everything = measured_in(read_results(folder, packed_timings=True))
-    assert cost.cost(everything, everything.at(8))["packed"].all()
+    assert training_cost.training_cost(everything, everything.at(8))["packed"].all()
 
 
 def test_cost_without_times_is_left_out(tmp_path):
@@ -382,27 +392,36 @@ def test_cost_without_times_is_left_out(tmp_path):
     folder = write_plan(tmp_path, planned)
     for planned_cell in planned["cells"]:
         (write_record(folder, planned, planned_cell) / "provenance.json").write_text("{}")
-    assert "fewer than two methods have a training time" in sheets(cost, folder)["cost_8"].reason
+    assert "fewer than two methods have a training time" in drawn_by("training_cost", folder)["cost_8"].reason
 
 
 def test_losses_have_a_panel_a_method_and_a_curve_a_phase(full):
-    drawn = sheets(losses, full)
+    drawn = drawn_by("training_curves", full)
     titles = ["BASE (ceiling)", "BASE (floor)", "A", "B", "C"]
-    assert [text for text in texts_of(drawn["losses_8"]) if text in titles] == titles
-    raw, *smooth = [lines for lines in drawn["losses_8"].figure.axes[0].collections if lines.get_alpha() or ":" in
-                    lines.get_label()]  # fmt: skip
-    assert len(raw.get_segments()) == 6 and [lines.get_label() for lines in smooth] == [
-        "BASE (ceiling): total", "BASE (floor): total", "A: total", "B: segment/total", "B: critic/total", "C: total"
-    ]  # fmt: skip
-    terms = {lines.get_label(): len(lines.get_segments()) for lines in drawn["terms_8"].figure.axes[0].collections}
-    assert [terms[title] for title in titles] == [2, 2, 2, 1, 2]
-    assert texts_of(drawn["terms_8"]).count("consistency") == 4
+    for name in ("losses_8", "terms_8"):
+        assert titles_of(drawn[name]) == titles
+        assert drawn[name].figure.get_supxlabel() == "step"
+    for axes in drawn["losses_8"].figure.axes:
+        phases = ["segment", "critic"] if axes.get_title() == "B" else []
+        assert labels_of(axes.get_legend().texts if axes.get_legend() else []) == phases
+        assert len(axes.lines) == 2 * (len(phases) or 1)  # as recorded, and smoothed
+    for axes in drawn["terms_8"].figure.axes:
+        terms = ["segment/supervised"] if axes.get_title() == "B" else ["supervised", "consistency"]
+        assert labels_of(axes.get_legend().texts) == terms and len(axes.lines) == len(terms)
+        assert axes.get_yscale() == "log"
+
+
+def test_every_run_has_its_curve(sweep):
+    panel = drawn_by("training_curves", sweep)["losses_8"].figure.axes[2]
+    raw, *smooth = panel.lines
+    assert panel.get_title() == "A" and len(smooth) == 2
+    assert raw.get_alpha() < 1 and all(line.get_alpha() is None for line in smooth)
 
 
 def test_smoothing_is_a_centred_mean():
     raw = pd.Series(np.arange(200.0))
-    assert losses.smoothed(raw)[100] == pytest.approx(raw[98:102].mean(), abs=1)
-    assert losses.smoothed(pd.Series([1.0, 5.0])).tolist() == [1.0, 5.0]
+    assert training_curves.smoothed(raw)[100] == pytest.approx(raw[98:102].mean(), abs=1)
+    assert training_curves.smoothed(pd.Series([1.0, 5.0])).tolist() == [1.0, 5.0]
 
 
 # Segmentations
@@ -434,11 +453,11 @@ def test_examples_show_the_first_run_that_has_its_predictions(sweep, tmp_path):
     for path in (folder / "records" / "a-8-1-first" / "predictions").iterdir():
         path.unlink()
     source = source_of(folder)
-    shown = examples.shown_runs(source, Segmentations(source.experiment), 8)
+    shown = shown_runs(source, 8)
     chosen = dict(shown[["row", "trial"]].to_numpy())
     assert chosen["A"] == "a-8-2-first" and chosen["B"] == "b-8-1-first"
     assert list(dict.fromkeys(shown["row"])) == ["BASE (ceiling)", "B", "A", "BASE (floor)", "C"]
-    caption = next(iter(examples.draw(source))).caption
+    caption = next(draw_module("examples", source)).caption
     assert "mean over" not in caption and "missing" not in caption
 
 
@@ -455,12 +474,30 @@ def test_predictions_are_shown_as_they_are_scored(full, tmp_path):
 def test_slices_are_those_with_the_largest_true_area_and_contours_lie_on_them(full):
     segmentations = Segmentations(read_results(full))
     assert segmentations.cases[CASES[0]].level == CENTRE[2]
-    image = segmentations.slice_image(CASES[3])
-    assert image.shape[1] == 190 and image[image.shape[0] // 2, 95] == 120
-    (line,) = segmentations.contours(CASES[0], segmentations.cases[CASES[0]].truths[0])
-    assert line.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.02)
-    radius = np.linalg.norm((line - 0.5) * segmentations.plane, axis=1)
-    assert radius.mean() == pytest.approx(6.2 * 0.625, rel=0.05)
+    axes = Figure().subplots()
+    segmentations.draw_slice(axes, "a-8-1-first", CASES[3])
+    (image,) = axes.images
+    assert (image.get_array() == 120).all() and image.get_array().shape == SHAPE[1::-1]
+    middle = CENTRE[:2] * 0.625
+    assert np.mean(axes.get_xlim()) == pytest.approx(middle[0], abs=0.01)
+    assert np.mean(axes.get_ylim()) == pytest.approx(middle[1], abs=0.01)
+    truth = axes.collections[0].get_paths()[0].vertices
+    assert truth.mean(axis=0) == pytest.approx(middle, abs=0.3)
+    assert np.linalg.norm(truth - middle, axis=1).mean() == pytest.approx(6.2 * 0.625, rel=0.05)
+    x, y = axes.get_xlim(), axes.get_ylim()[::-1]
+    assert (truth > [x[0], y[0]]).all() and (truth < [x[1], y[1]]).all()
+
+
+def test_pictures_of_a_figure_have_one_scale(full):
+    drawn = drawn_by("examples", full) | drawn_by("disagreement", full)
+    slices = drawn["examples_8"].figure.axes[:-1:2]
+    extents = [(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())) for axes in slices if axes.images]
+    assert np.ptp(extents, axis=0) == pytest.approx(0)
+    assert [axes.get_ylabel() for axes in slices if axes.get_ylabel()][0] == "BASE (ceiling)"
+    written = [text.get_text() for axes in slices[:3] for text in axes.texts]
+    assert written == ["best case", "median case", "worst case"]
+    assert labels_of(drawn["examples_8"].figure.legends[0].texts) == ["true contour", "predicted contour"]
+    assert drawn["disagreement_slices_8"].figure.axes[0].get_ylabel().startswith(f"{CASES[0]}\nSD ")
 
 
 def test_short_names_tell_cases_apart(full):
@@ -489,16 +526,26 @@ def test_a_mesh_has_the_size_of_its_structure_on_any_grid():
     assert len(surface(np.pad(np.ones((1, 1, 1), bool), 3), (1.0, 1.0, 1.0)).faces) > 0
 
 
+def pixels_of(*drawn):
+    """(40, 40, 3): what `draw_meshes` draws around a ball in the centre."""
+    figure = Figure(figsize=(0.2, 0.2), dpi=200)
+    canvas, axes = FigureCanvasAgg(figure), figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    draw_meshes(axes, *drawn)
+    x, y = viewed(CENTRE[None])[0, :2]
+    axes.set(xlim=(x - 10, x + 10), ylim=(y - 10, y + 10))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
 def test_pictures_show_the_side_that_faces_the_viewer():
     mesh = surface(ball(6), (1.0, 1.0, 1.0))
-    depth = viewed(mesh.vertices - CENTRE)[:, 2]
+    depth = viewed(mesh.vertices - CENTRE)[mesh.faces, 2].mean(axis=1)
     colours = np.where(depth[:, None] > 0, [[1.0, 0, 0]], [[0, 0, 1.0]])
-    x, y = viewed(CENTRE[None])[0, :2]
-    shown = picture([(mesh, colours)], [], (x - 10, x + 10, y - 10, y + 10), 40)
-    assert shown.shape == (40, 40, 3) and (shown[0, 0] == 255).all()
-    assert shown[20, 20, 0] > 200 and shown[20, 20, 2] == 0
-    behind = picture([], [mesh], (x - 10, x + 10, y - 10, y + 10), 40)
-    assert behind[20, 20].tolist() == [204] * 3
+    shown = pixels_of([mesh], [colours], [])
+    assert (shown[0, 0] == 255).all() and shown[20, 20, 0] > 200 and shown[20, 20, 2] == 0
+    assert pixels_of([], [], [mesh])[20, 20].tolist() == [204] * 3
+    assert pixels_of([mesh], [colours], [mesh])[20, 20, 2] == 0, "silhouettes lie behind"
 
 
 def test_an_empty_prediction_leaves_the_true_surface_alone(tmp_path):
@@ -508,7 +555,7 @@ def test_an_empty_prediction_leaves_the_true_surface_alone(tmp_path):
         np.savez_compressed(path, masks=np.packbits(np.zeros((1, *SHAPE), bool)), shape=(1, *SHAPE))
     segmentations = Segmentations(read_results(folder))
     assert segmentations.surfaces("c-8-1-first", CASES[0]) == []
-    assert not isinstance(sheets(examples, folder)["examples_8"], LeftOut)
+    assert not isinstance(drawn_by("examples", folder)["examples_8"], LeftOut)
     assert error_limit([[]]) == 1
 
 
@@ -527,7 +574,7 @@ def test_two_structures_are_measured_each_against_its_own_truth(tmp_path):
     surfaces = Segmentations(read_results(folder)).surfaces(planned["cells"][0]["trial"], CASES[0])
     assert len(surfaces) == 2
     assert all(np.abs(found.error).max() < 0.7 for found in surfaces)
-    drawn = sheets(examples, folder)
+    drawn = drawn_by("examples", folder) | drawn_by("disagreement", folder)
     assert "of the same structure" in drawn["examples_8"].caption
     assert "fewer than two methods" in drawn["disagreement_slices_8"].reason
 

@@ -1,42 +1,26 @@
-"""Figures of a results folder, each saved as PNG and SVG. Each module here draws one kind of figure."""
+"""Figures of a results folder, each saved as PNG and SVG. Each module here draws one kind of figure.
+
+A module has TITLES, the titles of its figures by name, and `draw(source, labelled)`. It yields the name of each figure
+with its pages, or with the reason why it cannot be drawn.
+"""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
-from reports.figures import (
-    budgets,
-    distributions,
-    examples,
-    pairwise_map,
-    ranks,
-    style,
-    training_cost,
-    training_curves,
-)
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures import style
+from reports.figures.captioned import NOTHING_DONE, CaptionedFigure, Drawn, LeftOut
 from reports.figures.measured import Measured, measured_in
 from reports.results import Results
 
-DRAWING = (distributions.draw, budgets.draw, ranks.draw, pairwise_map.draw, training_cost.draw, training_curves.draw,
-           examples.draw)  # fmt: skip
+MODULES = ("distributions", "budgets", "ranks", "pairwise_map", "training_cost", "training_curves", "examples",
+           "disagreement")  # fmt: skip
 MANY = 200  # planned runs x test cases from which starting other processes saves time
 
-__all__ = ["Drawn", "LeftOut", "draw_all"]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure on disk; title and caption are plain text."""
-
-    name: str
-    title: str
-    caption: str
-    png: Path
-    svg: Path
+__all__ = ["Drawn", "LeftOut", "draw_all", "draw_module"]
 
 
 def draw_all(experiment: Results, folder: Path) -> tuple[list[Drawn], list[LeftOut]]:
@@ -50,25 +34,41 @@ def draw_all(experiment: Results, folder: Path) -> tuple[list[Drawn], list[LeftO
         The figures drawn, and those left out with the reason.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw = partial(_draw, source=measured_in(experiment), folder=folder)
+    save = partial(_save_module, source=measured_in(experiment), folder=folder)
     if len(experiment.cells) * experiment.plan.data.test < MANY:
-        parts = list(map(draw, DRAWING))
+        parts = list(map(save, MODULES))
     else:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:  # a fork copies Ray's locks
-            parts = list(pool.map(draw, DRAWING))
+            parts = list(pool.map(save, MODULES))
     figures = [figure for part in parts for figure in part]
     return [f for f in figures if isinstance(f, Drawn)], [f for f in figures if isinstance(f, LeftOut)]
 
 
-def _draw(
-    module: Callable[[Measured], Iterator[CaptionedFigure | LeftOut]], source: Measured, folder: Path
-) -> list[Drawn | LeftOut]:
-    done: list[Drawn | LeftOut] = []
-    with style.applied():
-        for figure in module(source):
-            if isinstance(figure, LeftOut):
-                done.append(figure)
+def draw_module(module: str, source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
+    """Draw the figures of one module, for each number of labelled cases that it distinguishes."""
+    module = import_module(f"{__name__}.{module}")
+    if not source.budgets:
+        yield from (LeftOut(name, title, NOTHING_DONE) for name, title in module.TITLES.items())
+    for labelled in source.budgets if module.PER_BUDGET else [None] * bool(source.budgets):
+        for name, drawn in module.draw(source, labelled):
+            title = module.TITLES[name]
+            if module.PER_BUDGET:
+                name, title = f"{name}_{labelled}", f"{title}, {labelled} labelled"
+            if isinstance(drawn, str):
+                yield LeftOut(name, title, drawn)
+            elif len(drawn.pages) == 1:
+                yield CaptionedFigure(name, title, drawn.caption, drawn.pages[0])
             else:
-                png, svg = style.save(figure.figure, folder, figure.name)
-                done.append(Drawn(figure.name, figure.title, figure.caption, png, svg))
-    return done
+                for number, page in enumerate(drawn.pages, start=1):
+                    numbered = f"{title} ({number} of {len(drawn.pages)})"
+                    yield CaptionedFigure(f"{name}_{number}", numbered, drawn.caption, page)
+
+
+def _save_module(module: str, source: Measured, folder: Path) -> list[Drawn | LeftOut]:
+    with style.applied():
+        return [
+            figure
+            if isinstance(figure, LeftOut)
+            else Drawn(figure.name, figure.title, figure.caption, *style.save(figure.figure, folder, figure.name))
+            for figure in draw_module(module, source)
+        ]

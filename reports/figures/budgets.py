@@ -10,30 +10,30 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy import stats
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, per_case, setting
 from reports.figures.style import CEILING, FLOOR, SMALL, panel_grid, wrapped
 from reports.labels_saved import labels_saved
 from reports.measures import DICE, Measure
 
-FIGURES = (
-    ("budgets_dice", "Dice with fewer and more labelled cases"),
-    ("budgets_hd95", "95HD with fewer and more labelled cases"),
-)
+PER_BUDGET = False
+TITLES = {
+    "budgets_dice": "Dice with fewer and more labelled cases",
+    "budgets_hd95": "95HD with fewer and more labelled cases",
+}
 OTHERS = {"color": "#d4d4d4", "linewidth": 0.7}
 NEUTRAL = "#444444"  # of the key, where no method is meant
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
+def draw(source: Measured, labelled: None) -> Iterator[tuple[str, Pages | str]]:
     """Draw a figure of Dice and one of 95HD, if methods are done with two numbers of labelled cases or more."""
     methods = source.runs[source.runs["role"] == "method"]
     over_runs = bool(source.runs.groupby(["row", "labelled"])["trial"].nunique().gt(1).any())
-    for (name, title), measure in zip(FIGURES, (DICE, source.distance), strict=True):
+    for name, measure in zip(TITLES, (DICE, source.distance), strict=True):
         if methods["labelled"].nunique() < 2:
-            yield LeftOut(name, title, "Methods are done at fewer than two numbers of labelled cases.")
+            yield name, "Methods are done at fewer than two numbers of labelled cases."
         else:
-            caption = _caption(source, measure, over_runs)
-            yield CaptionedFigure(name, title, caption, _figure(source, measure, over_runs))
+            yield name, Pages(_caption(source, measure, over_runs), [_figure(source, measure, over_runs)])
 
 
 def curve(runs: pd.DataFrame, measure: Measure, over_runs: bool) -> pd.DataFrame:

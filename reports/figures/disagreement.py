@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
-from reports.figures.measured import Measured, setting
+from reports.figures.captioned import Pages
+from reports.figures.measured import Measured, setting, shown_runs, why_nothing_is_shown
 from reports.figures.segmentations import (
     KEY,
     Segmentations,
@@ -21,6 +21,7 @@ from reports.figures.segmentations import (
 from reports.figures.style import HEIGHT, LINE, SMALL, WIDTH, wrapped
 from reports.measures import DICE
 
+PER_BUDGET = True
 TITLES = {
     "disagreement_slices": "Cases that methods disagree on most, axial slices",
     "disagreement_surfaces": "Cases that methods disagree on most, surfaces",
@@ -31,16 +32,17 @@ LABEL = 0.3  # inches: the column of cases' names
 TRUTH = "truth"
 
 
-def draw(
-    source: Measured, segmentations: Segmentations, shown: pd.DataFrame, labelled: int
-) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw a figure of slices and one of surfaces of the runs in `shown`, see `examples.shown_runs`."""
-    titles = {name: f"{title}, {labelled} labelled" for name, title in TITLES.items()}
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw a figure of slices and one of surfaces."""
+    segmentations, shown = source.segmentations, shown_runs(source, labelled)
+    if shown.empty:
+        yield from dict.fromkeys(TITLES, why_nothing_is_shown(source)).items()
+        return
     compared = shown[shown["role"] != "ceiling"]
     spread = disagreement(compared.pivot(index="case", columns="row", values=DICE.name))
     if compared["row"].nunique() < 2 or spread.empty:
         reason = f"With {labelled} labelled cases fewer than two methods have predictions to compare."
-        yield from (LeftOut(f"{name}_{labelled}", title, reason) for name, title in titles.items())
+        yield from dict.fromkeys(TITLES, reason).items()
         return
     # the ceiling comes last, to show whether a case is merely hard
     rows = [*dict.fromkeys(compared["row"]), *dict.fromkeys(shown.loc[shown["role"] == "ceiling", "row"])]
@@ -59,10 +61,10 @@ def draw(
     add_scale_bar(figure.axes[0])
     add_contour_key(figure, segmentations.structures, "outside lower left")
     caption = f"{words} The axial slice with the largest true area. {setting(source, shown, averaged=False)}"
-    yield CaptionedFigure(f"disagreement_slices_{labelled}", titles["disagreement_slices"], caption, figure)
+    yield "disagreement_slices", Pages(caption, [figure])
 
     cases = spread.index[:MOST_CASES]
-    limit = error_limit([segmentations.surfaces(trial[row, case], case) for case in cases for row in rows])
+    limit = error_limit(segmentations.surfaces(trial[row, case], case) for case in cases for row in rows)
 
     def draw_surfaces(axes: Axes, row: str, case: str) -> None:
         if row == TRUTH:
@@ -73,7 +75,7 @@ def draw(
     figure = _figure(segmentations, [TRUTH, *rows], spread, runs, draw_surfaces)
     add_error_key(figure, limit)
     caption = f"{words} {surface_words(limit, segmentations.classes)} {setting(source, shown, averaged=False)}"
-    yield CaptionedFigure(f"disagreement_surfaces_{labelled}", titles["disagreement_surfaces"], caption, figure)
+    yield "disagreement_surfaces", Pages(caption, [figure])
 
 
 def disagreement(dice: pd.DataFrame) -> pd.Series:

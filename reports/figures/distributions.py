@@ -7,25 +7,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.style import CEILING, FLOOR, new_figure, wrapped
 from reports.measures import DICE
 
-TITLE = "Dice and 95HD of every test case"
+PER_BUDGET = True
+TITLES = {"distributions": "Dice and 95HD of every test case"}
 MEAN = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": "black", "markeredgewidth": 0.7}
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw one figure per number of labelled cases."""
-    if not source.budgets:
-        yield LeftOut("distributions", TITLE, "No floor and no method is done yet.")
-    for labelled in source.budgets:
-        yield _draw_budget(source, labelled)
-
-
-def _draw_budget(source: Measured, labelled: int) -> CaptionedFigure:
-    """One line per method, the ceiling on top, then by mean Dice. Dice is on the left, 95HD on the right."""
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw one line per method, the ceiling on top, then by mean Dice. Dice is on the left, 95HD on the right."""
     runs = source.at(labelled, ceiling=True)
     ceilings = source.rows("ceiling")
     rows = ceilings + by_mean_dice(source.at(labelled))
@@ -62,7 +55,7 @@ def _draw_budget(source: Measured, labelled: int) -> CaptionedFigure:
     undefined = int(distances.isna().sum().sum())
     if undefined:
         caption += f" {undefined} undefined distances of empty predictions are not shown."
-    return CaptionedFigure(f"distributions_{labelled}", f"{TITLE}, {labelled} labelled", caption, figure)
+    yield "distributions", Pages(caption, [figure])
 
 
 def _draw_row(axes: Axes, values: pd.Series, y: int, colour: str) -> None:

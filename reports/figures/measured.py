@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
 from benchmark.records.models import EXTERNAL
+from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, looks
 from reports.measures import DICE, Measure, hd95, scores
 from reports.results import Results
@@ -28,6 +30,11 @@ class Measured:
     experiment: Results
     runs: pd.DataFrame
     look: dict[str, Look]
+
+    @cached_property
+    def segmentations(self) -> Segmentations:
+        """The test cases that have a picture, and what the runs predict."""
+        return Segmentations(self.experiment)
 
     @property
     def distance(self) -> Measure:
@@ -96,6 +103,32 @@ def per_case(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 def by_mean_dice(runs: pd.DataFrame) -> list[str]:
     """The rows sorted by mean Dice, the best first, ties in the order of `runs`."""
     return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)
+
+
+def shown_runs(source: Measured, labelled: int) -> pd.DataFrame:
+    """Choose the runs whose segmentations are shown.
+
+    This is each method's first run, in the plan's order, that predicts every case with a picture.
+
+    Returns:
+        The lines of these runs in `source.runs`, the ceiling first, then by mean Dice.
+    """
+    segmentations, runs = source.segmentations, source.at(labelled, ceiling=True)
+    runs = runs[runs["case"].isin(segmentations.cases)]
+    chosen = [runs[:0]]
+    for row in source.rows("ceiling") + by_mean_dice(source.at(labelled)):
+        for trial, run in runs[runs["row"] == row].groupby("trial", sort=False):
+            if all(segmentations.has(trial, case) for case in run["case"]):
+                chosen.append(run)
+                break
+    return pd.concat(chosen)
+
+
+def why_nothing_is_shown(source: Measured) -> str:
+    """The reason if `shown_runs` is empty."""
+    if not source.segmentations.cases:
+        return "The folder holds no pictures of its test cases."
+    return "No record holds its predictions of the test cases."
 
 
 def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:

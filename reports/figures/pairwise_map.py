@@ -9,34 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.style import SMALL, WIDTH, new_figure, wrapped
 from reports.measures import DICE
 from reports.statistics import holm, paired_t_test, seed_aware_test
 
-TITLE = "Differences in Dice between all methods"
+PER_BUDGET = True
+TITLES = {"significance": "Differences in Dice between all methods"}
 MOST_WITH_NUMBERS = 12  # with more methods the cells are too small for text
 NARROWEST, WIDE_KEY = 4.0, 5.5  # inches: of the figure, and from which on the keys of both marks stand side by side
 DOT = {"linestyle": "none", "marker": "o", "markersize": 2.6, "markeredgewidth": 0}
 RING = {"linestyle": "none", "marker": "o", "markersize": 5.6, "markeredgewidth": 0.7, "markerfacecolor": "none"}
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw one figure per number of labelled cases, of the floor and the methods."""
-    if not source.budgets:
-        yield LeftOut("significance", TITLE, "No floor and no method is done yet.")
-    for labelled in source.budgets:
-        runs = source.at(labelled)
-        name, title = f"significance_{labelled}", f"{TITLE}, {labelled} labelled"
-        if runs["row"].nunique() < 2:
-            yield LeftOut(name, title, f"With {labelled} labelled cases only {runs['row'].iloc[0]} is done.")
-            continue
-        differences, by_cases, by_seeds = pairwise(runs, by_mean_dice(runs))
-        tested = bool(np.isfinite(by_seeds).any(axis=None))
-        caption = _caption(source, runs, labelled, by_cases, by_seeds if tested else None)
-        figure = _figure(differences, by_cases, by_seeds if tested else None)
-        yield CaptionedFigure(name, title, caption, figure)
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw the map of floor and methods."""
+    runs = source.at(labelled)
+    if runs["row"].nunique() < 2:
+        yield "significance", f"With {labelled} labelled cases only {runs['row'].iloc[0]} is done."
+        return
+    differences, by_cases, by_seeds = pairwise(runs, by_mean_dice(runs))
+    if by_seeds.isna().all(axis=None):
+        by_seeds = None
+    caption = _caption(source, runs, labelled, by_cases, by_seeds)
+    yield "significance", Pages(caption, [_figure(differences, by_cases, by_seeds)])
 
 
 def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -2,42 +2,40 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, per_case, setting
 from reports.figures.style import SMALL, new_figure
 from reports.measures import DICE
 from reports.statistics import CriticalDifference, critical_difference
 
-TITLE = "Critical difference of mean ranks"
+PER_BUDGET = True
+TITLES = {"ranks": "Critical difference of mean ranks"}
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw one figure per number of labelled cases, of the floor and the methods."""
-    if not source.budgets:
-        yield LeftOut("ranks", TITLE, "No floor and no method is done yet.")
-    for labelled in source.budgets:
-        runs = source.at(labelled)
-        result = critical_difference(per_case(runs, DICE))
-        name, title = f"ranks_{labelled}", f"{TITLE}, {labelled} labelled"
-        if result.reason:
-            yield LeftOut(name, title, f"No ranks to compare: {result.reason}.")
-            continue
-        p = "< 0.001" if result.p < 0.001 else f"= {result.p:.3f}"
-        caption = (
-            f"Mean rank by Dice over {result.n} test cases with {labelled} labelled cases; 1 is the best. Friedman's "
-            f"test that all rank alike: p {p}. Bars join methods whose mean ranks differ by no more than Nemenyi's "
-            f"critical difference at 5 % (CD = {result.distance:.2f}): these cases do not tell them apart. The test "
-            f"compares trained checkpoints, not how methods vary from seed to seed. {setting(source, runs)}"
-        )
-        yield CaptionedFigure(name, title, caption, _figure(source, result))
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw the mean ranks of floor and methods."""
+    runs = source.at(labelled)
+    result = critical_difference(per_case(runs, DICE))
+    if result.reason:
+        yield "ranks", f"No ranks to compare: {result.reason}."
+        return
+    p = "< 0.001" if result.p < 0.001 else f"= {result.p:.3f}"
+    caption = (
+        f"Mean rank by Dice over {result.n} test cases with {labelled} labelled cases; 1 is the best. Friedman's test "
+        f"that all rank alike: p {p}. Bars join methods whose mean ranks differ by no more than Nemenyi's critical "
+        f"difference at 5 % (CD = {result.distance:.2f}): these cases do not tell them apart. The test compares "
+        f"trained checkpoints, not how methods vary from seed to seed. {setting(source, runs)}"
+    )
+    yield "ranks", Pages(caption, [_figure(source, result)])
 
 
 def _figure(source: Measured, result: CriticalDifference) -> Figure:
     from scikit_posthocs import critical_difference_diagram  # here, because it loads pyplot, which takes a second
 
-    ranks, count = result.mean_ranks, len(result.mean_ranks)
+    ranks = result.mean_ranks
     figure = new_figure(1)
     axes = figure.subplots()
     diagram = critical_difference_diagram(
@@ -56,11 +54,12 @@ def _figure(source: Measured, result: CriticalDifference) -> Figure:
         label.set_color("black")
     for (crossbar,) in diagram["crossbars"]:
         crossbar.set_xdata(sorted(crossbar.get_xdata()))  # scikit-posthocs draws the points in a random order
-    axes.set_xlim(1, count)
-    axes.set_xticks(range(1, count + 1))
+    best, end = ranks.iloc[0], ranks.iloc[0] + result.distance
+    axes.plot([best, end], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
+    axes.set_xlim(np.floor(best), np.ceil(max(ranks.iloc[-1], end)))
+    axes.locator_params(axis="x", integer=True, nbins=20)
     axes.spines["top"].set_visible(True)
-    axes.plot([1, 1 + result.distance], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
-    axes.text(1 + result.distance / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
+    axes.text((best + end) / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
     axes.set_title("mean rank by Dice (1 = best)")
     figure.set_figheight(0.6 + 0.16 * axes.dataLim.height)
     return figure

@@ -1,6 +1,7 @@
 """The test cases of an experiment and their predictions, drawn as axial slices and as surfaces."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,13 +18,12 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from benchmark.records.arrays import read_masks, read_picture
 from data.masks import largest_component
 from reports.figures.style import DASHES, SMALL, WIDTH, new_figure
-from reports.figures.surfaces import Mesh, Truth, draw_mesh, surface, viewed
+from reports.figures.surfaces import Mesh, Truth, draw_meshes, surface, viewed
 from reports.published import spacing_of
 from reports.results import Results
 
 SLICE_MARGIN, SURFACE_MARGIN = 8.0, 4.0  # mm around the truth
 TRUE, PREDICTED = "#E69F00", "#56B4E9"  # contours on grey images
-SILHOUETTE = (0.8, 0.8, 0.8)  # of the true surface behind a predicted one
 ERROR_COLOURS = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.6")  # grey where there is no truth
 KEY = 0.55  # inches at the foot of a page of pictures
 
@@ -162,9 +162,7 @@ class Segmentations:
         shown = self.cases[case]
         errors = [surface.error[surface.mesh.faces].mean(axis=1) for surface in surfaces]
         colours = [ERROR_COLOURS(Normalize(-limit, limit)(error))[:, :3] for error in errors]
-        behind = [np.tile(SILHOUETTE, (len(mesh.faces), 1)) for mesh in shown.meshes]
-        draw_mesh(axes, shown.meshes, behind, lit=False)
-        draw_mesh(axes, [surface.mesh for surface in surfaces], colours)
+        draw_meshes(axes, [surface.mesh for surface in surfaces], colours, shown.meshes)
         self._frame(axes, shown.truth_as_seen[0], self.surface_width)
 
     def draw_true_surfaces(self, axes: Axes, case: str) -> None:
@@ -222,7 +220,7 @@ def add_error_key(figure: Figure, limit: float) -> None:
     bar.outline.set_linewidth(0.4)
 
 
-def error_limit(surfaces: list[list[Surface]]) -> float:
+def error_limit(surfaces: Iterable[list[Surface]]) -> float:
     """A round number of mm that nine tenths of an ordinary surface stay within. Some may be far off altogether."""
     errors = [np.abs(surface.error) for group in surfaces for surface in group if np.isfinite(surface.error).all()]
     wanted = np.median([np.quantile(error, 0.9) for error in errors]) if errors else 0

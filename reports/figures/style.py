@@ -108,6 +108,11 @@ def panel_grid(count: int, columns: int, height: float, **sharing) -> tuple[Figu
     return figure, list(panels[:count])
 
 
+def chunks(items: list, size: int) -> list[list]:
+    """Split items into pages of `size`."""
+    return [items[n : n + size] for n in range(0, len(items), size)]
+
+
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg without date, version or random ids."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"

@@ -15,6 +15,7 @@ FINENESS = 64  # cells of a mesh along the structure's longest side
 # From behind and above for arrays along left, back and up, such as the left-atrium cases: where the veins enter.
 AZIMUTH, ELEVATION = np.radians(205.0), np.radians(30.0)
 LIGHT = np.array([-0.4, 0.5, 0.77])  # right, up, towards the viewer; of length 1
+SILHOUETTE = 0.8  # grey
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,30 @@ def viewed(points: np.ndarray) -> np.ndarray:
     return points @ np.stack([right, np.cross(towards, right), towards]).T
 
 
-def draw_mesh(axes: Axes, meshes: list[Mesh], colours: list[np.ndarray], lit: bool = True) -> None:
+def draw_meshes(axes: Axes, meshes: list[Mesh], colours: list[np.ndarray], silhouettes: list[Mesh]) -> None:
     """Draw meshes as seen, in mm right and up.
 
     Args:
         axes: where to draw.
         meshes: they may hide one another.
-        colours: of each mesh, (F, 3), one colour per triangle.
-        lit: whether light shades the colours. Without it a mesh is a flat silhouette.
+        colours: of each mesh, (F, 3), one colour per triangle, which light shades.
+        silhouettes: meshes that are drawn flat and grey behind the others.
     """
-    if not meshes:
-        return
-    corners = np.concatenate([viewed(mesh.vertices)[mesh.faces] for mesh in meshes])
-    light = np.concatenate([viewed(mesh.normals)[mesh.faces].mean(axis=1) @ LIGHT for mesh in meshes])
-    shaded = np.concatenate(colours) * (0.55 + 0.45 * np.clip(light, 0, 1) if lit else np.ones(len(light)))[:, None]
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
-    order = np.flatnonzero(facing)[np.argsort(corners[facing, :, 2].mean(axis=1), kind="stable")]  # the nearest last
-    triangles = PolyCollection(
-        corners[order, :, :2], facecolors=shaded[order], edgecolors=shaded[order], linewidths=0.2, rasterized=True
-    )
+    grey = [np.full((len(mesh.faces), 3), SILHOUETTE) for mesh in silhouettes]
+    layers = [_visible(silhouettes, grey, lit=False)] if silhouettes else []
+    layers += [_visible(meshes, colours, lit=True)] if meshes else []
+    corners, shades = (np.concatenate(parts) for parts in zip(*layers, strict=True))
+    triangles = PolyCollection(corners, facecolors=shades, edgecolors=shades, linewidths=0.3, rasterized=True)
     axes.add_collection(triangles, autolim=False)
+
+
+def _visible(meshes: list[Mesh], colours: list[np.ndarray], lit: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The triangles that face the viewer, the nearest last: their corners (F, 3, 2) in mm and their colours (F, 3)."""
+    corners = np.concatenate([viewed(mesh.vertices)[mesh.faces] for mesh in meshes])
+    shades = np.concatenate(colours)
+    if lit:
+        light = np.concatenate([viewed(mesh.normals)[mesh.faces].mean(axis=1) @ LIGHT for mesh in meshes])
+        shades = shades * (0.55 + 0.45 * np.clip(light, 0, 1))[:, None]
+    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] > 0
+    order = np.flatnonzero(facing)[np.argsort(corners[facing, :, 2].mean(axis=1), kind="stable")]
+    return corners[order, :, :2], shades[order]

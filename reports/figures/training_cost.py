@@ -6,32 +6,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.style import CEILING, new_figure
 from reports.measures import DICE
 from reports.tables.cost import pareto_ranks
 
-TITLE = "Training time and Dice"
+PER_BUDGET = True
+TITLES = {"cost": "Training time and Dice"}
 FRONT = "#b0b0b0"
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw one figure per number of labelled cases."""
-    if not source.budgets:
-        yield LeftOut("cost", TITLE, "No floor and no method is done yet.")
-    for labelled in source.budgets:
-        runs = source.at(labelled)
-        points = training_cost(source, runs)
-        name, title = f"cost_{labelled}", f"{TITLE}, {labelled} labelled"
-        if len(points) < 2:
-            reason = (
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw a point per method."""
+    runs = source.at(labelled)
+    points = training_cost(source, runs)
+    if len(points) < 2:
+        yield (
+            "cost",
+            (
                 f"With {labelled} labelled cases fewer than two methods have a training time on record; times of "
                 "trials that shared their machine count only with `report --packed-timings`."
-            )
-            yield LeftOut(name, title, reason)
-        else:
-            yield CaptionedFigure(name, title, _caption(source, runs, points, labelled), _figure(source, points))
+            ),
+        )
+    else:
+        yield "cost", Pages(_caption(source, runs, points, labelled), [_figure(source, points)])
 
 
 def training_cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:

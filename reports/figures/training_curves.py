@@ -1,6 +1,5 @@
 """Training curves: the total loss of each method, and its terms."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from reports.figures.captioned import CaptionedFigure, LeftOut
+from reports.figures.captioned import Pages
 from reports.figures.measured import Measured
-from reports.figures.style import COLOURS, DASHES, panel_grid, wrapped
+from reports.figures.style import COLOURS, DASHES, chunks, panel_grid, wrapped
 
 NOT_LOSSES = ("step", "seconds", "learning_rate_factor")
 TOTAL = "total"
@@ -20,37 +19,25 @@ SHARE_SMOOTHED = 40  # the moving mean covers this fraction of training
 MOST_POINTS = 300  # of a smoothed curve: more cannot be seen in a small panel
 PANELS_OF_TERMS = 14  # on a page
 GREY = "#8c8c8c"
+PER_BUDGET = True
 TITLES = {"losses": "Total loss in training", "terms": "Terms of the loss in training"}
 
 
-def draw(source: Measured) -> Iterator[CaptionedFigure | LeftOut]:
-    """Draw the total loss for each number of labelled cases, and the terms of the loss for the smallest.
+def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
+    """Draw the total losses, and with the fewest labelled cases the terms of the loss.
 
     With other numbers of labelled cases the terms look much the same, and they take pages.
     """
-    if not source.budgets:
-        yield from (LeftOut(name, title, "No floor and no method is done yet.") for name, title in TITLES.items())
-    for labelled in source.budgets:
-        titles = {name: f"{title}, {labelled} labelled" for name, title in TITLES.items()}
-        histories = read_histories(source, labelled)
-        if not histories:
-            yield from (LeftOut(f"{name}_{labelled}", title, "No record holds a readable history of its losses.")
-                        for name, title in titles.items())  # fmt: skip
-            continue
-        figure = _totals(source, histories)
-        yield CaptionedFigure(f"losses_{labelled}", titles["losses"], _caption_of_totals(labelled), figure)
-        if labelled != source.budgets[0]:
-            continue
-        with_terms = {row: runs[0] for row, runs in histories.items() if _columns_of_terms(runs[0])}
-        if not with_terms:
-            yield LeftOut(f"terms_{labelled}", titles["terms"], "No method has more than one term in its loss.")
-        pages = [list(with_terms)[n : n + PANELS_OF_TERMS] for n in range(0, len(with_terms), PANELS_OF_TERMS)]
-        for number, page in enumerate(pages, start=1):
-            name, title = f"terms_{labelled}", titles["terms"]
-            if len(pages) > 1:
-                name, title = f"{name}_{number}", f"{title} ({number} of {len(pages)})"
-            figure = _terms({row: with_terms[row] for row in page})
-            yield CaptionedFigure(name, title, _caption_of_terms(labelled), figure)
+    histories = read_histories(source, labelled)
+    if not histories:
+        yield from dict.fromkeys(TITLES, "No record holds a readable history of its losses.").items()
+        return
+    yield "losses", Pages(_caption_of_totals(labelled), [_totals(source, histories)])
+    if labelled != source.budgets[0]:
+        return
+    first_runs = [(row, runs[0]) for row, runs in histories.items() if _columns_of_terms(runs[0])]
+    pages = [_terms(dict(page)) for page in chunks(first_runs, PANELS_OF_TERMS)]
+    yield "terms", Pages(_caption_of_terms(labelled), pages) if pages else "No method has more than one loss term."
 
 
 def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFrame]]:
@@ -65,12 +52,9 @@ def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFra
 
 
 def _read(record: Path) -> pd.DataFrame | None:
-    try:  # the csv module, because pandas takes ten times as long to open a small file, and there may be a thousand
-        with (record / "history.csv").open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file, strict=True)
-        values = np.array([[float(field or "nan") for field in row] for row in rows])
-        history = pd.DataFrame(values, columns=header)
-    except (OSError, ValueError, csv.Error):
+    try:
+        history = pd.read_csv(record / "history.csv").astype(float)
+    except (OSError, ValueError):
         return None
     return history if len(history) and "step" in history and _columns_of_totals(history) else None
 

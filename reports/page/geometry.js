@@ -1,11 +1,11 @@
 // Outlines of a binary slice and surfaces of a binary volume.
 
-// Which edges of a 2×2 block of voxels (t, r, b, l) an outline crosses, from → to, by the corners that are inside
-// (1: top left, 2: top right, 4: bottom right, 8: bottom left); the inside is always on the left.
+// The edges (t, r, b, l) of a 2×2 block of voxels that an outline crosses, from and to. The index is the sum of the
+// corners inside: 1 top left, 2 top right, 4 bottom right, 8 bottom left. The inside is always on the left.
 const CROSSINGS = ["", "lt", "tr", "lr", "rb", "lt rb", "tb", "lb", "bl", "bt", "tr bl", "br", "rl", "rt", "tl", ""];
 const EDGES = { t: [1, 0], r: [2, 1], b: [1, 2], l: [0, 1] }; // in half voxels
 
-// The closed outlines of what is inside, as lists of points [x, y] in voxels.
+// Finds the closed outlines of the voxels inside, as lists of points [x, y] in voxels (marching squares).
 function outlines(inside, width, height) {
   const next = new Map();
   const key = (x, y) => (y + 2) * (4 * width + 8) + x + 2;
@@ -33,8 +33,8 @@ function outlines(inside, width, height) {
   return loops;
 }
 
-// Outlines as a path, without the steps of the voxels: points move to the mean of themselves and their neighbours, by less
-// than half a voxel, and curves go from middle to middle. kx, ky: pixels a voxel.
+// Draws smooth outlines as a path. Each point moves to the mean of itself and its neighbours, by less than half a voxel,
+// and curves join the middles of the lines. kx, ky: pixels per voxel.
 function outlinePath(inside, width, height, kx, ky) {
   const path = new Path2D();
   const mean = (a, b) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
@@ -49,9 +49,9 @@ function outlinePath(inside, width, height, kx, ky) {
   return path;
 }
 
-// The surface of what is inside, as plotly's mesh3d wants it, in mm: the faces between voxels inside and outside, whose
-// corners then move to the middle of their neighbours, again and again, but never by more than half a voxel
-// (constrained elastic surface nets, Gibson 1998). So nothing thin is lost.
+// Computes the surface of the voxels inside in mm, as plotly's mesh3d takes it (constrained elastic surface nets, Gibson
+// 1998). It starts with the faces between voxels inside and outside. Their corners move to the middle of their neighbours
+// in several rounds, but never by more than half a voxel, so that thin parts stay.
 function surfaceMesh(inside, size, spacing) {
   const index = new Map();
   const corners = [];

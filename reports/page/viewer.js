@@ -1,11 +1,11 @@
-// The case viewer: a heat map that leads to cases, their slices, their surfaces.
+// The case viewer: a heat map of scores opens a case, its slices and its surfaces.
 
 const COLOURS = { truth: "#e69f00", a: "#56b4e9", b: "#f781bf" };
 const DASHES = { truth: [], a: [], b: [7, 5] };
-const REMOVED = 128; // see volumes.py
+const REMOVED = 128; // as in viewer_volumes.py
 const BAR = 20; // mm of the scale bar
 
-// plotly reads some HTML in its texts
+// Escapes text, because plotly interprets some HTML.
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 function startViewer(root, Plotly) {
@@ -14,7 +14,7 @@ function startViewer(root, Plotly) {
   const chosen = (name) => Number(part(name).value);
   const values = (measure) => data.values[part("postprocessing").value][measure][chosen("structure")];
   const canvas = part("slice");
-  let volumes = null; // of the case that is open
+  let volumes = null; // of the open case
   let surfacesWanted = false;
 
   function drawHeatmap() {
@@ -60,7 +60,7 @@ function startViewer(root, Plotly) {
     if (stored) {
       const packed = JSON.parse(stored.textContent);
       const bytes = await unpack(packed.data);
-      if (id !== data.cases[chosen("case")]) return; // another case was chosen meanwhile
+      if (id !== data.cases[chosen("case")]) return; // the user has opened another case
       volumes = { ...packed, bytes };
       const [depth] = packed.size;
       part("position").max = depth - 1;
@@ -70,7 +70,7 @@ function startViewer(root, Plotly) {
     drawAll();
   }
 
-  // whether a voxel of volume v (1: truth, 2…: methods) belongs to the chosen structure
+  // Returns a function that tells whether a voxel of volume v belongs to the chosen structure (1: truth, 2…: methods).
   function insideOf(v) {
     const [depth, height, width] = volumes.size;
     const structure = chosen("structure") + 1;
@@ -94,8 +94,8 @@ function startViewer(root, Plotly) {
     return most ? areas.indexOf(most) : Math.floor(depth / 2);
   }
 
-  // From the darkest of the image to the brightest of the structure or of most of the image, whichever is brighter: a few
-  // very bright vessels do not darken all the rest.
+  // Sets window and level. The window begins at the 2nd percentile of the image. It ends at the 90th percentile of the
+  // image or the 99th of the structures, whichever is brighter, so that a few bright vessels do not darken the rest.
   function resetWindow() {
     const [depth, height, width] = volumes.size;
     const count = depth * height * width;
@@ -107,7 +107,7 @@ function startViewer(root, Plotly) {
     [part("window").value, part("level").value] = [high - low, (high + low) / 2];
   }
 
-  // what is drawn over the image: [name, number of the volume, label]
+  // What is drawn over the image: name, number of the volume and label.
   function overlays() {
     const methods = ["a", "b"].filter((name) => chosen(name) >= 0);
     const shown = methods.map((name) => [name, chosen(name) + 2, data.methods[chosen(name)]]);
@@ -161,7 +161,7 @@ function startViewer(root, Plotly) {
     const low = chosen("level") - chosen("window") / 2;
     for (let n = 0; n < width * height; n++) {
       const grey = ((volumes.bytes[z * width * height + n] - low) / chosen("window")) * 255;
-      image.data.set([grey, grey, grey, 255], 4 * n); // clamped by its type
+      image.data.set([grey, grey, grey, 255], 4 * n); // the array clamps values to 0…255
     }
     const small = document.createElement("canvas");
     [small.width, small.height] = [width, height];
@@ -181,7 +181,7 @@ function startViewer(root, Plotly) {
       name: plain(label), color: COLOURS[name], opacity: name === "truth" ? 0.4 : 1, showlegend: true, hoverinfo: "name",
       flatshading: false, lighting: { ambient: 0.45, diffuse: 0.8, specular: 0.15, roughness: 0.7 },
       lightposition: { x: -200, y: -1000, z: 600 },
-    })).reverse(); // what is opaque first
+    })).reverse(); // opaque surfaces first
     const axis = (title) => ({ title: { text: `${title} [mm]` }, showbackground: false, gridcolor: "#e3e6ea", zeroline: false, dtick: 20 });
     part("surface-note").textContent = "";
     Plotly.react(
@@ -211,8 +211,8 @@ function startViewer(root, Plotly) {
         part(`name-${name}`).textContent = data.methods[method] + remark;
       }
       columns.forEach((column, n) => {
-        const own = method < 0 ? null : values(column)[method][c];
-        const value = name === "truth" && column === "volume" ? data.truth[chosen("structure")]?.[c] : own;
+        const predicted = method < 0 ? null : values(column)[method][c];
+        const value = name === "truth" && column === "volume" ? data.truth[chosen("structure")]?.[c] : predicted;
         cells[n].textContent = value === null || value === undefined ? "–" : value.toFixed(1);
       });
     }
@@ -249,7 +249,7 @@ function startViewer(root, Plotly) {
     drawSlice();
   });
   canvas.addEventListener("wheel", (event) => {
-    if (moveSlice(event.deltaY < 0 ? 1 : -1)) event.preventDefault(); // at the last slice the page scrolls on
+    if (moveSlice(event.deltaY < 0 ? 1 : -1)) event.preventDefault(); // the page scrolls at the last slice
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 5, PageDown: -5, Home: -1e6, End: 1e6 };

@@ -1,4 +1,4 @@
-"""What the case viewer shows of an experiment: which trials, their values case by case, their volumes."""
+"""What the case viewer shows of an experiment: a choice of trials, their scores by case, and their volumes."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
 from reports.results import Results
 
-# name and unit of what can be chosen in the heat map: metric and unit in cases.csv, factor
+# The measures that the heat map offers: name, then metric and unit in cases.csv, then a factor.
 MEASURES = {
     "Dice [%]": ("dice", "", 100.0),
     "Jaccard [%]": ("jaccard", "", 100.0),
@@ -28,7 +28,10 @@ OVERHEAD = 400  # bytes of the page around a case's volumes
 
 @dataclass(frozen=True)
 class Shown:
-    """The trials of one budget, one a method, and those with all cases labelled; `sentence` says which they are."""
+    """The trials that the viewer shows: one per method with the same number of labelled cases, and the ceilings.
+
+    `labels` are their names; `sentence` tells the reader how they were chosen.
+    """
 
     trials: list[str]
     labels: list[str]
@@ -36,9 +39,10 @@ class Shown:
 
 
 def choose(results: Results) -> Shown:
-    """The budget with the most finished methods (the smallest of several), of each method the commonest seed and draw.
+    """Choose the trials to show.
 
-    A method that lacks this seed shows its first finished one, and its label says so.
+    The number of labelled cases is the one with the most finished methods, the smallest of several. Seed and draw are
+    the most frequent ones. A method that lacks them shows its first finished run, and its label says so.
     """
     done = with_rows(results.cells[results.cells["scored"].astype(bool)])
     methods, ceilings = done[done["role"] != "ceiling"], done[done["role"] == "ceiling"]
@@ -69,9 +73,11 @@ def _run(draw, seed) -> str:
 
 
 def describe_cases(results: Results, shown: Shown) -> dict:
-    """The viewer's data but for the volumes, as JSON: cases, hardest first, and every value of the shown trials.
+    """The viewer's data without the volumes, ready for JSON.
 
-    values: {postprocessing: {measure: [structure][method][case]}}, volume: ml of each; None where undefined.
+    Returns:
+        Among others `cases`, the lowest mean Dice first, and `values`, nested by postprocessing, measure, structure,
+        method and case. The measure `volume` is in ml. An undefined value is None.
     """
     plan = results.plan
     rows = results.cases[(results.cases["checkpoint"] == CHECKPOINT) & results.cases["trial"].isin(shown.trials)]
@@ -82,7 +88,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
     cases += sorted(set(results.pictures) - set(cases))
 
     def table(chosen: pd.DataFrame, factor: float | pd.Series) -> list:
-        """[structure][method][case]"""
+        """Nest values by structure, method and case."""
         values = chosen["value"].astype(float) * factor
         grid = values.set_axis(pd.MultiIndex.from_frame(chosen[["class", "trial", "case"]])).to_dict()
         return [
@@ -91,7 +97,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
         ]
 
     def volumes(voxels: pd.DataFrame) -> list:
-        """The same in ml."""
+        """Convert counts of voxels to ml, and nest them likewise."""
         return table(voxels, voxels["case"].map(lambda case: math.prod(spacing_of(plan.data, case)) / 1000))
 
     values = {}
@@ -118,9 +124,10 @@ def _number(value) -> float | None:
 
 
 def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: int) -> tuple[dict[str, dict], int]:
-    """{case: its packed volumes}, in the order given, of those that fit into `allowance` bytes together.
+    """Pack the volumes of cases, in the order given, as long as they fit into `allowance` bytes together.
 
-    Second, how many that have a picture were left out for their size.
+    Returns:
+        The packed volumes by case, and the number of cases with a picture that were left out for their size.
     """
     data = results.plan.data
     chosen, left_out = {}, 0
