@@ -14,8 +14,15 @@ from helpers.tiny import no_drawing, no_ray, own_registry  # noqa: E402, F401
 LONGEST = ("test_benchmark_cluster.py", "test_methods_contract.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items):
-    """The files that take longest come first, so that at the end no process works while the others wait."""
+    """Mark the tests that ask for the fixture `browser`, and begin with the files that take longest.
+
+    With those at the end one process would work while the others wait.
+    """
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -391,6 +391,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_record(command, folder, tmp_path, no_ray, name):
     damage, state, words, reported = DAMAGES[name]

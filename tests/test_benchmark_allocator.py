@@ -35,6 +35,7 @@ def test_memory_that_comes_back_is_not_faulted_in_again():
     assert faults(**allocator.SETTINGS) < pages / 20
 
 
+@pytest.mark.slow
 def test_workers_get_the_settings():
     # In a process of its own: Ray reads its environment when it is imported, and tests of clusters set it.
     code = (

@@ -85,9 +85,8 @@ def breaks(title, method, *words, trains_like=None):
     return message
 
 
-@pytest.mark.parametrize(
-    "title", [pytest.param(title, marks=pytest.mark.slow if title in (FINITE, BF16) else ()) for title in CHECKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("title", CHECKS)
 def test_a_sound_method_passes(title):
     assert result(title, Sound, trains_like=Sound) is None
 
@@ -225,6 +224,7 @@ class IntoAnother(Sound):
         return {"total": segmentation_loss(logits, batch.labels) + super().unlabelled_loss(other)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [TargetIsPrediction, Detached, NeverRising, StatisticsAlone, IntoAnother])
 def test_an_unlabelled_loss_that_does_nothing(method):
     breaks(UNLABELLED, method, "unlabelled images have no effect", "step 60 of 80")
@@ -271,6 +271,7 @@ class LeavingTorch(Sound):
         return torch.from_numpy(super().predict(images).numpy().clip(0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [PredictingTeacher, LeavingTorch])
 def test_a_prediction_may_be_without_gradient(method):
     assert result(UNLABELLED, method) is None

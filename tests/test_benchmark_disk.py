@@ -88,6 +88,7 @@ PLACES = {
 READ_ONLY = ("the plan", "the first checkpoint", "moving a record")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "number"),
     [*((place, errno.ENOSPC) for place in PLACES), *((place, errno.EROFS) for place in READ_ONLY)],

@@ -40,13 +40,20 @@ def test_symmetries_are_the_documented_ones_and_uniform(augmentation, allowed):
     assert stats.chisquare(list(counts.values())).pvalue > 0.001
 
 
-def locate(image, patch, augmentation):
-    """Where a patch was cut out: every (symmetry, start in the padded volume) at which it is found."""
+def windows_of(image, size):
+    """{symmetry: every patch of the volume that is turned by it, and padded where it is smaller than the patch}."""
+    windows = {}
     for symmetry in SYMMETRIES:
         volume = turned(image, symmetry)
-        padding = [((p - d) // 2 + 3,) * 2 if d < p else (0, 0) for d, p in zip(volume.shape, patch.shape, strict=True)]
-        windows = sliding_window_view(np.pad(volume, padding), patch.shape)
-        for start in np.argwhere((windows == patch).all((-1, -2, -3))):
+        padding = [((p - d) // 2 + 3,) * 2 if d < p else (0, 0) for d, p in zip(volume.shape, size, strict=True)]
+        windows[symmetry] = sliding_window_view(np.pad(volume, padding), size)
+    return windows
+
+
+def locate(windows, patch):
+    """Where a patch was cut out: every (symmetry, start in the padded volume) at which it is found."""
+    for symmetry, patches in windows.items():
+        for start in np.argwhere((patches == patch).all((-1, -2, -3))):
             yield symmetry, tuple(int(s) for s in start)
 
 
@@ -58,14 +65,14 @@ def locate(image, patch, augmentation):
 def test_patches_are_those_of_brute_force_and_every_start_occurs(shape, size, augmentation):
     image = numbered(shape)
     label = (image % 251).astype(np.uint8)
-    seen = set()
+    windows, seen = windows_of(image, size), set()
     for i in range(1500):
         patch, label_patch = crop_patch(image, label, size, augmentation, generator(1, "test", i))
         assert patch.dtype == np.float32 and label_patch.dtype == np.uint8
         assert patch.flags.c_contiguous and label_patch.flags.c_contiguous
         assert np.array_equal(label_patch, (patch % 251).astype(np.uint8))
         if patch.any():  # a patch that lies in the padding altogether could be from anywhere
-            found = list(locate(image, patch, augmentation))
+            found = list(locate(windows, patch))
             assert found
             seen.update(found if len(found) == 1 else [])
 

@@ -146,6 +146,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     assert "other protocol" in (tmp_path / "results/report/tables/comparison.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, command, no_ray, no_drawing):
     monkeypatch.chdir(tmp_path)
     data = {"source": "folder", "root": "scans", "spacing": [2.2, 2.2, 2.3]}
@@ -170,6 +171,7 @@ def test_the_folds_of_a_cross_validation_have_one_table(tmp_path, monkeypatch, c
     assert "split 2 folds, seed 0" in (tmp_path / "fold0/report/tables/comparison.md").read_text()
 
 
+@pytest.mark.slow
 def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, command, no_ray, no_drawing):
     monkeypatch.chdir(tmp_path)
     values = EXPERIMENT | {

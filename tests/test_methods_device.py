@@ -34,6 +34,7 @@ def step_on_meta(name: str, step: int) -> None:
     method.after_step(step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, STEPS // 2])
 @pytest.mark.parametrize("name", registry.names())
 def test_a_step_does_not_look_at_values(name, step):

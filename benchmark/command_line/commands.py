@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from benchmark.command_line.progress import ProgressView, duration
+from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import write_report
 from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_experiment
@@ -26,6 +26,7 @@ from benchmark.trial import external_masks
 from data.cache import Dataset, prepare
 from data.errors import one_line
 from methods.shared import registry
+from reports.durations import duration
 
 KEPT = {STALE: "--rerun stale", FAILED: "--retry-failed", DIVERGED: "--retry-failed"}
 

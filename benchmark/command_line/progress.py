@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmark.planning.plan import PlannedTrial
 from benchmark.trial.specification import Progress
+from reports.durations import duration
 
 LINE_SECONDS = 30  # between two plain lines of one trial
 STYLES = {"done": "green", "failed": "red", "diverged": "red", "waiting": "dim"}
@@ -100,10 +101,3 @@ class ProgressView:
         if len(order) > room:
             table.caption = f"{len(order) - room} more"
         return table
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -11,8 +11,8 @@ from benchmark.command_line import app
 @pytest.fixture
 def command(monkeypatch, capsys, own_registry):
     """command(argument, …) -> (exit status, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "300")  # rich would break lines at 80 columns where there is no terminal
-    monkeypatch.setattr(app, "console", Console(width=300, markup=False, highlight=False))
+    monkeypatch.setenv("COLUMNS", "1000")  # rich would break lines at 80 columns where there is no terminal
+    monkeypatch.setattr(app, "console", Console(width=1000, markup=False, highlight=False))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *map(str, arguments)])
