@@ -170,7 +170,7 @@ def test_nothing_done_leaves_everything_out_with_reasons(tmp_path):
     folder = write_plan(tmp_path / "results", planned)
     failed, running = planned["cells"][2:4]
     write_record(folder, planned, failed, state="failed", reason="out of memory")
-    write_heartbeat(folder, running, '{"step": 3, "iterations": 600}')
+    write_heartbeat(folder, running, stage="training", step=3, iterations=600)
     drawn, left_out = draw_all(read_results(folder), tmp_path / "figures")
     assert drawn == [] and not list((tmp_path / "figures").iterdir())
     assert all(figure.title and figure.reason.endswith(".") for figure in left_out)
