@@ -165,7 +165,8 @@ import sys
 from pathlib import Path
 from reports.report import write_report
 write_report([Path(sys.argv[1])])
-print([name for name in ("torch", "ray", "methods", "data", "benchmark") if name in sys.modules])
+heavy, light = ("torch", "ray", "methods", "data", "benchmark"), ("data", "data.errors", "data.masks")
+print(sorted(name for name in sys.modules if name.split(".")[0] in heavy and name not in light))
 """
 
 
