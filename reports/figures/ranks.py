@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.captioned import Pages
@@ -56,10 +55,9 @@ def _figure(source: Measured, result: CriticalDifference) -> Figure:
         crossbar.set_xdata(sorted(crossbar.get_xdata()))  # scikit-posthocs draws the points in a random order
     best, end = ranks.iloc[0], ranks.iloc[0] + result.distance
     axes.plot([best, end], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
-    axes.set_xlim(np.floor(best), np.ceil(max(ranks.iloc[-1], end)))
     axes.locator_params(axis="x", integer=True, nbins=20)
     axes.spines["top"].set_visible(True)
     axes.text((best + end) / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
-    axes.set_title("mean rank by Dice (1 = best)")
+    axes.set_title("mean rank by Dice (1 = best)", pad=10)
     figure.set_figheight(0.6 + 0.16 * axes.dataLim.height)
     return figure
