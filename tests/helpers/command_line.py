@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-from rich.console import Console
 
 from benchmark.command_line import app
 
@@ -11,8 +10,9 @@ from benchmark.command_line import app
 @pytest.fixture
 def command(monkeypatch, capsys, own_registry):
     """command(argument, …) -> (exit status, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "1000")  # rich would break lines at 80 columns where there is no terminal
-    monkeypatch.setattr(app, "console", Console(width=1000, markup=False, highlight=False))
+    # rich would break lines at 80 columns where there is no terminal.
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(app.console, "width", 1000)  # it may have been made before
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *map(str, arguments)])
