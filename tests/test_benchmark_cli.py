@@ -313,6 +313,7 @@ def test_a_diverged_trial_ends_in_exit_status_1(command, tmp_path, no_ray):
     assert status == 0 and "loss total is nan at step 0" in out and "0 of 1 cells done" in out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_a_stale_record_stays_until_it_is_rerun(command, tmp_path, no_ray):
     plugin = tiny.write_plugin(tmp_path, "changing")
@@ -391,6 +392,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, RAMP)
@@ -403,6 +405,7 @@ def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_running_under_another_evaluation_scores_again_without_training(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)

@@ -403,6 +403,7 @@ def test_an_error_in_a_data_worker_is_one_short_line(tmp_path, own_registry):
     assert (last.stage, last.reason) == ("failed", "ValueError: no such view")
 
 
+@pytest.mark.slow
 def test_another_version_of_scoring_does_not_cost_a_resumed_trial_its_steps(tmp_path, monkeypatch):
     trial, planned = tiny.one_trial("vnet", training={"iterations": 6})
     results = tiny.new_results(tmp_path)

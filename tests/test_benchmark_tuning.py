@@ -152,6 +152,7 @@ def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, searc
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("weights.pt")} == before
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_fail_goes_on_with_the_others(tmp_path, command, no_ray, own_registry):
     plugin = tiny.write_plugin(tmp_path, "fragile", in_step="assert self.settings.weight < 0.5, 'too much'")
     text = plugin.read_text().replace("    def __init__", (

@@ -147,6 +147,7 @@ NAMES = ["distributions_8", "ranks_8", "significance_8", "cost_8", "losses_8", "
          "disagreement_slices_8", "disagreement_surfaces_8"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_figures_are_drawn_and_other_processes_give_the_same_bytes(full, tmp_path, monkeypatch):
     drawn, left_out = draw_all(read_results(full), tmp_path / "first")
     monkeypatch.setattr(figures, "MANY", 0)

@@ -152,6 +152,7 @@ def test_folds_without_a_record(tmp_path):
     assert set(pooled.cells["state"]) == {"not run"} and pooled.cases.empty
 
 
+@pytest.mark.slow
 def test_a_whole_report_over_folds(folders):
     report = write_report(folders)
     page = (report / "index.html").read_text()

@@ -93,6 +93,7 @@ def test_only_a_plan(tmp_path, cells, status):
         assert f"**{status}**" in (tables / f"{name}.md").read_text()
 
 
+@pytest.mark.slow
 def test_several_folders_of_one_experiment_are_one_report_in_the_first(tmp_path):
     cells = full_plan()["cells"]
     whole = written(write_tables_of(write_folder(tmp_path / "whole", plan(cells))))
@@ -169,6 +170,7 @@ print([name for name in ("torch", "ray", "h5py", "benchmark.planning") if name i
 """
 
 
+@pytest.mark.slow
 def test_a_report_needs_nothing_heavy(tmp_path):
     folder = write_folder(tmp_path, full_plan())
     done = subprocess.run([sys.executable, "-c", SCRIPT, folder], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -137,6 +137,7 @@ def test_a_checkpoint_runs_nothing_and_the_trial_begins_anew(trained, tmp_path, 
     assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.slow
 def test_predictions_and_pictures_run_nothing(command, folder, record, config, no_ray, marker):
     attack = np.array([Attack(marker)], dtype=object)
     [prediction], [picture] = (record / "predictions").iterdir(), (folder / "cases").iterdir()
@@ -257,6 +258,7 @@ def test_a_planned_trial_is_written_nowhere_else(command, folder, trial):
     assert files_beside(folder) == before and not (folder / "report").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_cell", [False, True])
 def test_a_record_is_written_nowhere_else(command, folder, record, config, no_ray, of_cell):
     stored = yaml.safe_load((record / "trial.yaml").read_text())
