@@ -366,6 +366,7 @@ def rows(folder, metric):
         return {row["value"] for row in csv.DictReader(file) if row["metric"] == metric and row["unit"] != "mm"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, NOTHING)

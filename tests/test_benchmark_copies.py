@@ -41,6 +41,7 @@ def test_a_store_that_fails_is_told_and_costs_neither_trial_nor_report(tmp_path,
     assert "1 done; 0 to run" in command("run", config, "--results", folder)[1]
 
 
+@pytest.mark.slow
 def test_the_copy_is_a_whole_results_folder_after_scoring_again_too(tmp_path, command):
     config, folder = config_with(tmp_path, f"file://{tmp_path}/copy"), tmp_path / "results"
     assert command("run", config, "--results", folder)[0] == 0

@@ -204,6 +204,7 @@ def test_one_method_gives_what_needs_no_second(tmp_path):
     assert "3 of 4 planned trials are missing" in found["distributions_8"].caption
 
 
+@pytest.mark.slow
 def test_broken_files_of_a_record_leave_out_what_needs_them(tmp_path):
     folder = write_all(tmp_path / "results")
     for record in (folder / "records").iterdir():
@@ -449,6 +450,7 @@ def test_disagreement_is_the_deviation_over_methods():
     assert list(disagreement.disagreement(dice).index) == ["p", "q"]
 
 
+@pytest.mark.slow
 def test_examples_show_the_first_run_that_has_its_predictions(sweep, tmp_path):
     folder = write_all(tmp_path / "results", seeds=(1, 2))
     for path in (folder / "records" / "a-8-1-first" / "predictions").iterdir():
@@ -489,6 +491,7 @@ def test_slices_are_those_with_the_largest_true_area_and_contours_lie_on_them(fu
     assert (truth > [x[0], y[0]]).all() and (truth < [x[1], y[1]]).all()
 
 
+@pytest.mark.slow
 def test_pictures_of_a_figure_have_one_scale(full):
     drawn = drawn_by("examples", full) | drawn_by("disagreement", full)
     slices = drawn["examples_8"].figure.axes[:-1:2]
@@ -549,6 +552,7 @@ def test_pictures_show_the_side_that_faces_the_viewer():
     assert pixels_of([mesh], [colours], [mesh])[20, 20, 2] == 0, "silhouettes lie behind"
 
 
+@pytest.mark.slow
 def test_an_empty_prediction_leaves_the_true_surface_alone(tmp_path):
     folder = write_all(tmp_path / "results")
     for case in CASES:

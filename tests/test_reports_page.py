@@ -317,6 +317,7 @@ def test_where_the_page_would_be_too_large_it_has_fewer_cases_and_says_so(folder
     assert f"Of {len(CASES)} cases with pictures the {len(fewer)} hardest are on this page" in page.text
 
 
+@pytest.mark.slow
 def test_twelve_cases_and_sixteen_methods_stay_below_25_mb(tmp_path, capsys):
     shape, rng = (96, 72, 44), np.random.default_rng(0)  # left atria at 1.25 mm
     truth = labels(shape)

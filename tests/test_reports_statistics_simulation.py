@@ -26,6 +26,7 @@ def rates():
     return found
 
 
+@pytest.mark.slow
 def test_without_a_true_difference_the_seed_aware_test_finds_one_in_7_percent_at_most(rates):
     found = np.array([rates[design][1] for design in GRID])
     assert len(found) == 12 and (found <= 0.07).all()

@@ -286,6 +286,7 @@ def test_a_fetched_record_is_written_nowhere_else(tmp_path):
     assert not list(tmp_path.rglob("marker")) and not results.record("t").exists()
 
 
+@pytest.mark.slow
 def test_a_figure_is_written_nowhere_else(command, tmp_path):
     folder = nasty_folder(tmp_path / "results" / "here", "../../../x")
     planned = json.loads((folder / "plan.json").read_text())

@@ -95,11 +95,11 @@ def built_in() -> list[str]:
     return [name for name in registry.names() if registry.get(name).__module__.startswith("methods.")]
 
 
-def method(name: str, perturbed_by: int | None = None, **settings) -> Numbers:
+def method(name: str, perturbed_by: int | None = None, choices: bool = True, **settings) -> Numbers:
     """Losses, gradients, how far each network moved, and predictions: with the defaults and with each other choice."""
     fields = registry.get(name).Settings.model_fields
     runs = {"": settings}
-    if not settings:
+    if choices and not settings:
         runs |= {
             f"{key}={value}: ": {key: value}
             for key, field in fields.items() for value in _choices(field) if value != field.default
