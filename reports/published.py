@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmark.records.models import Data, Plan
+from benchmark.records.models import Data, StoredPlan
 
 CERTAINTY = {
     "read": "read in the full text",
@@ -47,7 +47,7 @@ def postprocessing(entry: dict, default: str) -> str:
     return {True: "largest_component", False: "none", None: default}[entry["largest_component"]]
 
 
-def differences(entry: dict, plan: Plan, cell: Mapping) -> list[str]:
+def differences(entry: dict, plan: StoredPlan, cell: Mapping) -> list[str]:
     """Why a planned cell is not comparable with a published entry: one phrase for each reason, none if it is.
 
     Postprocessing is no reason, because results exist under both. What a paper does not state is no reason either;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reports.figures import draw_all
 from reports.merging import read_folders
-from reports.page import Experiment, write_page
+from reports.page import ReportedExperiment, write_page
 from reports.tables import make_tables, names_of, write_tables
 
 
@@ -32,7 +32,7 @@ def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
     places = [figures / name if len(results) > 1 else figures for name in names_of(results)]
     experiments = make_tables(results)
     write_tables(experiments, report / "tables")
-    shown = [Experiment(tables, *draw_all(tables.results, place))
+    shown = [ReportedExperiment(tables, *draw_all(tables.results, place))
              for tables, place in zip(experiments, places, strict=True)]  # fmt: skip
     write_page(shown, report)
     return report

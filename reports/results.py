@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.records.models import Cell, Plan
+from benchmark.records.models import Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, Wanted, cell_state
 
@@ -35,7 +35,7 @@ class Results:
     pictures: {case: file with its image and truth}, of the test cases that have one.
     """
 
-    plan: Plan
+    plan: StoredPlan
     cells: pd.DataFrame
     cases: pd.DataFrame
     provenance: pd.DataFrame

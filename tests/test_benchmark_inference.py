@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.planning.experiment import Evaluation
+from benchmark.records.protocol import Evaluation
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
 from benchmark.trial.scoring import predict_labels, score_case
 from data.cache import prepare

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from helpers import tiny
 
 from benchmark.contract.small_training import LABELLED, UNLABELLED, phantoms, unseen_images
-from benchmark.planning.experiment import Evaluation, Execution, Training
+from benchmark.planning.experiment import Execution
 from benchmark.planning.plan import make_plan, write_plan
+from benchmark.records.protocol import Evaluation, Training
 from benchmark.trial.inference import fold_batch_norm
 from benchmark.trial.run import run_trial
 from benchmark.trial.scoring import predict_labels

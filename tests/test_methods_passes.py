@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.planning.experiment import Training
+from benchmark.records.protocol import Training
 from benchmark.trial.training import build_method, initial_state, make_stream, train
 from data.cache import prepare
 from data.sources import PhantomSettings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.tiny_methods import build, make_batch, naive_dice_of_classes, no_dropout
 
-from benchmark.planning.experiment import Training
+from benchmark.records.protocol import Training
 from benchmark.trial.training import _run_phase, initial_state
 from methods.shared import registry
 from methods.shared.networks.vnet import Backbone

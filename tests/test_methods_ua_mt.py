@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.tiny_methods import CPU, build, make_batch
 
-from benchmark.planning.experiment import Training
+from benchmark.records.protocol import Training
 from benchmark.trial.training import _run_phase, initial_state
 
 STEP = 3000

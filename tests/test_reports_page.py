@@ -13,7 +13,7 @@ from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, w
 from benchmark.records.arrays import write_prediction
 from data.masks import largest_component
 from reports.figures import Drawn, LeftOut
-from reports.page import LIMIT, Experiment, viewer_volumes, write_page
+from reports.page import LIMIT, ReportedExperiment, viewer_volumes, write_page
 from reports.page.viewer_cases import choose
 from reports.results import read_results
 from reports.tables import make_tables
@@ -120,7 +120,9 @@ def test_figures_and_what_was_left_out_are_shown(folder, tmp_path):
         (tmp_path / f"large.{suffix}").write_bytes(b"x" * size * 10_000)
     drawn = [Drawn(name, f"Title of {name}", NASTY, tmp_path / f"{name}.png", tmp_path / f"{name}.svg")
              for name in ("small", "large")]  # fmt: skip
-    experiment = Experiment(make_tables([read_results(folder)])[0], drawn, [LeftOut("x", "Sweep", "needs two budgets")])
+    experiment = ReportedExperiment(
+        make_tables([read_results(folder)])[0], drawn, [LeftOut("x", "Sweep", "needs two budgets")]
+    )
     page = Page(write_page([experiment], tmp_path))
     sources = [value for name, value in page.attributes if name == "src"]
     assert [source[:18] for source in sources] == ["data:image/svg+xml", "data:image/png;bas"]

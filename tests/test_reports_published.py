@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from helpers.results_folder import cell, plan
 
-from benchmark.records.models import Plan
+from benchmark.records.models import StoredPlan
 from data.la import _preparation
 from reports import published
 
@@ -20,7 +20,7 @@ OFFICIAL = plan(
 
 
 def differences(entry, planned, planned_cell):
-    return published.differences(entry, Plan.model_validate(planned), planned_cell)
+    return published.differences(entry, StoredPlan.model_validate(planned), planned_cell)
 
 
 def figures(entry):

@@ -154,7 +154,7 @@ def test_records_of_no_planned_cell_are_named(folder, planned):
     [
         (None, "has no plan.json"),
         ("{", "cannot be read"),
-        ("[]", "input should be a valid dictionary"),
+        ("[]", "holds no mapping"),
         (json.dumps(plan([]) | {"format": 99}), "is of format 99"),
         (json.dumps({"format": 1, "experiment": "x"}), "lacks title"),
         (json.dumps(plan([], evaluation={"empty": "zero"})), "evaluation.empty: input should be"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.planning.experiment import Training
+from benchmark.records.protocol import Training
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.training import build_method, configure_torch, initial_state, make_stream, train
 from data.phantom import PhantomSettings, PhantomSource

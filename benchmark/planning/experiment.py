@@ -11,9 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.records import protocol
 from benchmark.records.models import Tuned
-from benchmark.records.protocol import Block, Evaluation
+from benchmark.records.protocol import Block, Evaluation, Training
 from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings
@@ -22,17 +21,6 @@ from methods.shared import registry
 
 class ExperimentError(UserError):
     """Something in the experiment file or the command line that cannot be; the message is one line for the user."""
-
-
-class Training(protocol.Training):
-    """The training block of an experiment file: one that names an augmentation that exists."""
-
-    @field_validator("augmentation")
-    @classmethod
-    def _known_augmentation(cls, name: str) -> str:
-        if name not in AUGMENTATIONS:
-            raise ValueError(f"must be one of {', '.join(AUGMENTATIONS)}")
-        return name
 
 
 class Execution(Block):
@@ -143,6 +131,15 @@ class Experiment(Block):
     def _each_budget_has_seeds(self) -> "Experiment":
         if isinstance(self.seeds, dict) and (set(self.seeds) != set(self.labelled) or not all(self.seeds.values())):
             raise ValueError(f"seeds must be a list, or give one for each budget of labelled, {self.labelled}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_augmentation(self) -> "Experiment":
+        if self.training.augmentation not in AUGMENTATIONS:
+            raise ValueError(
+                f"key 'training.augmentation': must be one of {', '.join(AUGMENTATIONS)}, "
+                f"got {self.training.augmentation!r}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -288,7 +288,7 @@ def write_plan(plan: Plan) -> None:
     Rows of masks that other tools made are planned, too, if the folder holds them.
     """
     experiment, folder = plan.experiment, plan.folder
-    stored = models.Plan(
+    stored = models.StoredPlan(
         format=FORMAT,
         experiment=experiment.name,
         title=experiment.title or experiment.name,

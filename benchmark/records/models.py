@@ -79,7 +79,7 @@ class Tuned(Stored):
     how: str
 
 
-class Plan(Stored):
+class StoredPlan(Stored):
     """plan.json: every cell of an experiment and the protocol that they share."""
 
     format: int
@@ -93,7 +93,7 @@ class Plan(Stored):
     cells: list[Cell]
 
     @model_validator(mode="after")
-    def _each_trial_once(self) -> "Plan":
+    def _each_trial_once(self) -> "StoredPlan":
         trials = [cell.trial for cell in self.cells]
         if repeated := sorted({trial for trial in trials if trials.count(trial) > 1}):
             raise ValueError(f"plans {', '.join(repeated)} more than once")

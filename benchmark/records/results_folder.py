@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from benchmark.records.files import ResultsError, flush_to_disk, write_text
-from benchmark.records.models import READABLE, Heartbeat, Plan, Record, first_problem
+from benchmark.records.models import READABLE, Heartbeat, Record, StoredPlan, first_problem
 from data.errors import one_line
 
 TUNED = "tuned"  # below a results folder whose experiment was tuned
@@ -80,7 +80,7 @@ class ResultsFolder:
                 "--results or free it"
             ) from error
 
-    def read_plan(self) -> Plan:
+    def read_plan(self) -> StoredPlan:
         """plan.json. Raises ResultsError with one line where there is none, or it cannot be used."""
         try:
             content = json.loads(self.plan_file.read_text(encoding="utf-8"))
@@ -89,16 +89,18 @@ class ResultsFolder:
             raise ResultsError(f"{self.folder} {what if self.folder.is_dir() else 'does not exist'}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ResultsError(f"{self.plan_file} cannot be read ({one_line(error)}): {PLAN_AGAIN}") from error
-        if isinstance(content, dict) and content.get("format") not in READABLE:
+        if not isinstance(content, dict):
+            raise ResultsError(f"{self.plan_file} holds no mapping: {PLAN_AGAIN}")
+        if content.get("format") not in READABLE:
             raise ResultsError(
                 f"{self.plan_file} is of format {content.get('format')}: use the version of the harness that wrote it"
             )
         try:
-            return Plan.model_validate(content)
+            return StoredPlan.model_validate(content)
         except ValidationError as error:
             raise ResultsError(f"{self.plan_file} {first_problem(error)}: {PLAN_AGAIN}") from error
 
-    def write_plan(self, plan: Plan) -> None:
+    def write_plan(self, plan: StoredPlan) -> None:
         text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False)
         write_text(self.plan_file, text + "\n")
 

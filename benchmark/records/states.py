@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from benchmark.records import numerics
 from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
-from benchmark.records.models import Cell, Data, Plan, Record
+from benchmark.records.models import Cell, Data, Record, StoredPlan
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import Evaluation, Training, differences
 from benchmark.records.results_folder import ResultsFolder
@@ -52,7 +52,7 @@ class Wanted:
     numerics: Numerics
 
     @classmethod
-    def by_plan(cls, plan: Plan, cell: Cell) -> "Wanted":
+    def by_plan(cls, plan: StoredPlan, cell: Cell) -> "Wanted":
         return cls(plan.training, plan.evaluation, plan.data, numerics.current(cell.method, cell.method_file))
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.planning.experiment import ExperimentError, Training
+from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Record
+from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume

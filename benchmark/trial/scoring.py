@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.planning.experiment import Evaluation
+from benchmark.records.protocol import Evaluation
 from benchmark.trial.inference import label_map, predict_volume
 from benchmark.trial.metrics import case_metrics, largest_components
 from data.cache import Dataset

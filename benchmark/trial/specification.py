@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.planning.experiment import Evaluation, Training
 from benchmark.records.models import Cell, Data
 from benchmark.records.numerics import Numerics
+from benchmark.records.protocol import Evaluation, Training
 from benchmark.records.states import Wanted
 from methods.shared import registry
 

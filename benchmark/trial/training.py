@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.utils.data import DataLoader
 
-from benchmark.planning.experiment import Training
+from benchmark.records.protocol import Training
 from data.batches import PatchStream
 from data.cache import Dataset
 from data.randomness import integer_seed

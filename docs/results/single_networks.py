@@ -13,9 +13,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmark.planning.experiment import Training
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.models import EXTERNAL
+from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.inference import predict_volume
 from benchmark.trial.training import build_method, configure_torch

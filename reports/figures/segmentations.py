@@ -29,7 +29,7 @@ KEY = 0.55  # inches at the foot of a page of pictures
 
 
 @dataclass(frozen=True)
-class Case:
+class PicturedCase:
     """A test case.
 
     Attributes:
@@ -100,12 +100,12 @@ class Segmentations:
         self._largest = plan.evaluation.postprocessing == "largest_component"
         self.classes = plan.data.classes
         self.structures = list(plan.data.class_names or map(str, range(1, self.classes + 1)))
-        self.cases: dict[str, Case] = {}
+        self.cases: dict[str, PicturedCase] = {}
         for name, path in experiment.pictures.items():
             image, label = read_picture(path) or (None, np.zeros(0))
             truths = label == np.arange(1, self.classes + 1).reshape(-1, 1, 1, 1)
             if truths.any():
-                self.cases[name] = Case(image, truths, np.array(spacing_of(plan.data, name), float))
+                self.cases[name] = PicturedCase(image, truths, np.array(spacing_of(plan.data, name), float))
         if self.cases:
             slices = np.max([case.truth_in_slice[1] for case in self.cases.values()], axis=0) + 2 * SLICE_MARGIN
             seen = np.max([case.truth_as_seen[1] for case in self.cases.values()], axis=0) + 2 * SURFACE_MARGIN

@@ -32,7 +32,7 @@ FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ReportedExperiment:
     """What the page shows of one experiment: `figures` and `left_out` as `reports.figures.draw_all` gives them."""
 
     tables: Tables
@@ -40,7 +40,7 @@ class Experiment:
     left_out: Sequence = ()
 
 
-def write_page(experiments: Sequence[Experiment], folder: Path | str, limit: int = LIMIT) -> Path:
+def write_page(experiments: Sequence[ReportedExperiment], folder: Path | str, limit: int = LIMIT) -> Path:
     """Write FOLDER/index.html and return its path; the same experiments give the same bytes.
 
     Where pictures of all cases would make the page larger than `limit` bytes, it has those of the hardest and says so.
@@ -56,7 +56,7 @@ def write_page(experiments: Sequence[Experiment], folder: Path | str, limit: int
     return path
 
 
-def _experiment(prefix: str, experiment: Experiment) -> dict:
+def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
     """All that the template shows of one experiment but the volumes of its cases."""
     results, plan = experiment.tables.results, experiment.tables.results.plan
     measures, tests = contents.measures_block(results), contents.statistics_block(experiment.tables.statistics)

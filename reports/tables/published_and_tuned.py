@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from benchmark.records.models import Plan
+from benchmark.records.models import StoredPlan
 from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
@@ -22,7 +22,7 @@ NOTE = (
 )
 
 
-def protocol_differences(published: Plan, tuned: Plan) -> list[str]:
+def protocol_differences(published: StoredPlan, tuned: StoredPlan) -> list[str]:
     """In which parts of their plans two experiments differ, so that they cannot be compared."""
     data = ("fingerprint", "split_hash", "spacing")
     sides = [{key: getattr(plan.data, key) for key in data} for plan in (published, tuned)]

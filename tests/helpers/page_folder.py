@@ -7,7 +7,7 @@ from helpers.results_folder import CASES
 
 from benchmark.records.arrays import write_prediction
 from reports.merging import read_folders
-from reports.page import Experiment, write_page
+from reports.page import ReportedExperiment, write_page
 from reports.tables import make_tables
 
 SHAPE = (48, 40, 32)
@@ -53,4 +53,4 @@ def write_pictures(folder: Path, planned: dict, shape=SHAPE) -> None:
 
 def page_of(*folders: Path, out: Path, **settings) -> Path:
     """The page on these results folders, without figures."""
-    return write_page([Experiment(tables) for tables in make_tables(read_folders(folders))], out, **settings)
+    return write_page([ReportedExperiment(tables) for tables in make_tables(read_folders(folders))], out, **settings)

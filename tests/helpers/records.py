@@ -8,7 +8,7 @@ import yaml
 from benchmark.records import numerics
 from benchmark.records.case_values import CHECKPOINT, METRICS, POSTPROCESSINGS
 from benchmark.records.files import csv_text
-from benchmark.records.models import FORMAT, Cell, Data, Plan, Record
+from benchmark.records.models import FORMAT, Cell, Data, Record, StoredPlan
 from benchmark.records.protocol import Evaluation, Training
 from benchmark.records.results_folder import ResultsFolder
 
@@ -31,16 +31,16 @@ def cell(method: str = "vnet", seed: int = 1, **changes) -> Cell:
     return Cell(**values | changes)
 
 
-def plan(*cells: Cell, **changes) -> Plan:
+def plan(*cells: Cell, **changes) -> StoredPlan:
     """A plan of these cells."""
     values = {
         "format": FORMAT, "experiment": "made_up", "title": "Made up", "reference": None, "data": DATA,
         "training": TRAINING, "evaluation": EVALUATION, "cells": list(cells),
     }  # fmt: skip
-    return Plan(**values | changes)
+    return StoredPlan(**values | changes)
 
 
-def record(planned: Plan, of: Cell, **changes) -> Record:
+def record(planned: StoredPlan, of: Cell, **changes) -> Record:
     """What a finished trial of today's code leaves in trial.yaml."""
     values = {
         "format": FORMAT, "trial": of.trial, "state": "done", "cell": of, "data": planned.data, "labelled": ["C", "D"],
@@ -59,7 +59,7 @@ def case_rows(cases=CASES) -> list[dict]:
     ]  # fmt: skip
 
 
-def write_record(results: ResultsFolder, planned: Plan, of: Cell, **changes) -> Path:
+def write_record(results: ResultsFolder, planned: StoredPlan, of: Cell, **changes) -> Path:
     """A record in its place; `changes` replace keys of trial.yaml."""
     stored = record(planned, of, **changes)
     folder = results.record(of.trial)
@@ -71,7 +71,7 @@ def write_record(results: ResultsFolder, planned: Plan, of: Cell, **changes) -> 
     return folder
 
 
-def finished(folder: Path, *cells: Cell, **changes) -> tuple[ResultsFolder, Plan]:
+def finished(folder: Path, *cells: Cell, **changes) -> tuple[ResultsFolder, StoredPlan]:
     """A results folder with a plan and a record of each cell; without cells, of one."""
     results, planned = ResultsFolder(folder), plan(*(cells or [cell()]), **changes)
     results.create()

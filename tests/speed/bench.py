@@ -49,7 +49,8 @@ from workload import (
     with_settings_of_a_trial,
 )
 
-from benchmark.planning.experiment import Evaluation, Execution
+from benchmark.planning.experiment import Execution
+from benchmark.records.protocol import Evaluation
 from benchmark.trial import provenance
 from benchmark.trial.inference import fold_batch_norm, predict_volume, windows
 from benchmark.trial.metrics import case_metrics

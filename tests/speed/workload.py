@@ -18,7 +18,8 @@ import torch  # noqa: E402
 from reference import LOOPS, Loader, Loop, write_h5  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from benchmark.planning.experiment import Execution, Training  # noqa: E402
+from benchmark.planning.experiment import Execution  # noqa: E402
+from benchmark.records.protocol import Training  # noqa: E402
 from benchmark.trial import allocator  # noqa: E402
 from benchmark.trial import training as loop  # noqa: E402
 from benchmark.trial.setup import data_workers  # noqa: E402
