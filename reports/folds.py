@@ -13,7 +13,10 @@ from reports.published import spacing_of
 from reports.results import CELL_KEYS, TIMES, Results, cells_frame
 
 # What of a plan's data block differs from fold to fold.
-OWN = ("fingerprint", "split", "split_hash", "train", "with_label", "test", "native_spacing", "other_spacings", "folds")
+DIFFERING = (
+    "fingerprint", "split", "split_hash", "train", "with_label", "test",
+    "native_spacing", "other_spacings", "folds",
+)  # fmt: skip
 IDENTITY = ("role", "method", "display", "settings", "draw", "seed")
 
 Folders = tuple[Path, ...]
@@ -33,21 +36,21 @@ def pooled(experiments: dict[Folders, Results]) -> dict[Folders, Results]:
         folds = plan.data.folds
         if folds and not plan.tuned:
             shared = plan.model_dump(mode="json", include={"experiment", "data", "training", "evaluation"})
-            shared["data"] = {key: value for key, value in shared["data"].items() if key not in OWN}
+            shared["data"] = {key: value for key, value in shared["data"].items() if key not in DIFFERING}
             meaning = [shared, folds["folds"], folds["seed"]]
             validations.setdefault(json.dumps(meaning, sort_keys=True), {})[folds["fold"]] = folders
     together = {
         folders: folds
         for folds in validations.values()
-        if _tests_each_case_once([experiments[each] for each in folds.values()])
+        if _tests_each_case_once([experiments[of_fold] for of_fold in folds.values()])
         for folders in folds.values()
     }
     joined: dict[Folders, Results] = {}
     for folders, results in experiments.items():
         folds = together.get(folders, {})
-        whole = tuple(folder for each in folds.values() for folder in each) or folders
+        whole = tuple(folder for of_fold in folds.values() for folder in of_fold) or folders
         if whole not in joined:
-            parts = {fold: experiments[each] for fold, each in sorted(folds.items())}
+            parts = {fold: experiments[of_fold] for fold, of_fold in sorted(folds.items())}
             joined[whole] = _pool(parts) if len(parts) > 1 else results
     return joined
 
@@ -71,8 +74,8 @@ def _pool(parts: dict[int, Results]) -> Results:
         planned.append(Cell(**{key: line[key] for key in CELL_KEYS}))
         if line["scored"]:
             for fold, cell in of.items():
-                own = parts[fold].cases
-                cases.append(own[own["trial"] == cell["trial"]].assign(trial=line["trial"]))
+                values = parts[fold].cases
+                cases.append(values[values["trial"] == cell["trial"]].assign(trial=line["trial"]))
         known = [parts[fold].provenance.loc[cell["trial"]] for fold, cell in of.items()
                  if cell["trial"] in parts[fold].provenance.index]  # fmt: skip
         if known:

@@ -45,9 +45,9 @@ def _merge(parts: list[Results]) -> Results:
             earlier = chosen.get(cell["trial"])
             if earlier is None or _progress(cell) > _progress(earlier[1]):
                 chosen[cell["trial"]] = (part, cell)
-    own = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
-    cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, own, strict=True)]
-    facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, own, strict=True)]
+    taken = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
+    cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, taken, strict=True)]
+    facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, taken, strict=True)]
     planned = {cell.trial: cell for part in reversed(parts) for cell in part.plan.cells}
     return Results(
         plan=parts[0].plan.model_copy(update={"cells": [planned[trial] for trial in chosen]}),

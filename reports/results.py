@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.records.models import Cell, StoredPlan
+from benchmark.records.case_values import COLUMNS
+from benchmark.records.models import SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
-from benchmark.records.states import CellState, Wanted, cell_state
+from benchmark.records.states import CellState, planned_states
 
 CELL_KEYS = tuple(Cell.model_fields)
-CASE_KEYS = ("checkpoint", "postprocessing", "class", "case", "metric", "unit")
-
-SHARING = "trials_sharing_the_machine"
 TRAINING_TIMES = ("seconds_training", "iterations_per_second")
 INFERENCE_TIME = "inference_seconds_per_case"
 TIMES = (*TRAINING_TIMES, INFERENCE_TIME)
@@ -56,15 +54,14 @@ def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
     """
     results = ResultsFolder(folder)
     plan = results.read_plan()
-    states = [cell_state(results, cell.trial, Wanted.by_plan(plan, cell)) for cell in plan.cells]
-    found = list(zip(plan.cells, states, strict=True))
+    found = planned_states(results)
     planned = {cell.trial for cell in plan.cells}
     provenance = {cell.trial: state.provenance for cell, state in found if state.record is not None}
     values = [(cell.trial, *value) for cell, state in found for value in state.values or ()]
     return Results(
         plan=plan,
         cells=cells_frame([cell_row(cell, state) for cell, state in found]),
-        cases=pd.DataFrame(values, columns=["trial", *CASE_KEYS, "value"]),
+        cases=pd.DataFrame(values, columns=["trial", *COLUMNS]),
         provenance=_timed(pd.DataFrame.from_dict(provenance, orient="index"), packed_timings),
         unplanned=sorted({path.parent.name for path in results.folder.glob("records/*/trial.yaml")} - planned),
         records={cell.trial: results.record(cell.trial) for cell, state in found if state.values is not None},
@@ -76,7 +73,7 @@ def cell_row(cell: Cell, state: CellState) -> dict:
     """A row of `Results.cells`."""
     scored = state.values is not None
     return {key: getattr(cell, key) for key in CELL_KEYS} | {
-        "state": state.state, "reason": state.reason, "scored": scored, "stale": state.reason * scored,
+        "state": state.state, "reason": state.reason, "scored": scored, "stale": state.outdated * scored,
     }  # fmt: skip
 
 

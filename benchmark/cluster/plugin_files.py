@@ -1,5 +1,6 @@
 """Plug-ins on their way to another process or machine: their text, and that of the local modules that they import."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def unpack(plugins: Texts) -> None:
             origin = Path(path).parent
             if origin not in _FOLDERS:
                 _FOLDERS[origin] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-")).resolve()
+                # First, because Ray puts the working directory of the run on the path, which may be `origin` itself.
+                sys.path.insert(0, str(_FOLDERS[origin]))
             for name, text in texts.items():
                 (_FOLDERS[origin] / name).parent.mkdir(parents=True, exist_ok=True)
                 (_FOLDERS[origin] / name).write_text(text, encoding="utf-8")

@@ -121,7 +121,7 @@ def predict(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="ResultsFolder folders.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
     packed_timings: Annotated[
         bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
     ] = False,
@@ -137,7 +137,7 @@ def report(
 @app.command()
 def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
-    from benchmark.records.states import DONE, planned_states
+    from benchmark.records.states import DONE, MEANING, planned_states
 
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
     states = planned_states(ResultsFolder(folder))
@@ -145,6 +145,8 @@ def status(folder: Folder) -> None:
         table.add_row(cell.trial, cell.display, str(cell.draw), state.state, state.reason)
     console.print(table)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
+        console.print(f"{name}: {MEANING[name]}", soft_wrap=True)
 
 
 @app.command()

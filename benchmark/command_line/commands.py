@@ -105,8 +105,8 @@ def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> b
             console.print(f"{len(todo)} of {len(plan.trials)} cells to score again, none to train")
             if stale := sum(planned.state == STALE for planned in plan.trials):
                 console.print(
-                    f"{stale} stale cells are not scored: their training code has changed, and weights may not fit it "
-                    "any more; `run --rerun stale` trains them again"
+                    f"{stale} stale cells are not scored: other numerics versions made their weights, which may not "
+                    "fit the code of today; `run --rerun stale` trains them again"
                 )
             if damaged := [planned.reason for planned in plan.trials if planned.state == UNREADABLE]:
                 line = f"{len(damaged)} unreadable cells are not scored ({damaged[0]}): `run` trains them again"

@@ -50,7 +50,12 @@ class Plan:
         return [planned for planned in self.trials if planned.state in TO_RUN.union(also)]
 
     def reread(self) -> "Plan":
-        """The same plan with the states that the results folder shows now."""
+        """The same plan with the states that the results folder shows now.
+
+        Raises:
+            ResultsError: a record of another format came in meanwhile, which must not be written over.
+        """
+        self.folder.check_format()
         return replace(self, trials=_with_states([planned.trial for planned in self.trials], self.folder))
 
 

@@ -6,7 +6,6 @@ settings with the best mean Dice on the validation cases then run under the expe
 in `tuned/`.
 """
 
-import csv
 import json
 import math
 import os
@@ -22,9 +21,9 @@ import yaml
 
 from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan
-from benchmark.records.files import write_text
+from benchmark.records.files import ResultsError, write_text
 from benchmark.records.results_folder import TUNED, ResultsFolder
-from benchmark.records.states import DIVERGED, DONE, FAILED, STALE
+from benchmark.records.states import DIVERGED, DONE, FAILED, STALE, cell_state
 from data.cache import Dataset
 from data.randomness import generator, integer_seed
 from data.splits import labelled_ids
@@ -265,13 +264,20 @@ def _rounded(values: dict) -> dict:
 
 
 def _dice(planned: PlannedTrial, folder: ResultsFolder, experiment: Experiment) -> float:
-    """Mean Dice over validation cases and structures of a trial that is done, where there is one (a structure that is
-    neither there nor found has none); 0 of a trial that failed."""
+    """Mean Dice over validation cases and structures of a trial; 0 of a trial that failed.
+
+    A structure that is neither there nor found has no Dice.
+
+    Raises:
+        ResultsError: the trial is stale, and its scores are of another evaluation or damaged.
+    """
     if planned.state in (FAILED, DIVERGED):
         return 0.0
-    with (folder.record(planned.trial.id) / "cases.csv").open(encoding="utf-8", newline="") as file:
-        wanted = {"metric": "dice", "postprocessing": experiment.evaluation.postprocessing}
-        values = [float(r["value"]) for r in csv.DictReader(file) if wanted.items() <= r.items() and r["value"]]
+    found = cell_state(folder, planned.trial.id, planned.trial.wanted)
+    if found.values is None:
+        raise ResultsError(f"{planned.trial.id} of the search has no scores ({found.reason}): run --rerun stale")
+    wanted = ("dice", experiment.evaluation.postprocessing)
+    values = [v.value for v in found.values if (v.metric, v.postprocessing) == wanted and not math.isnan(v.value)]
     return fmean(values) if values else 0.0
 
 

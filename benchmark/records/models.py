@@ -13,13 +13,17 @@ from benchmark.records.protocol import Evaluation, Training
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had hashes of source files instead of numerics versions
+# Source of format 1 that computed other numbers than version 1 does. BCP has both mixes in one forward since then.
+BEFORE_VERSION_1 = {("methods/bcp.py", "75581ddb7646")}
 EXTERNAL = "external"  # method and fidelity of masks that another tool made
+
+SHARING = "trials_sharing_the_machine"  # a fact of provenance.json
 
 TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # names folders, so it must not lead out of one
 
 
 class Stored(BaseModel):
-    """A part of a file. Unknown keys are kept: a newer version may have written them."""
+    """A part of a file. Unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -120,13 +124,16 @@ class Record(Stored):
     @model_validator(mode="before")
     @classmethod
     def _numerics_of_format_1(cls, values: Any) -> Any:
-        """Records of format 1 hold source hashes. Version 1 of every built-in method is what made them."""
-        if not isinstance(values, dict) or "numerics" in values or not isinstance(values.get("code"), dict):
+        """Records of format 1 hold source hashes. Version 1 of a built-in method made them, but for a few."""
+        if not isinstance(values, dict) or "numerics" in values:
             return values
-        plugin = {Path(file).name: hash_ for file, hash_ in values["code"].items() if Path(file).is_absolute()}
-        numerics = Numerics(method=plugin or 1) if values.get("training") else Numerics(
-            training=None, preparation=None, method=None
-        )  # fmt: skip
+        if not isinstance(values.get("code"), dict):
+            raise ValueError("lacks numerics")
+        code = values["code"]
+        plugin = {Path(file).name: hash_ for file, hash_ in code.items() if Path(file).is_absolute()}
+        numerics = Numerics(method=plugin or int(BEFORE_VERSION_1.isdisjoint(code.items())))
+        if not values.get("training"):  # masks of another tool
+            numerics = Numerics(training=None, preparation=None, method=None)
         return {key: value for key, value in values.items() if key != "code"} | {"numerics": numerics}
 
 

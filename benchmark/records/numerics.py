@@ -77,7 +77,8 @@ def changed(recorded: Numerics, today: Numerics, *kinds: str) -> list[str]:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             files = [name for name in old | new if old.get(name) != new.get(name)]
-            found.append(f"source of the plug-in: {', '.join(files)}")
+            missing = [name for name in files if new.get(name) == "missing"]
+            found.append(f"{missing[0]} is missing here" if missing else f"source of the plug-in: {', '.join(files)}")
         else:
             found.append(f"numerics of {kind}: {_named(old)}, now {_named(new)}")
     return found
@@ -90,15 +91,27 @@ def _named(version: int | dict[str, str]) -> str:
 
 
 @cache
-def _version_in(path: Path, modified: int, method: str) -> int:
-    """`numerics=…` in the `info` of the class that registers this method in a file; 1 where it is left out."""
-    for node in ast.parse(path.read_bytes()).body:
+def _version_in(path: Path, modified: int, method: str) -> int | dict[str, str]:
+    """`numerics=…` in the `info` of the class that registers this method in a file; 1 where it is left out.
+
+    A file that is being edited and has a syntax error counts as other source.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return {path.name: source_hash(path)}
+    for node in tree.body:
         if isinstance(node, ast.ClassDef) and any(_registers(decorator, method) for decorator in node.decorator_list):
-            for call in (n.value for n in node.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)):
-                for keyword in call.keywords:
-                    if keyword.arg == "numerics" and isinstance(keyword.value, ast.Constant):
-                        return int(keyword.value.value)
+            for statement in node.body:
+                if isinstance(statement, ast.Assign | ast.AnnAssign) and _is_info(statement):
+                    given = {keyword.arg: keyword.value for keyword in getattr(statement.value, "keywords", ())}
+                    return ast.literal_eval(given["numerics"]) if "numerics" in given else 1
     return 1
+
+
+def _is_info(statement: ast.Assign | ast.AnnAssign) -> bool:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return any(isinstance(target, ast.Name) and target.id == "info" for target in targets)
 
 
 def _registers(decorator: ast.expr, method: str) -> bool:

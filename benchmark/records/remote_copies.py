@@ -13,7 +13,7 @@ from benchmark.records.files import ResultsError, write_atomically
 from benchmark.records.results_folder import ResultsFolder
 
 LAST = "trial.yaml"
-WHOLE = (LAST, "plan.json", "experiment.yaml")  # the rest counts by these: they are never there in part
+WHOLE = (LAST, "plan.json", "experiment.yaml")  # uploaded under another name, then renamed
 
 
 def send(results: ResultsFolder, trial: str, uri: str) -> None:
@@ -81,7 +81,7 @@ def fetch(results: ResultsFolder, trials: list[str], uri: str) -> list[str]:
 
 
 def _put(store: fsspec.AbstractFileSystem, path: Path, target: str) -> None:
-    """What tells of others appears as a whole or not at all: not every store is as kind as one of objects."""
+    """Upload a file. Those in WHOLE say that others are complete, so they must never be there in part."""
     store.makedirs(target.rpartition("/")[0], exist_ok=True)
     if path.name in WHOLE:
         store.put_file(str(path), f"{target}.partial")

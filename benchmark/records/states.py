@@ -33,7 +33,7 @@ MEANING = {
     FAILED: "ended with an error; `run --retry-failed` tries again",
     DIVERGED: "a loss became infinite or not a number; `run --retry-failed` tries again",
     UNREADABLE: "its record is damaged; `run` trains it again",
-    OTHER_PROTOCOL: "its record belongs to another protocol or other test cases than the plan's",
+    OTHER_PROTOCOL: "its record belongs to another protocol or other test cases than the plan's; remove one of them",
 }
 # from the least to the furthest
 PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, INTERRUPTED, RUNNING, RESCORE, STALE, DONE)
@@ -61,7 +61,8 @@ class CellState:
     """One of the states above, and why.
 
     `values` are the measured values if tables may show them: of a cell that is done, and of one whose numerics
-    versions alone differ from today's. `record` and `provenance` are what was read on the way.
+    versions alone differ from today's. `outdated` says which versions differ. `record` and `provenance` are what was
+    read on the way.
     """
 
     state: str
@@ -69,6 +70,7 @@ class CellState:
     record: Record | None = None
     provenance: dict = field(default_factory=dict)
     values: list[CaseValue] | None = None
+    outdated: str = ""
 
 
 def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
@@ -86,11 +88,11 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
         record = folder.read_record(trial)
         if record is None:
             return _without_record(folder, trial)
-        provenance = folder.read_provenance(trial)
     except ResultsError as error:
         return CellState(UNREADABLE, str(error))
+    provenance, unknown = _provenance(folder, trial)
     if record.state != DONE:
-        return CellState(record.state, one_line(record.reason or ""), record, provenance)
+        return CellState(record.state, one_line(record.reason or unknown), record, provenance)
     if others := _other_protocol(record, wanted):
         return CellState(OTHER_PROTOCOL, "; ".join(others), record, provenance)
 
@@ -103,18 +105,27 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
             values = read_case_values(folder.record(trial) / "cases.csv", wanted.data.test, wanted.data.classes)
         except ResultsError as error:
             damage = str(error)
+    outdated = "; ".join([*old_weights, *old_scores])
     if old_weights:
-        return CellState(STALE, "; ".join(old_weights), record, provenance, values)
+        return CellState(STALE, outdated, record, provenance, values, outdated)
     other_labels = _other_labels(folder, trial, record, wanted)
     if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [damage])]:
-        return CellState(RESCORE, "; ".join(reasons), record, provenance, values)
-    return CellState(DONE, "", record, provenance, values)
+        return CellState(RESCORE, "; ".join(reasons), record, provenance, values, outdated)
+    return CellState(DONE, unknown, record, provenance, values)
 
 
 def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
     """Every planned cell with its state. Raises ResultsError if the folder has no plan."""
     plan = folder.read_plan()
     return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in plan.cells]
+
+
+def _provenance(folder: ResultsFolder, trial: str) -> tuple[dict, str]:
+    """What is known of a record's making. If that is damaged it costs the times and the machine, not the figures."""
+    try:
+        return folder.read_provenance(trial), ""
+    except ResultsError as error:
+        return {}, f"times and machine are not known ({error})"
 
 
 def _without_record(folder: ResultsFolder, trial: str) -> CellState:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def score_masks(
     masks = _masks(folder, dataset)
     plan = results.read_plan()
     slug, digest = re.sub(r"\W+", "-", name.lower()).strip("-")[:40], hashlib.sha256(name.encode()).hexdigest()[:6]
-    trial = f"{EXTERNAL}-{slug}-{digest}-{labelled}-s{seed}"  # two names may have one slug
+    names = [f"{prefix}-{slug}-{digest}-{labelled}-s{seed}" for prefix in PREFIXES]  # two names may have one slug
+    trial = next((name for name in names if results.has_record(name)), names[0])
     cell = Cell(
         trial=trial, method=EXTERNAL, display=name, year=datetime.now(UTC).year, source="masks of another tool",
         fidelity=EXTERNAL, settings={}, unpublished=[], labelled=labelled, unlabelled=unlabelled, draw="first",
@@ -116,7 +118,8 @@ def bring_up_to_date(evaluation: Evaluation, dataset: Dataset, results: ResultsF
         target = results.unpublished(cell.trial)
         structures = np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)
         masks = {case_id: (of_case * structures).max(0).astype(np.uint8) for case_id, of_case in found.items()}
-        (target / "provenance.json").write_bytes((folder / "provenance.json").read_bytes())
+        with suppress(OSError):
+            (target / "provenance.json").write_bytes((folder / "provenance.json").read_bytes())
         _finish(target, cell, record.data, masks, dataset, evaluation, results)
     return reasons
 

@@ -38,6 +38,8 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
     try:
+        if not data.reading or not data.class_names:
+            raise ValueError("how its scans were read is not known")
         training = Training(**trial.training.model_dump())
         reading = Reading(**data.reading | ({"normalise": normalise} if normalise else {}))
         values = list(data.class_names.values())

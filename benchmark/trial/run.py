@@ -14,7 +14,7 @@ from benchmark.records import remote_copies
 from benchmark.records.arrays import write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
-from benchmark.records.models import FORMAT, Record
+from benchmark.records.models import FORMAT, SHARING, Record
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
@@ -33,7 +33,7 @@ from data.cache import Dataset
 from methods.shared.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
-SHARING, MEMORY = "trials_sharing_the_machine", "peak_memory_bytes"  # facts of a record's provenance
+MEMORY = "peak_memory_bytes"  # a fact of provenance.json
 
 
 def run_trial(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
 from benchmark.records.protocol import Evaluation
 from benchmark.trial.inference import label_map, predict_volume
 from benchmark.trial.metrics import case_metrics, largest_components
@@ -36,7 +37,7 @@ def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> n
 def score_case(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluation) -> list[dict]:
     """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
     rows = []
-    for name, masks in (("none", labels), ("largest_component", largest_components(labels, classes))):
+    for name, masks in zip(POSTPROCESSINGS, (labels, largest_components(labels, classes)), strict=True):
         scores = case_metrics(masks, case.label, classes, case.spacing, evaluation.empty)
-        rows += [{"checkpoint": "last", "postprocessing": name, "case": case.id, **metric} for metric in scores]
+        rows += [{"checkpoint": CHECKPOINT, "postprocessing": name, "case": case.id, **metric} for metric in scores]
     return rows

@@ -8,10 +8,13 @@ from pydantic import TypeAdapter
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution, ExperimentError
+from benchmark.records import source_code
+from benchmark.records.numerics import SCORING, TRAINING, Numerics, changed
 from benchmark.trial.specification import Trial
 from benchmark.trial.training import build_method, configure_torch
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
+from data.version import PREPARATION
 from methods.shared import registry
 from methods.shared.method import Method
 
@@ -26,13 +29,26 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
     if trial.training.precision == "fp16" and device.type == "cpu":
         raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    _check_numerics(trial)
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
 
 
+def _check_numerics(trial: Trial) -> None:
+    """Raises ExperimentError if this process has other code than the one that planned the trial."""
+    info, planned = registry.get(trial.method).info, trial.numerics
+    here = Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=info.numerics)
+    if isinstance(planned.method, dict):
+        files = source_code.plugin_files(plugin_files.location(trial.cell.method_file))
+        hashes = {name: source_code.source_hash(file) for name, file in files.items()}
+        here = here.model_copy(update={"method": hashes})
+    if changes := changed(planned, here, *Numerics.model_fields):
+        raise ExperimentError(f"the code changed after the run had begun ({'; '.join(changes)}): start the run again")
+
+
 @cache
 def _load_plugin(path: str) -> None:
-    """Once a process, as every other module: its code must stay the code that the record's fingerprint is of."""
+    """Once a process, as every other module: its code must stay the code that the record's numerics version names."""
     registry.load_plugin(plugin_files.location(path))
 
 

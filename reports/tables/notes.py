@@ -111,7 +111,8 @@ def evaluation_note(results: Results) -> str:
 def stale_notes(results: Results) -> list[str]:
     """What the mark § means here."""
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    return [f"§ Stale: {reason}. To make these records again: run --rerun stale." for reason in stale]
+    advice = {True: "To score these records again: evaluate.", False: "To make these records again: run --rerun stale."}
+    return [f"§ Stale: {reason}. {advice[reason.startswith('numerics of scoring')]}" for reason in stale]
 
 
 def _states(results: Results) -> list[str]:

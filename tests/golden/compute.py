@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from helpers.la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 from helpers.scan_folder import write_folder
+from torch import nn
 
 from benchmark.contract.small_training import CPU, LABELLED, SEED, UNLABELLED, SmallTraining, phantoms, unseen_images
 from benchmark.records.numerics import SCORING, TRAINING, current
@@ -39,8 +40,9 @@ from methods.shared import registry
 from methods.shared.ema import make_teacher, update_teacher
 from methods.shared.losses import binary_entropy, segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes
+from methods.shared.networks.discriminators import ConfidenceNetwork, DistanceMapDiscriminator
 from methods.shared.noise import add_noise
-from methods.shared.signed_distance import SignedDistanceMaps, distance_to_mask
+from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
 
 FILE = Path(__file__).with_name("numbers.json")
 SMALLEST = 2e-5  # tolerance at least, relative to the number, and absolutely for numbers below FLOOR
@@ -186,6 +188,10 @@ class Golden(Method):
         super().__init__(settings, backbone, schedule)
         self.network = backbone(signed_distance=True)
         self.teacher = make_teacher(self.network)
+        self.judges = nn.ModuleList([
+            discriminator(backbone.classes, backbone.width, backbone.amp_dtype)
+            for discriminator in (ConfidenceNetwork, DistanceMapDiscriminator)
+        ])  # fmt: skip
 
     def extra_arrays(self):
         return {"distances": SignedDistanceMaps(self.backbone.classes)}
@@ -198,13 +204,17 @@ class Golden(Method):
             target = self.teacher(add_noise(batch.images)).logits.sigmoid()
         losses = {
             "supervised": segmentation_loss(output.logits[:labelled], batch.labels),
-            "distance": (output.signed_distance[:labelled] - batch.extra_arrays["distances"]).square().mean(),
+            "distance": distance_loss(output.signed_distance[:labelled], batch.extra_arrays["distances"], "l2"),
+            "absolute": distance_loss(output.signed_distance[:labelled], batch.extra_arrays["distances"], "l1"),
+            "active": active_fraction(output.signed_distance),
+            "confidence": self.judges[0](probabilities).sigmoid().mean(),
+            "labelled": self.judges[1](output.signed_distance, batch.images)[:, 1].mean(),
             "task": (distance_to_mask(output.signed_distance) - probabilities).square().mean(),
             "entropy": binary_entropy(probabilities).mean(),
             "consistency": (probabilities - target).square().mean(),
         }
         weight = self.schedule.ramp_up(step)
-        unlabelled = losses["task"] + losses["entropy"] + losses["consistency"]
+        unlabelled = sum(losses[name] for name in ("task", "entropy", "consistency", "confidence", "labelled"))
         return losses | {"total": losses["supervised"] + losses["distance"] + weight * unlabelled}
 
     def after_step(self, step):

@@ -85,6 +85,7 @@ def write_record(
     record.mkdir(parents=True)
     stored = {key: planned[key] for key in ("data", "training", "evaluation")} | {
         "format": 2, "trial": planned_cell["trial"], "state": "done", "reason": None, "cell": planned_cell,
+        "numerics": EARLIER | {"training": 1},
     } | changes  # fmt: skip
     if stored["state"] == "done":
         table = values(planned, sum(planned_cell["trial"].encode())) if table is None else table
