@@ -413,7 +413,7 @@ def test_a_damaged_record(command, folder, tmp_path, no_ray, name):
     [
         ("weights.pt", "RECORD cannot be read, remove it to train the trial again"),
         ("history.csv", "RECORD cannot be read, remove it to train the trial again"),
-        ("provenance.json", "1 unreadable cells are not scored (provenance.json: "),
+        ("provenance.json", "RECORD cannot be read, remove it to train the trial again"),
         ("trial.yaml", "1 unreadable cells are not scored (trial.yaml: "),
     ],
 )

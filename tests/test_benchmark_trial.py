@@ -208,16 +208,37 @@ def test_a_checkpoint_of_another_source_of_a_plug_in_is_not_resumed(tmp_path, ow
     [({"training": 0}, 0), ({"preparation": 0}, 0), ({"method": 0}, 0), ({"scoring": 0}, 2), ({}, 2)],
     ids=str,
 )
-def test_a_checkpoint_is_resumed_unless_a_version_of_what_decides_weights_has_changed(tmp_path, versions, step):
+def test_a_checkpoint_is_resumed_unless_a_version_of_what_decides_weights_has_changed(
+    tmp_path, monkeypatch, versions, step
+):
     trial, planned = tiny.one_trial("vnet")
     earlier = trial.model_copy(update={"numerics": trial.numerics.model_copy(update=versions)})
     results = tiny.new_results(tmp_path)
-    signs = run_trial(earlier, results, planned.execution)
-    advance(signs, "training", 2)
-    signs.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.trial.setup._check_numerics", lambda trial: None)  # as code of that version would
+        signs = run_trial(earlier, results, planned.execution)
+        advance(signs, "training", 2)
+        signs.close()
     assert tiny.run(trial, results, planned)[-1].stage == "done"
     assert resumed_at(results, trial) == step
     assert results.read_record(trial.id).numerics == trial.numerics
+
+
+@pytest.mark.parametrize("versions", [{"training": 0}, {"preparation": 0}, {"method": 0}, {"scoring": 0}], ids=str)
+def test_a_trial_is_not_run_by_other_code_than_planned_it(tmp_path, versions):
+    trial, planned = tiny.one_trial("vnet")
+    other = trial.model_copy(update={"numerics": trial.numerics.model_copy(update=versions)})
+    last = tiny.run(other, tiny.new_results(tmp_path), planned)[-1]
+    assert last.stage == "failed" and "the code changed after the run had begun (numerics of " in last.reason
+
+
+def test_a_plug_in_that_was_edited_after_planning_is_not_run(tmp_path, own_registry):
+    path = tiny.write_plugin(tmp_path, "edited")
+    registry.load_plugin(path)
+    trial, planned = tiny.one_trial("edited", plugins=[str(path)], baseline=None)
+    tiny.write_plugin(tmp_path, "edited", in_step="total = 2 * total")
+    last = tiny.run(trial, tiny.new_results(tmp_path / "results"), planned)[-1]
+    assert last.stage == "failed" and "source of the plug-in: edited.py" in last.reason
 
 
 def test_a_record_finished_but_not_moved_is_published_without_training(unbroken, tmp_path, monkeypatch):
@@ -366,7 +387,7 @@ def test_a_failed_trial_that_is_tried_again_replaces_its_record(plugged_in, tmp_
     trial, planned = plugged_in(RAISES)
     results = tiny.new_results(tmp_path / "results")
     tiny.run(trial, results, planned)
-    plugged_in()
+    trial, planned = plugged_in()
     assert tiny.run(trial, results, planned)[-1].stage == "done"
     assert results.read_record(trial.id).state == "done" and (results.record(trial.id) / "weights.pt").exists()
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 import sys
 
 import pytest
@@ -21,6 +22,8 @@ from benchmark.planning.tuning import (
     tuned_experiment,
     validation_cases,
 )
+from benchmark.records.case_values import CaseValue
+from benchmark.records.states import CellState
 from data.cache import prepare
 from methods.shared import registry
 
@@ -215,7 +218,7 @@ def test_tables_say_that_a_search_is_stale(tmp_path, command, no_ray):
     stored["numerics"]["method"] = 0
     record.write_text(yaml.safe_dump(stored))
     assert command("run", config, "--results", folder)[0] == 0
-    assert "code has changed since (stale): 1." in table.read_text()
+    assert "made by other numerics versions: 1." in table.read_text()
 
 
 def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path, own_registry):
@@ -240,13 +243,13 @@ def test_choices_are_searched_and_the_published_one_is_not_tried_twice(tmp_path,
         assert (row.display or "Plugin") == kept and row.settings == {"kind": "b"}
 
 
-@pytest.mark.parametrize(("values", "mean"), [(["0.5", "", "0.7"], 0.6), (["", ""], 0.0)])
-def test_structures_that_are_nowhere_count_for_nothing(tmp_path, values, mean):
+@pytest.mark.parametrize(("values", "mean"), [([0.5, math.nan, 0.7], 0.6), ([math.nan, math.nan], 0.0)])
+def test_structures_that_are_nowhere_count_for_nothing(tmp_path, monkeypatch, values, mean):
     (cell,) = make_plan(tiny.experiment(baseline=None), tiny.new_results(tmp_path)).trials
-    folder = tiny.new_results(tmp_path).record(cell.trial.id)
-    folder.mkdir(parents=True)
-    rows = [f"dice,largest_component,{value}" for value in values] + ["dice,none,0.1", "asd,largest_component,9"]
-    (folder / "cases.csv").write_text("\n".join(["metric,postprocessing,value", *rows]))
+    rows = [("largest_component", "dice", value) for value in values]
+    rows += [("none", "dice", 0.1), ("largest_component", "asd", 9.0)]
+    found = [CaseValue("last", name, 1, f"case {i}", metric, "", value) for i, (name, metric, value) in enumerate(rows)]
+    monkeypatch.setattr("benchmark.planning.tuning.cell_state", lambda *arguments: CellState("done", values=found))
     done = dataclasses.replace(cell, state="done")
     assert _dice(done, tiny.new_results(tmp_path), tiny.experiment()) == pytest.approx(mean)
 

@@ -156,7 +156,7 @@ def test_a_record_that_is_not_there_is_none(results):
         ("a: [", "trial.yaml: while parsing"),
         ("- list", "trial.yaml holds no mapping"),
         (f"format: {FORMAT + 1}\nstate: done\n", f"trial.yaml is of format {FORMAT + 1}, which this version does not"),
-        (f"format: {FORMAT}\nstate: done\n", "trial.yaml lacks trial"),
+        (f"format: {FORMAT}\nstate: done\n", "trial.yaml lacks numerics"),
         ("\x00", "trial.yaml: unacceptable character"),
     ],
 )

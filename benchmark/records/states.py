@@ -107,7 +107,7 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
             damage = str(error)
     outdated = "; ".join([*old_weights, *old_scores])
     if old_weights:
-        return CellState(STALE, outdated, record, provenance, values, outdated)
+        return CellState(STALE, "; ".join(old_weights), record, provenance, values, outdated)
     other_labels = _other_labels(folder, trial, record, wanted)
     if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [damage])]:
         return CellState(RESCORE, "; ".join(reasons), record, provenance, values, outdated)

@@ -8,13 +8,12 @@ from pydantic import TypeAdapter
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution, ExperimentError
-from benchmark.records import source_code
-from benchmark.records.numerics import SCORING, TRAINING, Numerics, changed
+from benchmark.records import numerics, source_code
+from benchmark.records.numerics import Numerics
 from benchmark.trial.specification import Trial
 from benchmark.trial.training import build_method, configure_torch
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
-from data.version import PREPARATION
 from methods.shared import registry
 from methods.shared.method import Method
 
@@ -37,13 +36,17 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
 def _check_numerics(trial: Trial) -> None:
     """Raises ExperimentError if this process has other code than the one that planned the trial."""
     info, planned = registry.get(trial.method).info, trial.numerics
-    here = Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=info.numerics)
+    here = Numerics(
+        training=numerics.TRAINING, scoring=numerics.SCORING, preparation=numerics.PREPARATION, method=info.numerics
+    )
     if isinstance(planned.method, dict):
         files = source_code.plugin_files(plugin_files.location(trial.cell.method_file))
         hashes = {name: source_code.source_hash(file) for name, file in files.items()}
         here = here.model_copy(update={"method": hashes})
-    if changes := changed(planned, here, *Numerics.model_fields):
-        raise ExperimentError(f"the code changed after the run had begun ({'; '.join(changes)}): start the run again")
+    if changes := numerics.changed(planned, here, *Numerics.model_fields):
+        raise ExperimentError(
+            f"the code changed after the run had begun ({'; '.join(changes)}): run it again with --retry-failed"
+        )
 
 
 @cache
