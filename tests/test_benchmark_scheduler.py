@@ -84,9 +84,9 @@ def test_a_machine_that_can_never_hold_a_trial_is_one_clear_line(
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
-def start(folder, path, **options):
+def start(folder, path, *arguments, **options):
     return subprocess.Popen(
-        [sys.executable, ENTRY, "run", path, "--results", folder],
+        [sys.executable, ENTRY, "run", path, "--results", folder, *arguments],
         cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, **options,
     )  # fmt: skip
@@ -152,6 +152,18 @@ def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
     assert process.returncode == 1, "".join(lines) + out
     assert "run the same command again to go on" in out and "Traceback" not in out
     assert list(folder.glob("running/*/checkpoint-*.pt")) and states(folder) == {}
+
+
+@pytest.mark.ray
+def test_a_plug_in_and_its_helper_run_from_their_own_folder(tmp_path):
+    """Ray puts the working directory of the run on its workers' path, where the helper lies, too."""
+    plugin = tiny.write_plugin(tmp_path, "mine", in_step="from my_helper import FACTOR; total = FACTOR * total")
+    (tmp_path / "my_helper.py").write_text("FACTOR = 2.0")
+    path = tiny.write_experiment(tmp_path, methods=["mine"], baseline=None)
+    process = start(tmp_path / "results", path, "--plugin", plugin.name)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out
+    assert set(states(tmp_path / "results").values()) == {"done"}
 
 
 @pytest.mark.parametrize(
