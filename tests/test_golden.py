@@ -45,7 +45,8 @@ def test_numbers_of_every_choice_of_a_method_stay(name):
 def test_a_changed_constant_of_a_method_is_named_with_the_version_to_raise():
     changed = compute.method("ua_mt", consistency_weight=0.13)
     message = complaint(PARTS["ua_mt"], stored(), changed)
-    assert "numbers of ua_mt have moved (train/total of step" in message
+    assert "numbers of ua_mt have moved (setting consistency_weight: 0.1 is now 0.13, and " in message
+    assert any("total of step" in moved for moved in compute.moved(stored()["ua_mt"]["numbers"], changed))
     assert "raise `numerics` in the info of 'ua_mt' in methods/ua_mt.py to 2" in message
 
 

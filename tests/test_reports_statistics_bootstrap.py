@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import score_table
+from helpers.score_tables import score_table
 
 from reports.statistics import bootstrap_weights, effect_interval, ranking, seed_aware_test
 from reports.statistics.bootstrap import resampled_differences

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.score_tables import score_table
 from scipy import stats
-from score_tables import score_table
 
 from reports.statistics import critical_difference, critical_distance
 

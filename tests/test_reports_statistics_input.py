@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import score_table
+from helpers.score_tables import score_table
 
 from reports import statistics
 from reports.statistics import (

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from score_tables import score_table
+from helpers.score_tables import score_table
 from statsmodels.stats.power import TTestPower
 
 from reports.statistics import SimulatedDesign, Spread, detectable_difference, simulate_scores, spread

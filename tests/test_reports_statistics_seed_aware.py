@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.score_tables import score_table
 from scipy import stats
-from score_tables import score_table
 
 from reports.statistics import paired_t_test, seed_aware_test
 from reports.statistics.seed_aware import ONE_SEED, seed_aware_statistics

@@ -98,19 +98,22 @@ def built_in() -> list[str]:
 
 
 def method(name: str, perturbed_by: int | None = None, choices: bool = True, **settings) -> Numbers:
-    """Losses, gradients, how far each network moved, and predictions: with the defaults and with each other choice."""
+    """Losses, gradients, how far each network moved, and predictions: with the defaults and with each other choice.
+
+    The defaults themselves are numbers, too: a few seldom matter in so short a training.
+    """
     fields = registry.get(name).Settings.model_fields
+    resolved = registry.settings_of(name, settings).model_dump()
+    numbers = {f"setting {key}": float(value) for key, value in resolved.items() if isinstance(value, int | float)}
     runs = {"": settings}
     if choices and not settings:
         runs |= {
             f"{key}={value}: ": {key: value}
             for key, field in fields.items() for value in _choices(field) if value != field.default
         }  # fmt: skip
-    return {
-        f"{title}{key}": value
-        for title, chosen in runs.items()
-        for key, value in _trained(name, chosen, perturbed_by).items()
-    }
+    for title, chosen in runs.items():
+        numbers |= {f"{title}{key}": value for key, value in _trained(name, chosen, perturbed_by).items()}
+    return numbers
 
 
 def _choices(field) -> list:
