@@ -1,10 +1,14 @@
 """The tables in docs/results are those of the records that lie beside the pages."""
 
+import shutil
 import tarfile
+from collections import Counter
 
 import pytest
 from helpers.results_folder import cells_of, plan, write_folder
 
+from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.states import planned_states
 from docs import update_results
 from docs.update_results import PAGES, expected_pages
 
@@ -44,3 +48,15 @@ def test_running_it_writes_what_has_changed(made_up, monkeypatch, capsys):
     assert capsys.readouterr().out == "wrote docs/results/made_up.md\n" and "| B | 8 |" in made_up.read_text()
     update_results.main()
     assert capsys.readouterr().out == ""
+
+
+def test_records_of_the_study_stay_done_whatever_source_is_renamed_or_moved(tmp_path, monkeypatch):
+    shutil.unpack_archive(PAGES / "la_half_dev.tar.xz", tmp_path)
+    monkeypatch.setattr("benchmark.records.numerics.source_hash", lambda path: "another source")
+    folder = ResultsFolder(tmp_path / "la_half_dev")
+    assert Counter(state.state for _, state in planned_states(folder)) == {"done": 93}
+    monkeypatch.setattr("benchmark.records.numerics.TRAINING", 2)
+    assert Counter(state.state for _, state in planned_states(folder)) == {"stale": 93}
+    monkeypatch.setattr("benchmark.records.numerics.TRAINING", 1)
+    monkeypatch.setattr("benchmark.records.numerics.SCORING", 2)
+    assert Counter(state.state for _, state in planned_states(folder)) == {"rescore": 93}
