@@ -50,11 +50,9 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
                 raise ResultsError(f"cases.csv has no column {', '.join(missing)}")
             places = [header.index(name) for name in COLUMNS]
             rows = [_row([fields[place] for place in places]) for fields in reader]
-    except (OSError, IndexError, csv.Error) as error:
-        raise ResultsError(f"cases.csv: {one_line(error)}") from None
     except ResultsError:
         raise
-    except ValueError as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise ResultsError(f"cases.csv: {one_line(error)}") from None
     keys = {row[:-1] for row in rows}
     if len(keys) < len(rows):

@@ -3,6 +3,7 @@
 Every key is an attribute. Reading a file that misses a key or holds a value of the wrong type raises one line.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,8 +99,8 @@ class StoredPlan(Stored):
 
     @model_validator(mode="after")
     def _each_trial_once(self) -> "StoredPlan":
-        trials = [cell.trial for cell in self.cells]
-        if repeated := sorted({trial for trial in trials if trials.count(trial) > 1}):
+        counts = Counter(cell.trial for cell in self.cells)
+        if repeated := sorted(trial for trial, count in counts.items() if count > 1):
             raise ValueError(f"plans {', '.join(repeated)} more than once")
         return self
 

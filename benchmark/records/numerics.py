@@ -53,9 +53,14 @@ def current(method: str, method_file: str) -> Numerics:
     version = (
         _version_in(path, path.stat().st_mtime_ns, method)
         if path.is_file() and path.is_relative_to(CHECKOUT / "methods")
-        else {name: source_hash(file) for name, file in plugin_files(path).items()}
+        else plugin_version(path)
     )
     return Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=version)
+
+
+def plugin_version(plugin: Path) -> dict[str, str]:
+    """The version of a plug-in: a hash of its source and of each helper module, by their path beside the plug-in."""
+    return {name: source_hash(file) for name, file in plugin_files(plugin).items()}
 
 
 def changed(recorded: Numerics, today: Numerics, *kinds: str) -> list[str]:

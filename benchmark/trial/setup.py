@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution, ExperimentError
-from benchmark.records import numerics, source_code
+from benchmark.records import numerics
 from benchmark.records.numerics import Numerics
 from benchmark.trial.specification import Trial
 from benchmark.trial.training import build_method, configure_torch
@@ -23,12 +23,12 @@ WORKERS_FOR_A_GPU = 4  # data workers of a method with extra arrays, on a GPU
 def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
     for plugin in trial.plugins:
         _load_plugin(plugin)
+    _check_numerics(trial)
     configure_torch(trial.training)
     device = choose_device(execution.device)
     if trial.training.precision == "fp16" and device.type == "cpu":
         raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
-    _check_numerics(trial)
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
 
@@ -40,9 +40,8 @@ def _check_numerics(trial: Trial) -> None:
         training=numerics.TRAINING, scoring=numerics.SCORING, preparation=numerics.PREPARATION, method=info.numerics
     )
     if isinstance(planned.method, dict):
-        files = source_code.plugin_files(plugin_files.location(trial.cell.method_file))
-        hashes = {name: source_code.source_hash(file) for name, file in files.items()}
-        here = here.model_copy(update={"method": hashes})
+        version = numerics.plugin_version(plugin_files.location(trial.cell.method_file))
+        here = here.model_copy(update={"method": version})
     if changes := numerics.changed(planned, here, *Numerics.model_fields):
         raise ExperimentError(
             f"the code changed after the run had begun ({'; '.join(changes)}): run it again with --retry-failed"
