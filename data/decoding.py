@@ -97,6 +97,7 @@ def _header(path: Path, name: str, reading: Reading) -> Header:
     header = _read_or_raise(path, lambda: read_header(path, name))
     if header.problem and reading.orientation != "stored":
         raise DataError(f"{path}: {header.problem}")
+    voxel_size(path, header, reading)  # before ITK says in its own words that there is none
     return header
 
 

@@ -1,5 +1,6 @@
 """MetaImage files (.mha, .mhd): what their header claims."""
 
+import math
 from pathlib import Path
 
 from data.formats.header import Header, check_claim, damaged, hint, local_files, numbers, text_header
@@ -34,12 +35,19 @@ def read_header(path: Path) -> Header:
     binary = fields.get("binarydata", "true").lower() in ("true", "1")
     channels = numbers(path, "channels", fields.get("elementnumberofchannels", "1"))[:1] or (1,)
     check_claim(path, shape, voxel_bytes * channels[0] if binary else 1, stored, packed)
-    stated = {
-        name: numbers(path, name, fields[name.lower()])[:3]
-        for name in ("ElementSpacing", "ElementSize")
-        if name.lower() in fields
-    }
+    stated = {name: _sizes(path, name, fields) for name in ("ElementSpacing", "ElementSize") if name.lower() in fields}
     return Header(shape, stated, files)
+
+
+def _sizes(path: Path, name: str, fields: dict[str, str]) -> tuple[float, ...]:
+    sizes = numbers(path, name, fields[name.lower()])
+    if len(sizes) < 3 or not all(0 < mm < math.inf for mm in sizes):  # with which ITK reads nothing
+        raise damaged(
+            path,
+            f"its field {name} is {fields[name.lower()]!r}: write the mm of each axis there, or remove the line and "
+            "set data.voxel",
+        )
+    return sizes[:3]
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:

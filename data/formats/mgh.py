@@ -29,7 +29,7 @@ def read_header(path: Path) -> Header:
     voxel_bytes = np.dtype(kinds.dtype[int(header["type"])]).itemsize
     stored = path.stat().st_size - (0 if packed else 284)
     check_claim(path, shape, voxel_bytes, stored, packed)
-    says = int(header["goodRASFlag"]) == 1  # else a reader has to assume 1 mm and coronal slices
+    says = block[28:30] == b"\0\1"  # else a reader has to assume 1 mm and coronal slices, as nibabel does
     stated = {"delta": tuple(float(mm) for mm in header["delta"])} if says else {}
     problem = ""
     if not says:

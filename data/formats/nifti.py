@@ -97,6 +97,8 @@ def _parse(path: Path, block: bytes) -> nibabel.analyze.AnalyzeHeader:
         raise damaged(path, f"it is no NIfTI file{hint(block)}")
     if kind is nibabel.AnalyzeHeader and not path.name.lower().endswith(".hdr"):
         raise damaged(path, "it is no NIfTI file: its mark n+1 is missing")
+    if kind is nibabel.Nifti2Header and path.name.lower().endswith(".hdr"):
+        raise damaged(path, "pairs of NIfTI-2 are not read: write it as one file, .nii.gz")
     size = 540 if kind is nibabel.Nifti2Header else 348
     return kind(block[:size], check=False)
 

@@ -37,7 +37,7 @@ def read_header(path: Path) -> Header:
     files = local_files(path, names)
     stored = sum(file.stat().st_size for file in files) if files else path.stat().st_size - begin
     check_claim(path, shape, voxel_bytes if encoding in ("raw", *PACKED) else 1, stored, encoding in PACKED)
-    return Header(_space(shape, fields), _stated(path, shape, fields), files)
+    return Header(_space(shape, fields), _stated(path, fields), files)
 
 
 def _space(shape: tuple[int, ...], fields: dict[str, str]) -> tuple[int, ...]:
@@ -46,15 +46,12 @@ def _space(shape: tuple[int, ...], fields: dict[str, str]) -> tuple[int, ...]:
     return shape[1:] if vector else shape
 
 
-def _stated(path: Path, shape: tuple[int, ...], fields: dict[str, str]) -> dict[str, tuple[float, ...]]:
-    stated = {}
-    if "spacings" in fields:
-        stated["spacings"] = numbers(path, "spacings", fields["spacings"])[:3]
+def _stated(path: Path, fields: dict[str, str]) -> dict[str, tuple[float, ...]]:
     if "spacedirections" in fields:
         vectors = re.findall(r"\(([^)]*)\)", fields["spacedirections"])
         lengths = [math.hypot(*numbers(path, "space directions", vector)) for vector in vectors]
-        stated["space directions"] = tuple(lengths[:3])
-    return stated
+        return {"space directions": tuple(lengths[:3])}
+    return {"spacings": numbers(path, "spacings", fields["spacings"])[:3]} if "spacings" in fields else {}
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:
