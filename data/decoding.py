@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from data.case import DataError, shorten_list
 from data.formats import hdf5, mgh, nifti
-from data.formats.dispatch import DETACHED, H5, MAY_BE_DETACHED, MGH, NIFTI, read_header, suffix_of
+from data.formats.dispatch import H5, MGH, NIFTI, NRRD, read_header, suffix_of
 from data.formats.header import Header
 from data.geometry import Geometry, by, reorient
 from data.reading import Reading
@@ -70,6 +70,7 @@ def geometry(path: Path, reading: Reading, name: str) -> Geometry:
     if suffix_of(path) in MGH:
         return _positioned(path, _read_or_raise(path, lambda: mgh.read_volume(path)), header, reading)[1]
     file = sitk.ImageFileReader()
+    file.SetImageIO(_itk_format(path))
     file.SetFileName(str(path))
     _read_or_raise(path, file.ReadImageInformation)
     return _geometry(path, file, header, reading)
@@ -81,16 +82,12 @@ def has_label(path: Path) -> bool:
 
 
 def file_hash(path: Path) -> str:
-    """See `data.scans.file_hash`."""
+    """The sha256 of a header and of the voxels that it takes from other files. See `data.scans.file_hash`."""
+    _read_or_raise(path, lambda: read_header(path))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    if suffix_of(path) in MAY_BE_DETACHED and _detached(path):
-        digest.update(sitk.GetArrayFromImage(_read_or_raise(path, lambda: sitk.ReadImage(str(path)))).tobytes())
+    digest.update(sitk.GetArrayFromImage(_read_or_raise(path, lambda: _read_itk(path))).tobytes())
     return digest.hexdigest()
-
-
-def _detached(path: Path) -> bool:
-    return bool(_read_or_raise(path, lambda: read_header(path)).data_files) or suffix_of(path) in DETACHED
 
 
 def _header(path: Path, name: str, reading: Reading) -> Header:
@@ -107,11 +104,21 @@ def _read(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry
         return _read_or_raise(path, lambda: hdf5.read_voxels(path, name)), _h5_geometry(path, header, reading)
     if suffix_of(path) in NIFTI:
         _read_or_raise(path, lambda: nifti.check_voxels(path))
-    reader = mgh.read_volume if suffix_of(path) in MGH else lambda path: sitk.ReadImage(str(path))
+    reader = mgh.read_volume if suffix_of(path) in MGH else _read_itk
     image, geometry = _positioned(path, _read_or_raise(path, lambda: reader(path)), header, reading)
     if "complex" in image.GetPixelIDTypeAsString():
         raise DataError(f"{path}: the {name} holds complex numbers, and must hold real ones")
     return sitk.GetArrayFromImage(reorient(image, reading.orientation)).transpose(2, 1, 0), geometry
+
+
+def _read_itk(path: Path) -> sitk.Image:
+    return sitk.ReadImage(str(path), imageIO=_itk_format(path))
+
+
+def _itk_format(path: Path) -> str:
+    """The one reader of ITK that may read the file: it would choose another by the content or for capitals."""
+    suffix = suffix_of(path)
+    return "NiftiImageIO" if suffix in NIFTI else "NrrdImageIO" if suffix in NRRD else "MetaImageIO"
 
 
 def _positioned(path: Path, image: sitk.Image, header: Header, reading: Reading) -> tuple[sitk.Image, Geometry]:

@@ -56,6 +56,9 @@ class LASource:
         self._images = images_folder(root)
         if isinstance(settings.split, Share | Fold):
             ids = sorted(path.parent.name for path in self._images.glob(f"*/{FILE}"))
+            folders = (path for path in self._images.iterdir() if path.is_dir() and not path.name.startswith("."))
+            if empty := sorted(path.name for path in folders if not (path / FILE).is_file()):
+                self.problems = [f"{self._images}: {shorten_list(empty)} without {FILE}: add it, or remove the folder"]
             self.train_ids, self.test_ids = divide(ids, settings.split)
         else:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split

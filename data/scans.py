@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from data.formats.dispatch import MAY_BE_DETACHED, suffix_of
+from data.formats.dispatch import DETACHED, MAY_BE_DETACHED, read_header, suffix_of
 from data.geometry import Geometry, blank_image, orientation_of, reorient
 from data.reader import decode
 from data.reading import Reading
@@ -22,9 +22,9 @@ def file_hash(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be opened.
-        DataError: the voxels cannot be read.
+        DataError: the header is damaged, or the voxels cannot be read.
     """
-    if suffix_of(path) in MAY_BE_DETACHED:
+    if suffix_of(path) in MAY_BE_DETACHED and (suffix_of(path) in DETACHED or read_header(path).data_files):
         path.stat()
         return decode("file_hash", path)
     with path.open("rb") as file:
