@@ -24,6 +24,11 @@ from data.reading import Reading
 
 ROOT = Path(__file__).resolve().parents[1]
 START = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from data.reader_process import serve; serve()"
+# Threads of libraries reserve memory by the core, which counts against the limit on machines with many.
+SINGLE_THREADED = {
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2",
+}  # fmt: skip
 SECONDS = 120  # for a file, and one more for each of its megabytes
 SECONDS_TO_START = 300
 REASONS = {
@@ -38,7 +43,7 @@ class _Process:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=os.environ | SINGLE_THREADED,
         )  # fmt: skip
         self.started_by = os.getpid()
 

@@ -17,6 +17,8 @@ from data.reading import Reading  # noqa: E402
 
 KEPT_FREE = 0.1  # of the memory that is free
 LEAST = 2**30  # bytes that a reader may use at least
+GROUPS = Path("/sys/fs/cgroup")
+HELD = ("anon", "rss", "shmem", "kernel")  # counts of memory that is not free, of both versions
 
 
 def serve() -> None:
@@ -72,11 +74,28 @@ def _free_memory() -> list[int]:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    for limit, used in (("memory.max", "memory.current"),
-                        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
+    for group, limit, prefix in _control_groups():
         with suppress(OSError, ValueError):  # without a limit there is the word max
-            group = Path("/sys/fs/cgroup")
-            found.append(max(int((group / limit).read_text()) - int((group / used).read_text()), 0))
+            most = int((group / limit).read_text())
+            lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # Not what caches hold of files: the system frees that when asked for more.
+            used = sum(int(number) for name, number in lines if name in {f"{prefix}{kind}" for kind in HELD})
+            found.append(max(most - used, 0))
+    return found
+
+
+def _control_groups() -> list[tuple[Path, str, str]]:
+    """The folders of this process's control groups, the files of the limit, and what names of counts begin with."""
+    found = [(GROUPS, "memory.max", ""), (GROUPS / "memory", "memory.limit_in_bytes", "total_")]
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            for folder in (Path(group), *Path(group).parents)[:-1]:
+                below = folder.relative_to("/")
+                if not controllers:
+                    found.append((GROUPS / below, "memory.max", ""))
+                elif "memory" in controllers.split(","):
+                    found.append((GROUPS / "memory" / below, "memory.limit_in_bytes", "total_"))
     return found
 
 

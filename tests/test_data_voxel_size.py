@@ -1,6 +1,7 @@
 """How large a voxel is: what files state, what they do not, and what the settings decide."""
 
 import gzip
+import os
 import struct
 
 import h5py
@@ -142,6 +143,7 @@ def test_stated_sizes_are_not_replaced(tmp_path):
     assert read_geometry(nifti(tmp_path / "a.nii"), Reading(voxel=(1, 1, 1))).spacing == pytest.approx(TRUE)
 
 
+@pytest.mark.slow
 def test_a_shift_of_two_slices_is_as_long_as_the_slices_are_thick(tmp_path):
     """The sizes that were chosen reach the cases, whose distances are measured with them."""
     root = write_folder(tmp_path / "data")
@@ -260,3 +262,24 @@ def test_labels_may_be_whole_numbers_to_rounding(tmp_path, dtype):
     for wrong in (0.98, 1.002, 0.5, -0.01):
         with pytest.raises(DataError, match=f"holds {wrong:g}, but may hold"):
             read_label(nifti(tmp_path / "b.nii", array=np.where(blob() > 0, wrong, 0).astype(dtype)), Reading(), [1])
+
+
+def test_the_distributed_acdc_files_are_told_what_to_write(tmp_path):
+    """Their voxel size is stated nowhere; papers give distances in voxels."""
+    acdc = os.environ.get("SEMISEG_ACDC")
+    if not acdc:
+        pytest.skip("SEMISEG_ACDC is not set to a folder of the ACDC data set")
+    (tmp_path / "imagesTr").symlink_to(f"{acdc}/data")
+    names = sorted(os.listdir(f"{acdc}/data"))[:4]
+    for list_file, cases in (("a.txt", names[:3]), ("b.txt", names[3:])):
+        (tmp_path / list_file).write_text("".join(f"{name.removesuffix('.h5')}\n" for name in cases))
+    values = {
+        "source": "folder", "root": str(tmp_path), "labels": {"RV": 1, "Myo": 2, "LV": 3},
+        "split": {"train": "a.txt", "test": "b.txt"},
+    }  # fmt: skip
+    with pytest.raises(
+        DataError, match=r"set data.voxel to the mm along its axes of .* \[1, 1, 1\] gives distances in"
+    ):
+        prepare(TypeAdapter(DataSettings).validate_python(values), tmp_path / "cache")
+    dataset = prepare(TypeAdapter(DataSettings).validate_python(values | {"voxel": [1, 1, 1]}), tmp_path / "cache")
+    assert dataset.native(dataset.test_ids[0]).spacing == (1, 1, 1)

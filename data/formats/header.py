@@ -1,6 +1,7 @@
 """What a scan's header claims, and whether the file can hold it. Nothing here reads voxels."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from data.geometry import by
 MOST_VOXELS = 2**31  # of one file; a larger claim is taken for damage
 MOST_PACKED = 1040  # bytes that a byte of deflated data can unpack to; 1032 is the format's limit
 MOST_HEADER = 2**16  # bytes of a header in text
+MOST_FILES = 10_000  # that a header may name
+LARGEST = 2**62  # of a whole number in a header
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
             file of the machine an image.
     """
     found = []
+    if len(names) > MOST_FILES or any("\0" in name for name in names):
+        raise damaged(path, "its header names files that cannot be")
     for name in names:
         file = path.parent / name
         folders = {path.parent.resolve(), path.resolve().parent}
@@ -95,15 +100,41 @@ def _inside(file: Path, folders: set[Path]) -> bool:
     return any(file.is_relative_to(folder) for folder in folders)
 
 
+def series(path: Path, pattern: str, first: str, last: str, step: str) -> list[str]:
+    """The names that a numbered series of files has.
+
+    Example:
+        >>> series(Path("a.mhd"), "slice%02d.raw", "1", "3", "1")
+        ['slice01.raw', 'slice02.raw', 'slice03.raw']
+    """
+    try:
+        numbers = range(int(first), int(last) + (1 if int(step) > 0 else -1), int(step))
+        if not re.fullmatch(r"[^%]*%0?\d{0,2}[di][^%]*", pattern) or not 0 < len(numbers) <= MOST_FILES:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise damaged(path, f"its voxels are in files {pattern[:60]!r}, which cannot be") from None
+    return [pattern % number for number in numbers]
+
+
 def text_header(path: Path) -> bytes:
     """The first bytes of a file, in which a header of text must be."""
     with path.open("rb") as file:
         return file.read(MOST_HEADER)
 
 
+def listed(path: Path, lines: bytes) -> list[str]:
+    """The files that a header lists, one a line."""
+    if path.stat().st_size >= MOST_HEADER:
+        raise damaged(path, "its header lists too many files")
+    return [line.strip() for line in lines.decode("latin-1").splitlines() if line.strip()]
+
+
 def numbers(path: Path, field: str, text: str, kind: type = float) -> tuple:
     """The numbers of a field. Raises DataError for anything else."""
     try:
-        return tuple(kind(word) for word in text.replace(",", " ").split())
+        found = tuple(kind(word) for word in text.replace(",", " ").split())
     except ValueError:
-        raise damaged(path, f"its field {field!r} is {text.strip()[:60]!r}, which are no numbers") from None
+        found = (LARGEST,)
+    if kind is int and any(abs(number) >= LARGEST for number in found) or found == (LARGEST,):
+        raise damaged(path, f"its field {field!r} is {text.strip()[:60]!r}, which cannot be")
+    return found

@@ -3,13 +3,22 @@
 import math
 from pathlib import Path
 
-from data.formats.header import Header, check_claim, damaged, hint, local_files, numbers, text_header
+from data.formats.header import (
+    Header,
+    check_claim,
+    damaged,
+    hint,
+    listed,
+    local_files,
+    numbers,
+    series,
+    text_header,
+)
 
 BYTES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
     "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
 }  # fmt: skip
-MOST_FILES = 10_000
 
 
 def read_header(path: Path) -> Header:
@@ -50,8 +59,8 @@ def _sizes(path: Path, name: str, fields: dict[str, str]) -> tuple[float, ...]:
     return sizes[:3]
 
 
-def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:
-    """The fields by their names in small letters; where the voxels begin; and the lines after the header."""
+def _fields(path: Path) -> tuple[dict[str, str], int, bytes]:
+    """The fields by their names in small letters; where the voxels begin; and what follows the header."""
     content = text_header(path)
     fields: dict[str, str] = {}
     position = 0
@@ -67,22 +76,16 @@ def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:
             raise damaged(path, f"its header has the field {name} twice")
         fields[name] = value.strip()
         position = end + 1
-    return fields, position, content[position:].decode("latin-1").splitlines()
+    return fields, position, content[position:]
 
 
-def _data_files(path: Path, value: str, rest: list[str]) -> list[str]:
+def _data_files(path: Path, value: str, rest: bytes) -> list[str]:
     """The names of the files with the voxels: none, one, a list below the header, or a numbered series."""
     words = value.split()
     if value.lower() == "local":
         return []
-    if words and words[0].lower() == "list":
-        return [line.strip() for line in rest if line.strip()][:MOST_FILES]
-    if "%" in value:
-        try:
-            first, last, step = (int(word) for word in (words[1:] + ["1"] * 3)[:3])
-            return [words[0] % number for number in list(range(first, last + 1, step))[:MOST_FILES]]
-        except (ValueError, TypeError, OverflowError, MemoryError):
-            raise damaged(path, f"its ElementDataFile is {value[:60]!r}, which names no files") from None
-    if not value:
+    if not words:
         raise damaged(path, "its ElementDataFile is empty")
-    return [value]
+    if words[0].lower() == "list":
+        return listed(path, rest)
+    return series(path, words[0], *(words[1:] + ["1"] * 3)[:3]) if "%" in value else [value]

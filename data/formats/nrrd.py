@@ -4,8 +4,17 @@ import math
 import re
 from pathlib import Path
 
-from data.formats.header import Header, check_claim, damaged, hint, local_files, numbers, text_header
-from data.formats.metaimage import MOST_FILES
+from data.formats.header import (
+    Header,
+    check_claim,
+    damaged,
+    hint,
+    listed,
+    local_files,
+    numbers,
+    series,
+    text_header,
+)
 
 BYTES = {
     1: "signed char|int8|int8_t|uchar|unsigned char|uint8|uint8_t",
@@ -54,7 +63,7 @@ def _stated(path: Path, fields: dict[str, str]) -> dict[str, tuple[float, ...]]:
     return {"spacings": numbers(path, "spacings", fields["spacings"])[:3]} if "spacings" in fields else {}
 
 
-def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:
+def _fields(path: Path) -> tuple[dict[str, str], int, bytes]:
     """The fields by their names in small letters without blanks; where the voxels begin; the lines of the header after
     `data file: LIST`."""
     content = text_header(path)
@@ -75,24 +84,17 @@ def _fields(path: Path) -> tuple[dict[str, str], int, list[str]]:
             raise damaged(path, f"its header has the field {name} twice")
         fields[name] = value.strip()
         if name == "datafile" and value.split()[:1] == ["LIST"]:
-            return fields, end, lines[number:]
-    return fields, end, []
+            return fields, end, "\n".join(lines[number:]).encode("latin-1")
+    return fields, end, b""
 
 
-def _data_files(path: Path, value: str | None, rest: list[str]) -> list[str]:
+def _data_files(path: Path, value: str | None, rest: bytes) -> list[str]:
     """The names of the files with the voxels: none, one, a list, or a numbered series."""
     if value is None:
         return []
     words = value.split()
-    if words[:1] == ["LIST"]:
-        return [line.strip() for line in rest if line.strip()][:MOST_FILES]
-    if "%" in value:
-        try:
-            first, last, step = (int(word) for word in words[1:4])
-            series = range(first, last + (1 if step > 0 else -1), step)
-            return [words[0] % number for number in list(series)[:MOST_FILES]]
-        except (ValueError, TypeError, OverflowError, MemoryError):
-            raise damaged(path, f"its data file is {value[:60]!r}, which names no files") from None
-    if not value:
+    if not words:
         raise damaged(path, "its data file is not named")
-    return [value]
+    if words[0] == "LIST":
+        return listed(path, rest)
+    return series(path, words[0], *(words[1:] + ["1"] * 3)[:3]) if "%" in value else [value]
