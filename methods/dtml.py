@@ -32,7 +32,9 @@ class DTML(Method):
             "segmentation", "network used at test time: M_s (code), M_d, or the mean of both"
         )
         shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; without effect if M_s predicts")
-        distance_bias: float | None = setting(0.25, "initial bias of the distance head, see vnet_sdm; null (code)")
+        distance_bias: float | None = setting(
+            0.25, "fixed bias of the distance head, see vnet_sdm; null trains it (code)"
+        )
 
     @classmethod
     def patches(cls, settings, batch_size):

@@ -29,7 +29,7 @@ class DistanceVNet(Method):
             "prediction is T(z - shift): 0 (code); 0.0075, half of the first step outside, corrects the bias of dis",
         )
         distance_bias: float | None = setting(
-            0.25, "initial bias of the distance head: 0.25 keeps it alive; null draws it as torch does (code)"
+            0.25, "fixed bias of the distance head, which keeps it alive; null trains it, as torch draws it (code)"
         )
         labelled_patches: Literal["all", "half"] = setting("all", "as for the supervised V-Net")
 

@@ -12,6 +12,7 @@ from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.training import DivergedError, build_method, initial_state, make_stream, train
 from data.cache import prepare
 from methods.shared import registry
+from methods.shared.signed_distance import distance_to_mask
 
 CPU = torch.device("cpu")
 NUMERICS = {"training": 1, "preparation": 1, "method": 1}
@@ -155,6 +156,39 @@ def opened_by_step(name, steps, **changes):
         yield tuple(dataset.images), tuple(dataset.labels)
         dataset.images.clear()
         dataset.labels.clear()
+
+
+@pytest.mark.parametrize("frozen", ["encoder.", "decoders.", "segmentation."])
+def test_parameters_that_a_method_froze_stay_as_they_are(frozen):
+    state, stream, training = begin("vnet")
+    for name, parameter in state.method.network.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
+    before = {name: p.detach().clone() for name, p in state.method.network.named_parameters()}
+    for _ in steps_of(state, stream, training):
+        pass
+    for name, parameter in state.method.network.named_parameters():
+        assert torch.equal(parameter, before[name]) == name.startswith(frozen), name
+
+
+@pytest.mark.parametrize("name", ["vnet_sdm", "dtml"])
+def test_voxels_without_features_stay_outside_while_the_distance_network_trains(name):
+    state, stream, training = begin(name, iterations=4, learning_rate=1.0)  # a rate at which a trained bias moves far
+    network = state.method.regressor if name == "dtml" else state.method.network
+    for _ in steps_of(state, stream, training):
+        assert network.signed_distance[0].bias.item() == 0.25
+    features = torch.zeros(1, 2, 4, 4, 4)
+    logits = network.signed_distance[0](features, torch.ones(1, 2, 1, 1, 1))
+    assert distance_to_mask(torch.tanh(logits)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["vnet_sdm", "dtml"])
+def test_without_a_fixed_bias_it_is_drawn_and_trained_as_in_the_releases(name):
+    state, stream, training = begin(name, settings={"distance_bias": None})
+    bias = (state.method.regressor if name == "dtml" else state.method.network).signed_distance[0].bias
+    drawn = bias.item()
+    for _ in steps_of(state, stream, training):
+        pass
+    assert abs(drawn) < 2**-0.5 and bias.item() != drawn  # torch draws from ±1 / sqrt(channels)
 
 
 def test_half_of_a_semi_supervised_batch_is_labelled():

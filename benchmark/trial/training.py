@@ -153,7 +153,7 @@ def _run_phase(state: TrainingState, batch: Batch, phase: str) -> dict[str, torc
     optimizer.zero_grad(set_to_none=True)
     # Into this phase's parameters and no others: an adversary's gradients are never polluted.
     state.scaler.scale(losses["total"]).backward(
-        inputs=[p for group in optimizer.param_groups for p in group["params"]]
+        inputs=[p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     )
     state.scaler.step(optimizer)
     prefix = f"{phase}/" if len(method.phases) > 1 else ""

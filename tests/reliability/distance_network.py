@@ -56,21 +56,18 @@ def distance_network(state) -> nn.Module:
     return method.regressor if hasattr(method, "regressor") else method.network
 
 
-def first_steps(experiment: Experiment, steps: int, clip: float | None = None) -> dict[str, list[float]]:
+def first_steps(experiment: Experiment, steps: int) -> dict[str, list[float]]:
     """Train the experiment's only trial for some steps.
 
     Args:
         experiment: with one trial of a method that logs `active_fraction`.
         steps: how many.
-        clip: the norm to which the distance network's gradient is clipped; None for no clipping.
 
     Returns:
         The bias of the distance head and the active fraction after each step.
     """
     state, stream, trial, device = prepare(experiment)
     network = distance_network(state)
-    if clip is not None:
-        clip_gradients(network, clip, state)
     biases = []
     for done in train(state, stream, trial.training, trial.seed, device, 0):
         biases.append(network.signed_distance[0].bias.detach().mean().item())
@@ -78,11 +75,6 @@ def first_steps(experiment: Experiment, steps: int, clip: float | None = None) -
             break
     state.flush()
     return {"bias": biases, "active": [row["active_fraction"] for row in state.history]}
-
-
-def clip_gradients(network: nn.Module, norm: float, state) -> None:
-    for optimizer in state.optimizers.values():
-        optimizer.register_step_pre_hook(lambda *_: nn.utils.clip_grad_norm_(network.parameters(), norm) and None)
 
 
 def is_dead(run: dict[str, list[float]]) -> bool:
@@ -108,17 +100,17 @@ def gradient_cosines(seed: int, width: int, bias: str) -> tuple[float, float]:
 def table(runs: list[dict]) -> str:
     """One line for each variant, as Markdown."""
     lines = [
-        "| Filters | Precision | Initial bias | Clipped to | Seeds | Dead | Bias crossed 0 | Smallest distance of the "
+        "| Filters | Precision | Bias | Seeds | Dead | Bias crossed 0 | Smallest distance of the "
         "bias from 0 | Active fraction at the end: median (smallest) |",
-        "|---:|---|---|---|---:|---:|---:|---:|---|",
+        "|---:|---|---|---:|---:|---:|---:|---|",
     ]
-    for key in sorted({(r["width"], r["precision"], r["initial_bias"], str(r["clip"])) for r in runs}):
-        group = [r for r in runs if (r["width"], r["precision"], r["initial_bias"], str(r["clip"])) == key]
+    for key in sorted({(r["width"], r["precision"], r["distance_bias"]) for r in runs}):
+        group = [r for r in runs if (r["width"], r["precision"], r["distance_bias"]) == key]
         ends = [statistics.mean(r["active"][-LAST:]) for r in group]
         crossed = sum(min(r["bias"]) < 0 < max(r["bias"]) for r in group)
         lines.append(
-            f"| {key[0]} | {key[1]} | {'as drawn' if key[2] == 'null' else '+' + key[2]} | "
-            f"{'–' if key[3] == 'None' else key[3]} | {len(group)} | {sum(map(is_dead, group))} | {crossed} | "
+            f"| {key[0]} | {key[1]} | {'trained' if key[2] == 'null' else 'fixed at ' + key[2]} | "
+            f"{len(group)} | {sum(map(is_dead, group))} | {crossed} | "
             f"{min(min(map(abs, r['bias'])) for r in group):.3f} | {statistics.median(ends):.4f} ({min(ends):.4f}) |"
         )
     return "\n".join(lines)
@@ -130,8 +122,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--width", type=int, default=8, help="filters of the first level")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--bias", default="0.25", help="initial bias of the distance head; null as torch draws it")
-    parser.add_argument("--clip", type=float, help="clip the gradient of the distance network to this norm")
+    parser.add_argument("--bias", default="0.25", help="fixed bias of the distance head; null trains it")
     parser.add_argument("--cosine", action="store_true", help="compare gradients of the first step instead")
     parser.add_argument("--runs", type=Path, default=ROOT / "results/distance_network.jsonl")
     options = parser.parse_args()
@@ -141,15 +132,13 @@ def main() -> int:
         return 0
     options.runs.parent.mkdir(parents=True, exist_ok=True)
     runs = [json.loads(line) for line in options.runs.read_text().splitlines()] if options.runs.exists() else []
-    variant = {
-        "width": options.width, "precision": options.precision, "initial_bias": options.bias, "clip": options.clip,
-    }  # fmt: skip
+    variant = {"width": options.width, "precision": options.precision, "distance_bias": options.bias}
     for seed in range(1337, 1337 + options.seeds):
         wanted = {**variant, "seed": seed, "steps": options.steps}
         if any(wanted.items() <= run.items() for run in runs):
             continue
         experiment = official_split(seed, options.width, options.precision, options.bias)
-        runs.append({**wanted, **first_steps(experiment, options.steps, options.clip)})
+        runs.append({**wanted, **first_steps(experiment, options.steps)})
         with options.runs.open("a") as file:
             file.write(json.dumps(runs[-1]) + "\n")
     print(table(runs))

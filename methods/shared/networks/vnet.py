@@ -110,8 +110,7 @@ class VNet(AutocastNetwork):
             "trilinear" or "nearest".
         level_dropout: four dropout rates, coarse to fine, for a segmentation head at every decoder level. Their logits
             are interpolated to full size. Empty for none.
-        distance_bias: the initial bias of the distance heads; None draws it as torch does. With a positive one, voxels
-            without features start outside.
+        distance_bias: a fixed bias of the distance heads, which is not trained. None draws and trains it as torch does.
         amp_dtype: the precision of encoder and decoders; None is fp32.
 
     Raises:
@@ -150,7 +149,7 @@ class VNet(AutocastNetwork):
         self.signed_distance = self._heads(signed_distance, width)
         if distance_bias is not None:
             for head in self.signed_distance:
-                nn.init.constant_(head.bias, distance_bias)
+                nn.init.constant_(head.bias, distance_bias).requires_grad_(False)
         self.level_dropout = nn.ModuleList([nn.Dropout3d(rate) for rate in level_dropout[:-1]])
         self.level_heads = nn.ModuleList(
             [Head(width * 2**level, classes) for level in (3, 2, 1)[: len(self.level_dropout)]]
