@@ -20,13 +20,14 @@ from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.failures import failure_reason, is_killed_worker
+from benchmark.trial.finite import DivergedError
 from benchmark.trial.inference import fold_batch_norm
 from benchmark.trial.profiling import traced
 from benchmark.trial.scoring import postprocessed, predict_labels, score_case
 from benchmark.trial.setup import data_workers, set_up
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.tensorboard import SLICES, EventFile
-from benchmark.trial.training import DivergedError, TrainingState, initial_state, make_stream, train
+from benchmark.trial.training import TrainingState, initial_state, make_stream, train
 from benchmark.trial.weights import load_record
 from data import scans
 from data.cache import Dataset

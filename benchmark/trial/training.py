@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmark.records.protocol import Training
+from benchmark.trial.finite import DivergedError, check_finite, not_finite
 from data.batches import PatchStream
 from data.cache import Dataset
 from data.randomness import integer_seed
@@ -18,10 +19,6 @@ from methods.shared.networks.vnet import Backbone
 from methods.shared.schedules import Schedule
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
-
-
-class DivergedError(RuntimeError):
-    """A loss became infinite or not a number."""
 
 
 def configure_torch(training: Training) -> None:
@@ -69,6 +66,11 @@ class TrainingState:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     pending: list[tuple[dict[str, float], dict[str, torch.Tensor]]] = field(default_factory=list)
+    began_infinite: tuple[str, ...] = ()  # buffers that hold an infinity on purpose, as a lowest loss so far
+
+    def check_finite(self) -> None:
+        """Raises DivergedError if a weight, a buffer or an optimiser's state is not finite. Waits for the device."""
+        check_finite(self.method, self.optimizers, self.step, self.began_infinite)
 
     def flush(self) -> None:
         """Bring the losses of the steps since the last flush from the device to `history`, in one copy.
@@ -113,9 +115,9 @@ def initial_state(method: Method, training: Training) -> TrainingState:
             f"{type(method).__name__}.configure_optimizers() must give one optimiser for each of "
             f"the phases {', '.join(method.phases)}, got {', '.join(optimizers)}"
         )
-    return TrainingState(
-        method, optimizers, scheduled, torch.amp.GradScaler(device, enabled=training.precision == "fp16")
-    )
+    scaler = torch.amp.GradScaler(device, enabled=training.precision == "fp16")
+    began_infinite = tuple(not_finite(dict(method.named_buffers())))
+    return TrainingState(method, optimizers, scheduled, scaler, began_infinite=began_infinite)
 
 
 def train(
