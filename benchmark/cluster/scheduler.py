@@ -51,6 +51,7 @@ _NO_CLUSTER = (
 FINAL = {"done", "failed", "diverged", "stopped"}
 WAITING = ("PENDING", "PAUSED")
 EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
+NOT_REUSED = tune.PlacementGroupFactory([{"CPU": 1, "of a changed process": 1}])  # a request that no trial makes
 
 
 def run_trials(
@@ -348,6 +349,8 @@ class _Listener(tune.Callback, tune.Stopper):
             return
         if progress.stage in FINAL:
             self.finished.add(progress.trial)
+        if progress.process_changed:
+            trial.placement_group_factory = NOT_REUSED
         if progress.stage == "failed" and not self._results.has_record(progress.trial):
             self.failed_elsewhere[progress.trial] = progress.reason
         else:

@@ -18,9 +18,10 @@ from benchmark.trial.failures import place_of_predict
 from benchmark.trial.finite import DivergedError
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
 from benchmark.trial.probabilities import PredictionError
+from benchmark.trial.process_state import configure_torch
 from benchmark.trial.scoring import postprocessed
 from benchmark.trial.setup import choose_device
-from benchmark.trial.training import build_method, configure_torch
+from benchmark.trial.training import build_method
 from benchmark.trial.weights import load_weights
 from data.case import collect_problems, raise_problems
 from data.folder import CHANNEL

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import remote_copies
 from benchmark.records.arrays import write_case, write_prediction
@@ -22,6 +23,7 @@ from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.failures import failure_reason, is_killed_worker
 from benchmark.trial.finite import DivergedError
 from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
 from benchmark.trial.scoring import postprocessed, predict_labels, score_case
 from benchmark.trial.setup import data_workers, set_up
@@ -49,16 +51,24 @@ def run_trial(
     process can tell, such as the revision of the code and how many trials share the machine.
     """
     run_facts = run_facts or {**provenance.revision(), SHARING: 1}
+    folders = {str(plugin_files.location(plugin).resolve().parent) for plugin in trial.plugins}
+    process = ProcessState(trial.training, trial.seed, folders)
     try:
         with trial_lock(results, trial.id):
-            yield from _run_to_record(trial, results, execution, run_facts)
+            last = yield from _run_to_record(trial, results, execution, run_facts, process)
+            if changes := process.changes():
+                last.notes.append(changed_process(trial.method, changes))
+            yield last.model_copy(update={"process_changed": bool(changes)})
     except (OSError, RuntimeError) as error:
         if (full := storage_error(results.folder, error)) is None:
             raise
         raise full from error
 
 
-def _run_to_record(trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict) -> Iterator[Progress]:
+def _run_to_record(
+    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict, process: ProcessState
+) -> Generator[Progress, None, Progress]:
+    """Yields the signs of life before the last one, which it returns."""
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
@@ -68,20 +78,20 @@ def _run_to_record(trial: Trial, results: ResultsFolder, execution: Execution, r
         else:
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
-                yield from _run(trial, results, execution, run_facts, events, trained=state == RESCORE)
+                yield from _run(trial, results, execution, run_facts, process, events, trained=state == RESCORE)
         reason = None
         if execution.copy_to:
             try:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        yield _progress(trial, DONE, trial.training.iterations, reason=reason)
+        return _progress(trial, DONE, trial.training.iterations, reason=reason)
     except DivergedError as error:
-        yield write_failure(trial, results, "diverged", str(error))
+        return write_failure(trial, results, "diverged", str(error))
     except Exception as error:
         if storage_error(results.folder, error) or is_killed_worker(error):
             raise
-        yield write_failure(trial, results, "failed", failure_reason(error, trial))
+        return write_failure(trial, results, "failed", failure_reason(error, trial))
 
 
 def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str) -> Progress:
@@ -93,8 +103,9 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
 
 
 def _run(
-    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict, events: EventFile, trained: bool
-) -> Iterator[Progress]:
+    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict, process: ProcessState,
+    events: EventFile, trained: bool,
+) -> Iterator[Progress]:  # fmt: skip
     """`trained`: stored weights are only to be scored again."""
     device, dataset, method = set_up(trial, execution)
     provenance.reset_peak_memory(device)
@@ -131,6 +142,8 @@ def _run(
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
+    if changes := process.changes():
+        facts["process_changed"] = changes
     (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")

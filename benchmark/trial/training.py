@@ -21,15 +21,6 @@ from methods.shared.schedules import Schedule
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
-def configure_torch(training: Training) -> None:
-    """Threads and kernels as the protocol says; "fp32" means fp32 on every GPU."""
-    torch.set_num_threads(training.threads)
-    torch.backends.cudnn.benchmark = not training.deterministic
-    torch.backends.cudnn.deterministic = training.deterministic
-    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False
-
-
 def build_method(
     name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device
 ) -> Method:
