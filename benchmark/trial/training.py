@@ -1,14 +1,14 @@
 """The training loop that all methods share: one step is the method's phases in order, nothing else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.data import DataLoader
 
 from benchmark.records.protocol import Training
 from benchmark.trial.finite import DivergedError, check_finite, not_finite
+from benchmark.trial.loading import batches as prepared_batches
 from data.batches import PatchStream
 from data.cache import Dataset
 from data.randomness import integer_seed
@@ -112,13 +112,15 @@ def initial_state(method: Method, training: Training) -> TrainingState:
 
 
 def train(
-    state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int
-) -> Iterator[int]:
-    """Train from `state.step` to the end; yields the number of steps done after each."""
-    batches = DataLoader(
-        _Stream(stream), batch_size=None, sampler=range(state.step, training.iterations), num_workers=data_workers,
-        prefetch_factor=4 if data_workers else None, pin_memory=device.type == "cuda",
-    )  # fmt: skip
+    state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int,
+    say: Callable[[str], None] = print, sharing: int = 1,
+) -> Iterator[int]:  # fmt: skip
+    """Train from `state.step` to the end; yields the number of steps done after each.
+
+    `say` is told of data workers that were replaced, and `sharing` is how many trials share the machine's memory.
+    """
+    steps = range(state.step, training.iterations)
+    batches = prepared_batches(stream, steps, data_workers, device.type == "cuda", say, sharing)
     earlier = state.history[-1]["seconds"] if state.history else 0.0
     start = time.perf_counter()
     for arrays in batches:
@@ -158,13 +160,3 @@ def to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
     arrays = {name: array.to(device, non_blocking=True) for name, array in arrays.items()}
     fixed = {name: arrays.pop(name) for name in ("labelled_images", "labels", "unlabelled_images")}
     return Batch(**fixed, extra_arrays=arrays)
-
-
-class _Stream(torch.utils.data.Dataset):
-    """The patch stream as DataLoader wants it; its workers turn arrays into tensors."""
-
-    def __init__(self, stream: PatchStream):
-        self.stream = stream
-
-    def __getitem__(self, step: int) -> dict:
-        return self.stream[step]
