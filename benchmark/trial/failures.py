@@ -13,6 +13,8 @@ from data.errors import one_line
 from methods.shared import registry
 from methods.shared.method import Method
 
+SINGLE_VALUE = "Expected more than 1 "  # how torch's normalisation layers begin what they say of it
+
 
 def is_killed_worker(error: Exception) -> bool:
     """Whether a process that prepares batches was killed, for lack of memory perhaps; not an exception in one."""
@@ -24,6 +26,8 @@ def failure_reason(error: Exception, trial: Trial) -> str:
         return f"the GPU's memory is too small: {less_memory('execution.gpus_per_trial', trial)}"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
+    if str(error).startswith(SINGLE_VALUE):
+        return f"{_error_line(error)}: {more_values(trial)}"
     with suppress(registry.MethodError):  # a plug-in that could not be loaded
         method = registry.get(trial.method)
         file = Path(inspect.getsourcefile(method))
@@ -56,6 +60,15 @@ def less_memory(share: str, trial: Trial) -> str:
         f"raise {share}, so that fewer trials run at a time, or lower execution.window_batch, training.patch "
         f"(now {list(training.patch)}), training.batch_size (now {training.batch_size}) or training.width "
         f"(now {training.width}); those of training change the protocol"
+    )
+
+
+def more_values(trial: Trial) -> str:
+    """What to do about a normalisation layer that gets a single value a channel."""
+    training = trial.training
+    return (
+        "a network's deepest level has a single voxel for a single patch; raise training.batch_size (now "
+        f"{training.batch_size}) or a side of training.patch (now {list(training.patch)})"
     )
 
 
