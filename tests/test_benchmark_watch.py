@@ -181,9 +181,11 @@ def test_what_the_silent_trial_says_of_itself_is_passed_on(silent):
     results.write_heartbeat(trial.id, sign(trial, 5).model_dump())
     clock[0] = 71
     assert notes(trials) == ["step 5 of 9: no sign of life for over 60 s"]
-    results.write_heartbeat(trial.id, sign(trial, 5).model_dump() | {"stands": "it stands at mine.py:3"})
+    stands = {"stage": "training: it stands at mine.py:3", "stands": "it stands at mine.py:3"}
+    results.write_heartbeat(trial.id, sign(trial, 5).model_dump() | stands)
     clock[0] = 90
-    assert notes(trials) == ["step 5 of 9: it stands at mine.py:3"]
+    [progress] = trials.news()
+    assert (progress.stage, progress.notes) == ("training", ["step 5 of 9: it stands at mine.py:3"])
 
 
 def test_a_trial_that_has_ended_is_not_silent(silent):
@@ -214,4 +216,13 @@ def test_the_run_prints_it(silent, capsys):
     listener.on_trial_start(1, [], type("Started", (), {"config": {"trial": trial.id}})())
     clock[0] = 100
     listener.on_step_end(1, [])
-    assert "2 labelled (first), seed 7: no sign of life for over 60 s\n" in capsys.readouterr().out
+    assert "2 labelled (first), seed 7: no sign of life for over 80 s\n" in capsys.readouterr().out
+
+
+def test_a_plug_in_is_named_by_the_file_that_the_user_knows(tmp_path):
+    copy = tmp_path / "copy.py"
+    copy.write_text("import sys\ndef step():\n    return sys._getframe()\n")
+    names = {}
+    exec(compile(copy.read_text(), copy, "exec"), names)  # noqa: S102
+    place = module.place_of(names["step"](), copy, "/home/me/mine.py")
+    assert place == "/home/me/mine.py:3 (step)"

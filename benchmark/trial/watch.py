@@ -15,6 +15,8 @@ from benchmark.records.source_code import path_of
 from benchmark.trial.specification import Progress, Trial
 
 PATIENCE = 60.0  # seconds without progress after which that is said; a step of published size takes seconds
+PATIENCE_OF_RUN = 80.0  # a little more, so that the trial's own watch can say it: it knows where
+LOOKS = 4  # in the time of patience
 
 
 class Watch:
@@ -29,8 +31,9 @@ class Watch:
 
     def __init__(self, results: ResultsFolder, trial: Trial, patience: float | None = None):
         self._results, self._patience = results, PATIENCE if patience is None else patience
-        file = Path(trial.cell.method_file)
-        self._method_file = plugin_files.location(str(file)) if file.is_absolute() else path_of(str(file))
+        self._shown_file = trial.cell.method_file
+        absolute = Path(self._shown_file).is_absolute()  # a plug-in's, of which a copy is run
+        self._method_file = plugin_files.location(self._shown_file) if absolute else path_of(self._shown_file)
         self._last = Progress(trial=trial.id, stage="starting", step=0, iterations=trial.training.iterations)
         self._step = 0
         self._progress = 0  # counts; it stands still where the trial does
@@ -63,24 +66,25 @@ class Watch:
 
     def _look_on(self, over: threading.Event) -> None:
         seen, looks = None, 0  # without progress
-        while not over.wait(self._patience / 2):
+        while not over.wait(self._patience / LOOKS):
             looks = looks + 1 if self._progress == seen else 0
             seen = self._progress
             frame = sys._current_frames().get(self._thread)
-            if looks >= 2 and frame is not None:
-                stands = f"no progress for over {self._patience:g} s: it stands at {place_of(frame, self._method_file)}"
+            if looks >= LOOKS and frame is not None:
+                place = place_of(frame, self._method_file, self._shown_file)
+                stands = f"no progress for over {self._patience:g} s: it stands at {place}"
                 news = {"stage": f"{self._last.stage}: {stands}", "step": self._step, "stands": stands}
                 self._results.write_heartbeat(self._last.trial, self._last.model_dump() | news)
 
 
-def place_of(frame: FrameType, method_file: Path) -> str:
-    """Where a thread is, and the line of the method that led there."""
+def place_of(frame: FrameType, method_file: Path, shown_file: str) -> str:
+    """Where a thread is, and the line of the method that led there, in the file as the user knows it."""
     stack = traceback.extract_stack(frame)
     innermost = stack[-1]
     place = f"{innermost.filename}:{innermost.lineno} ({innermost.name})"
     for call in reversed(stack):
         if Path(call.filename).resolve() == method_file.resolve():
-            of_method = f"{call.filename}:{call.lineno} ({call.name})"
+            of_method = f"{shown_file}:{call.lineno} ({call.name})"
             return of_method if call is innermost else f"{of_method}, in {place}"
     return place
 
@@ -93,7 +97,7 @@ class SilentTrials:
         patience: seconds without a sign of life.
     """
 
-    def __init__(self, results: ResultsFolder, patience: float = PATIENCE):
+    def __init__(self, results: ResultsFolder, patience: float = PATIENCE_OF_RUN):
         self._results, self._patience = results, patience
         self._heard: dict[str, float] = {}
         self._said: dict[str, str] = {}
@@ -127,6 +131,6 @@ class SilentTrials:
             return Progress(trial=trial, stage="starting", step=0, iterations=0, notes=[note])
         stands = getattr(beat, "stands", None)  # written by the trial's own watch
         return Progress(
-            trial=trial, stage=beat.stage, step=beat.step, iterations=beat.iterations,
+            trial=trial, stage=beat.stage.partition(":")[0], step=beat.step, iterations=beat.iterations,
             notes=[f"step {beat.step} of {beat.iterations}: {stands or note}"],
         )  # fmt: skip
