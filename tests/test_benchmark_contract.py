@@ -424,6 +424,31 @@ def test_a_step_that_does_more_or_less_than_losses(method, words):
     breaks(STEP, method, *words)
 
 
+class TurningOffMkldnn(Sound):
+    def training_step(self, batch, step, phase):
+        torch.backends.mkldnn.enabled = False
+        return super().training_step(batch, step, phase)
+
+
+class ReplacingAFunction(Sound):
+    def predict(self, images):
+        F.relu6 = F.relu
+        return super().predict(images)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (TurningOffMkldnn, ["torch.backends.mkldnn.enabled was True, is False", "the trials after it"]),
+        (ReplacingAFunction, ["torch.nn.functional.relu6 was replaced", "undo that in training_step() and predict()"]),
+    ],
+)
+def test_a_method_that_changes_its_process(monkeypatch, method, words):
+    monkeypatch.setattr(F, "relu6", F.relu6)
+    breaks(STEP, method, *words)
+    assert result(STEP, Sound) is None, "what was set is set again for the next training"
+
+
 # It depends on the seed alone.
 
 

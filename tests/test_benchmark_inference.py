@@ -148,14 +148,14 @@ def test_folded_batch_norm_predicts_the_same_and_leaves_the_network_alone(amp_dt
 
 
 class Ramp(nn.Module):
-    """Probability rises along x of the training grid: p = 0.2 + (i + 0.5) / 16."""
+    """Probability rises along x of the training grid: p = 0.2 + (i + 0.5) / 16, and 1 where that is more."""
 
     def __init__(self):
         super().__init__()
         self.anything = nn.Parameter(torch.zeros(1))
 
     def predict(self, images):
-        ramp = 0.2 + (torch.arange(16) + 0.5) / 16
+        ramp = (0.2 + (torch.arange(16) + 0.5) / 16).clamp(max=1)
         return ramp.view(1, 1, 16, 1, 1).expand(len(images), 1, 16, *images.shape[3:])
 
 
@@ -170,7 +170,7 @@ def test_a_case_is_graded_on_its_own_grid():
 
     class Fitting(Ramp):
         def predict(self, images):
-            ramp = 0.2 + (torch.arange(grid[0]) + 0.5) / grid[0]
+            ramp = (0.2 + (torch.arange(grid[0]) + 0.5) / grid[0]).clamp(max=1)
             return ramp.view(1, 1, -1, 1, 1).expand(len(images), 1, *patch)
 
     labels = predict_labels(Fitting(), dataset, "test-000", patch, evaluation, 4)

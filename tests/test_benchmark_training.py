@@ -9,7 +9,8 @@ import torch
 from helpers import tiny
 
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
-from benchmark.trial.training import DivergedError, build_method, initial_state, make_stream, train
+from benchmark.trial.finite import DivergedError
+from benchmark.trial.training import build_method, initial_state, make_stream, train
 from data.cache import prepare
 from methods.shared import registry
 from methods.shared.signed_distance import distance_to_mask

@@ -19,10 +19,11 @@ from benchmark.planning.experiment import Execution
 from benchmark.planning.plan import make_plan, write_plan
 from benchmark.records.protocol import Evaluation, Training
 from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.process_state import configure_torch
 from benchmark.trial.run import run_trial
 from benchmark.trial.scoring import predict_labels
 from benchmark.trial.smoke import NOT_MEASURED, memory_needs
-from benchmark.trial.training import build_method, configure_torch, initial_state, make_stream, train
+from benchmark.trial.training import build_method, initial_state, make_stream, train
 from benchmark.trial.weights import load_weights
 from data.cache import prepare
 from methods.shared import registry

@@ -42,6 +42,7 @@ from benchmark.trial.failures import is_killed_worker, less_memory  # noqa: E402
 from benchmark.trial.run import SHARING, run_trial, write_failure  # noqa: E402
 from benchmark.trial.smoke import NOT_MEASURED, memory_needs  # noqa: E402
 from benchmark.trial.specification import Progress, Trial  # noqa: E402
+from benchmark.trial.watch import SilentTrials  # noqa: E402
 
 LOCAL = "local"
 RETRIES = 3  # of a trial whose process or machine died, from one checkpoint; its own exceptions are not retried
@@ -51,6 +52,7 @@ _NO_CLUSTER = (
 FINAL = {"done", "failed", "diverged", "stopped"}
 WAITING = ("PENDING", "PAUSED")
 EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
+NOT_REUSED = tune.PlacementGroupFactory([{"CPU": 1, "of a changed process": 1}])  # a request that no trial makes
 
 
 def run_trials(
@@ -327,6 +329,7 @@ class _Listener(tune.Callback, tune.Stopper):
 
     def __init__(self, on_progress: Callable[[Progress], None], results: ResultsFolder, trials: dict[str, Trial]):
         self._on_progress, self._results, self._trials = on_progress, results, trials
+        self._silent = SilentTrials(results)
         self.finished: set[str] = set()
         self.lost: dict[str, str] = {}
         self.failed_elsewhere: dict[str, str] = {}  # on a machine that could not write why
@@ -341,13 +344,24 @@ class _Listener(tune.Callback, tune.Stopper):
     def stop_all(self) -> bool:
         return self.stopped is not None
 
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        self._silent.heard(trial.config["trial"])
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        for progress in self._silent.news():
+            self._on_progress(progress)
+
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         progress = Progress(**result["progress"])
+        self._silent.heard(progress.trial)
         if progress.stage == "stopped":
             self.stopped = self.stopped or progress.reason
             return
         if progress.stage in FINAL:
+            self._silent.ended(progress.trial)
             self.finished.add(progress.trial)
+        if progress.process_changed:
+            trial.placement_group_factory = NOT_REUSED
         if progress.stage == "failed" and not self._results.has_record(progress.trial):
             self.failed_elsewhere[progress.trial] = progress.reason
         else:
@@ -355,6 +369,7 @@ class _Listener(tune.Callback, tune.Stopper):
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         error, name = trial.get_error(), trial.config["trial"]
+        self._silent.ended(name)
         if isinstance(error, ray.exceptions.RayActorError) or is_killed_worker(error):
             advice = less_memory("execution.memory_gib", self._trials[name])
             reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"

@@ -72,6 +72,11 @@ class ProgressView:
         row = self._rows[progress.trial]
         before = row.stage.split()[0]
         row.take(progress)
+        for note in progress.notes:
+            name, labelled, draw, seed, *_ = row.columns()
+            self._console.print(
+                f"{name}, {labelled} labelled ({draw}), seed {seed}: {note}", soft_wrap=True, markup=False
+            )
         if self._live is None and (before != row.stage.split()[0] or row.seen - row.printed >= LINE_SECONDS):
             row.printed = row.seen
             done = sum(r.stage == "done" for r in self._rows.values())

@@ -12,7 +12,7 @@ from benchmark.contract import prediction_checks as prediction
 from benchmark.contract import training_checks as training
 from benchmark.contract.small_training import ContractError, SmallTraining, Subject, require
 from benchmark.trial.failures import last_line_in
-from benchmark.trial.training import DivergedError
+from benchmark.trial.finite import DivergedError
 from methods.shared import registry
 from methods.shared.method import Batch, Info, Method, MethodSettings
 

@@ -5,11 +5,21 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from benchmark.contract.small_training import LONGER, SEED, SmallTraining, Subject, require, unseen_images
-from benchmark.trial.training import DivergedError
+from benchmark.contract.small_training import (
+    LONGER,
+    SEED,
+    ContractError,
+    SmallTraining,
+    Subject,
+    require,
+    unseen_images,
+)
+from benchmark.trial.finite import DivergedError
+from benchmark.trial.probabilities import Extremes, PredictionError
 from methods.shared.networks.vnet import VNet
 
 FP32 = "compute in float32 what follows a network"
+GUARD = "guard divisions, logarithms and roots"
 
 
 def takes_odd_patch_sizes(subject: Subject) -> None:
@@ -26,7 +36,7 @@ def takes_several_classes(subject: Subject) -> None:
 
 
 def trains_and_predicts(small: SmallTraining) -> None:
-    """To the end of the training, with finite losses; then probabilities of every class."""
+    """To the end of the training, with finite losses and weights; then probabilities of every class."""
     _are_finite(small.run())
     images = unseen_images()
     _are_probabilities(small.predict(images), (len(images), small.method.backbone.classes, *images.shape[2:]))
@@ -43,7 +53,11 @@ def _are_finite(small: SmallTraining) -> None:
     for row in small.state.history:
         for key, value in row.items():
             where = f"step {row['step']} of {training.iterations}, learning rate {training.learning_rate}"
-            require(value - value == 0, f"loss {key} is {value} ({where}): guard divisions, logarithms and roots")
+            require(value - value == 0, f"loss {key} is {value} ({where}): {GUARD}")
+    try:
+        small.state.check_finite()
+    except DivergedError as error:
+        raise ContractError(f"{error}: {GUARD}") from error
 
 
 def predicts_probabilities(subject: Subject) -> None:
@@ -63,13 +77,13 @@ def predicts_probabilities(subject: Subject) -> None:
 
 
 def _are_probabilities(predicted: Tensor, shape: tuple[int, ...]) -> None:
-    require(isinstance(predicted, Tensor), f"predict() returns a {type(predicted).__name__}: return one tensor")
-    found = tuple(predicted.shape)
-    require(found == shape, f"predict() returns shape {found}, not {shape}: one channel a class, at the images' size")
-    require(predicted.dtype == torch.float32, f"predict() returns {predicted.dtype}: {FP32}")
-    low, high = predicted.min().item(), predicted.max().item()
-    inside = low >= 0 and high <= 1
-    require(inside, f"predict() returns values from {low:.3g} to {high:.3g}: return probabilities, sigmoids of logits")
+    extremes = Extremes()
+    try:
+        extremes.add(predicted, shape)
+        require(predicted.dtype == torch.float32, f"predict() returns {predicted.dtype}: {FP32}")
+        extremes.check()
+    except (DivergedError, PredictionError) as error:
+        raise ContractError(str(error)) from error
 
 
 def predicts_the_same_in_bf16(subject: Subject) -> str | None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmark.records.protocol import Training
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
-from benchmark.trial.training import build_method, configure_torch, initial_state, make_stream, train
+from benchmark.trial.process_state import configure_torch
+from benchmark.trial.training import build_method, initial_state, make_stream, train
 from data.phantom import PhantomSettings, PhantomSource
 from methods.shared import registry
 from methods.shared.method import Method

@@ -23,6 +23,7 @@ from benchmark.contract.small_training import (
     with_noise_for_labels,
     with_other_images,
 )
+from benchmark.trial.process_state import MOST_CHANGES, ProcessState
 from methods.shared import registry
 from methods.shared.method import Batch, Method
 
@@ -123,6 +124,7 @@ def _each_has_one_optimiser(small: SmallTraining) -> None:
 
 def computes_losses_and_leaves_the_rest_to_the_loop(subject: Subject) -> None:
     small = SmallTraining(subject.name, iterations=2, precision="bf16")
+    process = ProcessState(small.training, SEED)
     training_step = small.method.training_step
 
     def watched(batch: Batch, step: int, phase: str) -> dict[str, Tensor]:
@@ -142,6 +144,13 @@ def computes_losses_and_leaves_the_rest_to_the_loop(subject: Subject) -> None:
 
     small.method.training_step = watched
     small.run()
+    small.predict(unseen_images())
+    changes = process.changes()
+    require(
+        not changes,
+        f"it changes the process that it runs in, and so the trials after it ({'; '.join(changes[:MOST_CHANGES])}): "
+        "undo that in training_step() and predict(), or leave it out",
+    )
 
 
 def _copy(gradient: Tensor | None) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
+from benchmark.planning.single_values import check_single_values
 from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
 from benchmark.records.models import FORMAT, Cell, Data
@@ -120,6 +121,8 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
             "and there is no baseline"
         )
     _check_names(experiment, list(trials.values()))
+    for entry, _ in entries:
+        check_single_values(entry.name, entry.settings, experiment.training, dataset.classes)
     return list(trials.values())
 
 

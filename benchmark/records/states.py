@@ -31,7 +31,7 @@ MEANING = {
     STALE: "trained by other numerics than today's; `run --rerun stale` trains it again",
     RESCORE: "trained; `evaluate` or `run` scores it again",
     FAILED: "ended with an error; `run --retry-failed` tries again",
-    DIVERGED: "a loss became infinite or not a number; `run --retry-failed` tries again",
+    DIVERGED: "losses, weights or probabilities became infinite or not a number; `run --retry-failed` tries again",
     UNREADABLE: "its record is damaged; `run` trains it again",
     OTHER_PROTOCOL: "its record belongs to another protocol or other test cases than the plan's; remove one of them",
 }

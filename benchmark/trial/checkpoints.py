@@ -18,8 +18,12 @@ def save_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
         state: the training.
         folder: where checkpoints lie.
         numerics: versions that decide weights (`Numerics.of_weights`): other versions start anew.
+
+    Raises:
+        DivergedError: a loss, a weight or an optimiser's state is not finite. The checkpoints stay as they are.
     """
     state.flush()
+    state.check_finite()
     content = {
         "format": CHECKPOINT_FORMAT,
         "numerics": numerics,

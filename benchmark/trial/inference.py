@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from benchmark.trial.probabilities import Extremes
 from data.resample import resample
 
 Predict = Callable[[Tensor], Tensor]
@@ -109,6 +110,10 @@ def predict_volume(
     Returns:
         (C, H, W, D), float32.
 
+    Raises:
+        DivergedError: a probability is infinite or not a number.
+        PredictionError: `predict` gives another shape, or values below 0 or above 1.
+
     Source:
         UA-MT release, `test_util.py`.
 
@@ -125,13 +130,16 @@ def predict_volume(
     total = torch.zeros((classes, *volume.shape), device=device)
     visits = torch.zeros(volume.shape, device=device)
     corners = windows(volume.shape, patch, stride)[:max_windows]
+    extremes = Extremes()
     for first in range(0, len(corners), window_batch):
         batch = corners[first : first + window_batch]
         areas = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in batch]
         probabilities = predict(torch.stack([volume[area] for area in areas]).unsqueeze(1))
+        extremes.add(probabilities, (len(batch), classes, *patch))
         for area, window in zip(areas, probabilities, strict=True):
             total[(slice(None), *area)] += window
             visits[area] += 1
+    extremes.check()
     total /= visits.clamp_(min=1)
     inside = tuple(slice(low, low + n) for (low, _), n in zip(padding, image.shape, strict=True))
     return total[(slice(None), *inside)].cpu().numpy()

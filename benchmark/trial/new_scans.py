@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.experiment_file import load_experiment
@@ -14,10 +14,14 @@ from benchmark.records.models import Record
 from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import DONE
+from benchmark.trial.failures import place_of_predict
+from benchmark.trial.finite import DivergedError
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
+from benchmark.trial.probabilities import PredictionError
+from benchmark.trial.process_state import configure_torch
 from benchmark.trial.scoring import postprocessed
 from benchmark.trial.setup import choose_device
-from benchmark.trial.training import build_method, configure_torch
+from benchmark.trial.training import build_method
 from benchmark.trial.weights import load_weights
 from data.case import collect_problems, raise_problems
 from data.folder import CHANNEL
@@ -29,6 +33,7 @@ from data.resample import grid_shape, resample
 from data.scan_files import ScanFiles, scan_files, stem_of
 from data.scans import read_image, write_labels
 from methods.shared import registry
+from methods.shared.method import Method
 
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
@@ -87,20 +92,32 @@ def _predict(
     configure_torch(training)
     settings = registry.settings_of(cell.method, cell.settings)
     method = build_method(cell.method, settings, training, len(values), cell.seed, place)
-    load_weights(record, method, place)
-    method = fold_batch_norm(method)
+    with _one_line(record, registry.get(cell.method)):
+        load_weights(record, method, place)
+    folded = fold_batch_norm(method)
     for name, file in scans.items():
         image, geometry = read_image(file, reading)
         spacing_of_scan = geometry.array_spacing
         same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(spacing_of_scan, spacing, strict=True))
         grid = image if same else resample(image, grid_shape(image.shape, spacing_of_scan, spacing))
-        with torch.inference_mode():
+        with _one_line(file, registry.get(cell.method)):
             probabilities = predict_volume(
-                method.predict, grid, len(values), training.patch, evaluation.stride, 4, place
+                folded.predict, grid, len(values), training.patch, evaluation.stride, 4, place
             )
         labels = postprocessed(label_map(probabilities, image.shape), len(values), evaluation)
         write_labels(targets[name], labels, geometry, values)
         yield file, targets[name]
+
+
+@contextmanager
+def _one_line(what: Path, method: type[Method]) -> Iterator[None]:
+    """What was trained, or is predicted, may be unfit for use: that is said in one line, and nothing is written."""
+    try:
+        yield
+    except DivergedError as error:
+        raise ResultsError(f"{what}: {error}") from error
+    except PredictionError as error:
+        raise ResultsError(f"{what}: {error} ({':'.join(map(str, place_of_predict(method)))})") from error
 
 
 def _finished_trial(folder: Path) -> Record:

@@ -4,11 +4,13 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import remote_copies
 from benchmark.records.arrays import write_case, write_prediction
@@ -20,13 +22,16 @@ from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.failures import failure_reason, is_killed_worker
+from benchmark.trial.finite import DivergedError
 from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
 from benchmark.trial.scoring import postprocessed, predict_labels, score_case
 from benchmark.trial.setup import data_workers, set_up
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.tensorboard import SLICES, EventFile
-from benchmark.trial.training import DivergedError, TrainingState, initial_state, make_stream, train
+from benchmark.trial.training import TrainingState, initial_state, make_stream, train
+from benchmark.trial.watch import Watch
 from benchmark.trial.weights import load_record
 from data import scans
 from data.cache import Dataset
@@ -48,16 +53,37 @@ def run_trial(
     process can tell, such as the revision of the code and how many trials share the machine.
     """
     run_facts = run_facts or {**provenance.revision(), SHARING: 1}
+    folders = {str(plugin_files.location(plugin).resolve().parent) for plugin in trial.plugins}
+    process = ProcessState(trial.training, trial.seed, folders)
+    session = _Session(trial, results, execution, run_facts, process, Watch(results, trial))
     try:
         with trial_lock(results, trial.id):
-            yield from _run_to_record(trial, results, execution, run_facts)
+            last = yield from session.watch.watched(_run_to_record(session))
+            if changes := process.changes():
+                last.notes.append(changed_process(trial.method, changes))
+            yield last.model_copy(update={"process_changed": bool(changes)})
     except (OSError, RuntimeError) as error:
         if (full := storage_error(results.folder, error)) is None:
             raise
         raise full from error
 
 
-def _run_to_record(trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class _Session:
+    """What belongs to one run of a trial, from its start or from a checkpoint."""
+
+    trial: Trial
+    results: ResultsFolder
+    execution: Execution
+    run_facts: dict
+    process: ProcessState
+    watch: Watch
+    notes: list[str] = field(default_factory=list)  # what a user should hear of, for the record
+
+
+def _run_to_record(session: _Session) -> Generator[Progress, None, Progress]:
+    """Yields the signs of life before the last one, which it returns."""
+    trial, results, execution = session.trial, session.results, session.execution
     results.running(trial.id).mkdir(parents=True, exist_ok=True)
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
@@ -67,20 +93,20 @@ def _run_to_record(trial: Trial, results: ResultsFolder, execution: Execution, r
         else:
             folder = results.tensorboard(trial.id) if execution.tensorboard else None
             with closing(EventFile(folder)) as events:
-                yield from _run(trial, results, execution, run_facts, events, trained=state == RESCORE)
+                yield from _run(session, events, trained=state == RESCORE)
         reason = None
         if execution.copy_to:
             try:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        yield _progress(trial, DONE, trial.training.iterations, reason=reason)
+        return _progress(trial, DONE, trial.training.iterations, reason=reason)
     except DivergedError as error:
-        yield write_failure(trial, results, "diverged", str(error))
+        return write_failure(trial, results, "diverged", str(error))
     except Exception as error:
         if storage_error(results.folder, error) or is_killed_worker(error):
             raise
-        yield write_failure(trial, results, "failed", failure_reason(error, trial))
+        return write_failure(trial, results, "failed", failure_reason(error, trial))
 
 
 def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str) -> Progress:
@@ -91,10 +117,9 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
     return _progress(trial, state, 0, reason=reason)
 
 
-def _run(
-    trial: Trial, results: ResultsFolder, execution: Execution, run_facts: dict, events: EventFile, trained: bool
-) -> Iterator[Progress]:
+def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
+    trial, results, execution, run_facts = session.trial, session.results, session.execution, session.run_facts
     device, dataset, method = set_up(trial, execution)
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
@@ -117,7 +142,7 @@ def _run(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "resumed_at_step": state.step,
         }
-        yield from _train(trial, results, execution, dataset, state, device, events)
+        yield from _train(session, dataset, state, device, events)
         sessions.note(MEMORY, provenance.peak_memory(device))
         history = csv_text(state.history)
         seconds = state.history[-1]["seconds"]  # of all its sessions
@@ -125,11 +150,15 @@ def _run(
 
     # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
-    seconds = yield from _test(trial, results, execution, dataset, method, folder, events)
+    seconds = yield from _test(session, dataset, method, folder, events)
     facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
+    if changes := session.process.changes():
+        facts["process_changed"] = changes
+    if session.notes:
+        facts["notes"] = session.notes
     (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
@@ -157,20 +186,22 @@ class _Sessions:
 
 
 def _train(
-    trial: Trial, results: ResultsFolder, execution: Execution, dataset: Dataset, state: TrainingState,
-    device: torch.device, events: EventFile,
-) -> Iterator[Progress]:  # fmt: skip
+    session: _Session, dataset: Dataset, state: TrainingState, device: torch.device, events: EventFile
+) -> Iterator[Progress]:
+    trial, results, execution = session.trial, session.results, session.execution
     training, folder = trial.training, results.running(trial.id)
     numerics = trial.numerics.of_weights()
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_report = last_checkpoint = time.monotonic()
     workers = data_workers(execution, state.method, device)
-    steps = train(state, stream, training, trial.seed, device, workers)
+    said, sharing = 0, session.run_facts[SHARING]
+    steps = train(state, stream, training, trial.seed, device, workers, session.notes.append, sharing)
     trace = ExitStack()
     try:
         step_is_over = trace.enter_context(traced(results.trace(trial.id), execution.profile_steps))
         for step in steps:
             step_is_over()
+            session.watch.alive(step)
             now = time.monotonic()
             every = execution.checkpoint_iterations
             if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
@@ -180,7 +211,8 @@ def _train(
                 state.flush()
                 events.add_losses(state.history)
                 last_report = now
-                yield _report(results, _progress(trial, "training", step, loss=_last_total(state)))
+                news, said = session.notes[said:], len(session.notes)
+                yield _report(results, _progress(trial, "training", step, loss=_last_total(state), notes=news))
         save_checkpoint(state, folder, numerics)
     except GeneratorExit:
         with suppress(OSError, RuntimeError):  # a generator that is being closed has nobody to tell
@@ -193,10 +225,10 @@ def _train(
 
 
 def _test(
-    trial: Trial, results: ResultsFolder, execution: Execution, dataset: Dataset, method: Method, folder: Path,
-    events: EventFile,
-) -> Generator[Progress, None, float]:  # fmt: skip
+    session: _Session, dataset: Dataset, method: Method, folder: Path, events: EventFile
+) -> Generator[Progress, None, float]:
     """Predict and score every test case: predictions/ and cases.csv. Returns the seconds of predicting alone."""
+    trial, results = session.trial, session.results
     (folder / "predictions").mkdir()
     method = fold_batch_norm(method)
     rows: list[dict] = []
@@ -206,8 +238,9 @@ def _test(
         native = dataset.native(case_id)
         begin = time.perf_counter()
         labels = predict_labels(
-            method, dataset, case_id, trial.training.patch, trial.evaluation, execution.window_batch
-        )
+            method, dataset, case_id, trial.training.patch, trial.evaluation, session.execution.window_batch,
+            alive=session.watch.alive,
+        )  # fmt: skip
         seconds += time.perf_counter() - begin
         rows += score_case(labels, native, dataset.classes, trial.evaluation)
         if number <= SLICES:

@@ -1,6 +1,9 @@
 """From a trained method to the figures of a case."""
 
+from collections.abc import Callable
+
 import numpy as np
+from torch import Tensor
 
 from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
 from benchmark.records.protocol import Evaluation
@@ -19,12 +22,21 @@ def predict_labels(
     evaluation: Evaluation,
     window_batch: int,
     max_windows: int | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Predicted labels (H,W,D) of a case on its own grid, before postprocessing; the method is in eval mode."""
+    """Predicted labels (H,W,D) of a case on its own grid, before postprocessing; the method is in eval mode.
+
+    `alive` is called before each batch of windows, for whoever watches.
+    """
     device = next(method.parameters()).device
     image = dataset.image(case_id)
+
+    def predict(images: Tensor) -> Tensor:
+        alive()
+        return method.predict(images)
+
     probabilities = predict_volume(
-        method.predict, image, dataset.classes, patch, evaluation.stride, window_batch, device, max_windows
+        predict, image, dataset.classes, patch, evaluation.stride, window_batch, device, max_windows
     )
     return label_map(probabilities, dataset.native(case_id).image.shape)
 

@@ -2,16 +2,18 @@
 
 import json
 from functools import cache, lru_cache
+from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution, ExperimentError
-from benchmark.records import numerics
+from benchmark.records import numerics, source_code
 from benchmark.records.numerics import Numerics
+from benchmark.trial.process_state import configure_torch
 from benchmark.trial.specification import Trial
-from benchmark.trial.training import build_method, configure_torch
+from benchmark.trial.training import build_method
 from data.cache import Dataset, prepare
 from data.sources import DataSettings
 from methods.shared import registry
@@ -21,7 +23,7 @@ WORKERS_FOR_A_GPU = 4  # data workers of a method with extra arrays, on a GPU
 
 
 def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, Method]:
-    for plugin in trial.plugins:
+    for plugin in needed_plugins(trial):
         _load_plugin(plugin)
     _check_numerics(trial)
     configure_torch(trial.training)
@@ -31,6 +33,19 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
     dataset = _dataset(json.dumps(trial.data, sort_keys=True))
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
+
+
+def needed_plugins(trial: Trial) -> list[str]:
+    """The plug-ins that bring the trial's method: what others do to the process as they are imported is not its."""
+    file = Path(trial.cell.method_file)
+    if not file.is_absolute():  # a built-in method
+        return []
+    beside = [plugin for plugin in trial.plugins if file.is_relative_to(Path(plugin).parent)]
+    return [
+        plugin
+        for plugin in beside
+        if file.relative_to(Path(plugin).parent).as_posix() in source_code.plugin_files(plugin_files.location(plugin))
+    ] or trial.plugins
 
 
 def _check_numerics(trial: Trial) -> None:

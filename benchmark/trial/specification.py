@@ -56,3 +56,5 @@ class Progress(BaseModel):
     iterations: int
     loss: float | None = None
     reason: str | None = None
+    notes: list[str] = []  # what a user should hear of, though the trial goes on
+    process_changed: bool = False  # the trial left its process other than it was: no further trial may run in it

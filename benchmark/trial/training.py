@@ -1,13 +1,14 @@
 """The training loop that all methods share: one step is the method's phases in order, nothing else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.data import DataLoader
 
 from benchmark.records.protocol import Training
+from benchmark.trial.finite import DivergedError, check_finite, not_finite
+from benchmark.trial.loading import batches as prepared_batches
 from data.batches import PatchStream
 from data.cache import Dataset
 from data.randomness import integer_seed
@@ -18,19 +19,6 @@ from methods.shared.networks.vnet import Backbone
 from methods.shared.schedules import Schedule
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
-
-
-class DivergedError(RuntimeError):
-    """A loss became infinite or not a number."""
-
-
-def configure_torch(training: Training) -> None:
-    """Threads and kernels as the protocol says; "fp32" means fp32 on every GPU."""
-    torch.set_num_threads(training.threads)
-    torch.backends.cudnn.benchmark = not training.deterministic
-    torch.backends.cudnn.deterministic = training.deterministic
-    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def build_method(
@@ -69,6 +57,11 @@ class TrainingState:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     pending: list[tuple[dict[str, float], dict[str, torch.Tensor]]] = field(default_factory=list)
+    began_infinite: tuple[str, ...] = ()  # buffers that hold an infinity on purpose, as a lowest loss so far
+
+    def check_finite(self) -> None:
+        """Raises DivergedError if a weight, a buffer or an optimiser's state is not finite. Waits for the device."""
+        check_finite(self.method, self.optimizers, self.step, self.began_infinite)
 
     def flush(self) -> None:
         """Bring the losses of the steps since the last flush from the device to `history`, in one copy.
@@ -113,19 +106,21 @@ def initial_state(method: Method, training: Training) -> TrainingState:
             f"{type(method).__name__}.configure_optimizers() must give one optimiser for each of "
             f"the phases {', '.join(method.phases)}, got {', '.join(optimizers)}"
         )
-    return TrainingState(
-        method, optimizers, scheduled, torch.amp.GradScaler(device, enabled=training.precision == "fp16")
-    )
+    scaler = torch.amp.GradScaler(device, enabled=training.precision == "fp16")
+    began_infinite = tuple(not_finite(dict(method.named_buffers())))
+    return TrainingState(method, optimizers, scheduled, scaler, began_infinite=began_infinite)
 
 
 def train(
-    state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int
-) -> Iterator[int]:
-    """Train from `state.step` to the end; yields the number of steps done after each."""
-    batches = DataLoader(
-        _Stream(stream), batch_size=None, sampler=range(state.step, training.iterations), num_workers=data_workers,
-        prefetch_factor=4 if data_workers else None, pin_memory=device.type == "cuda",
-    )  # fmt: skip
+    state: TrainingState, stream: PatchStream, training: Training, seed: int, device: torch.device, data_workers: int,
+    say: Callable[[str], None] = print, sharing: int = 1,
+) -> Iterator[int]:  # fmt: skip
+    """Train from `state.step` to the end; yields the number of steps done after each.
+
+    `say` is told of data workers that were replaced, and `sharing` is how many trials share the machine's memory.
+    """
+    steps = range(state.step, training.iterations)
+    batches = prepared_batches(stream, steps, data_workers, device.type == "cuda", say, sharing)
     earlier = state.history[-1]["seconds"] if state.history else 0.0
     start = time.perf_counter()
     for arrays in batches:
@@ -165,13 +160,3 @@ def to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
     arrays = {name: array.to(device, non_blocking=True) for name, array in arrays.items()}
     fixed = {name: arrays.pop(name) for name in ("labelled_images", "labels", "unlabelled_images")}
     return Batch(**fixed, extra_arrays=arrays)
-
-
-class _Stream(torch.utils.data.Dataset):
-    """The patch stream as DataLoader wants it; its workers turn arrays into tensors."""
-
-    def __init__(self, stream: PatchStream):
-        self.stream = stream
-
-    def __getitem__(self, step: int) -> dict:
-        return self.stream[step]

@@ -18,7 +18,8 @@ from benchmark.records.models import EXTERNAL
 from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.inference import predict_volume
-from benchmark.trial.training import build_method, configure_torch
+from benchmark.trial.process_state import configure_torch
+from benchmark.trial.training import build_method
 from data.cache import Dataset, prepare
 from methods.shared import registry
 from methods.shared.method import Method

@@ -51,7 +51,7 @@ from workload import (
 
 from benchmark.planning.experiment import Execution
 from benchmark.records.protocol import Evaluation
-from benchmark.trial import provenance
+from benchmark.trial import loading, provenance
 from benchmark.trial.inference import fold_batch_norm, predict_volume, windows
 from benchmark.trial.metrics import case_metrics
 from benchmark.trial.scoring import predict_labels, score_case
@@ -253,7 +253,7 @@ def _waiting(cases: Cases, name: str, count: int) -> tuple[float, float]:
                 waits.append(time.perf_counter() - begin)
                 yield batch
 
-    plain, loop.DataLoader = loop.DataLoader, Watched
+    plain, loading.DataLoader = loading.DataLoader, Watched
     try:
         steps = cases.training(name, workers=None, steps=2 * (count + 2))
         next(steps)
@@ -261,7 +261,7 @@ def _waiting(cases: Cases, name: str, count: int) -> tuple[float, float]:
         waits.clear()
         passed = timed(lambda: list(steps))
     finally:
-        loop.DataLoader = plain
+        loading.DataLoader = plain
     return sum(waits), passed
 
 

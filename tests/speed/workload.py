@@ -22,6 +22,7 @@ from benchmark.planning.experiment import Execution  # noqa: E402
 from benchmark.records.protocol import Training  # noqa: E402
 from benchmark.trial import allocator  # noqa: E402
 from benchmark.trial import training as loop  # noqa: E402
+from benchmark.trial.process_state import configure_torch  # noqa: E402
 from benchmark.trial.setup import data_workers  # noqa: E402
 from data.cache import Dataset, prepare  # noqa: E402
 from data.sources import PhantomSettings  # noqa: E402
@@ -66,7 +67,7 @@ class Cases:
             write_h5(file, self.dataset.image(case_id), self.dataset.label(case_id))
 
     def method(self, name: str, training: Training) -> Method:
-        loop.configure_torch(training)
+        configure_torch(training)
         return loop.build_method(name, registry.settings_of(name, {}), training, self.dataset.classes, 0, self.device)
 
     def stream(self, method: Method, training: Training):

@@ -1,0 +1,94 @@
+"""Whether a method would normalise a single value a channel, which cannot be trained: known before a trial runs.
+
+Batch norm needs two values a channel. With few and small patches the deepest level of a network has one voxel, and some
+methods pass a single patch through it. Which do is found by their own training step, on tensors without data.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from benchmark.planning.experiment import ExperimentError
+from benchmark.records.protocol import Training
+from benchmark.trial.failures import SINGLE_VALUE
+from data.randomness import generator
+from methods.shared import registry
+from methods.shared.method import Batch
+from methods.shared.networks.vnet import Backbone
+from methods.shared.schedules import Schedule
+
+LARGEST = 32  # voxels of a side: no network here halves a patch more than five times
+STEPS = 100  # of the schedule that is tried, at its first and its last step
+WIDTH = 2  # sizes do not depend on it
+
+Patch = tuple[int, int, int]
+
+
+def check_single_values(name: str, settings: dict, training: Training, classes: int) -> None:
+    """Refuse a protocol under which a built-in method would fail at a normalisation layer.
+
+    A plug-in's training step may do anything, so it is not run before its turn: its trial says the same.
+
+    Args:
+        name: of the method.
+        settings: of the method, as an experiment gives them.
+        training: the protocol.
+        classes: foreground classes.
+
+    Raises:
+        ExperimentError: with a batch size and a patch that would do.
+    """
+    if max(training.patch) > LARGEST or not registry.get(name).__module__.startswith("methods."):
+        return
+
+    def fails(batch_size: int, patch: Patch) -> str | None:
+        frozen = registry.settings_of(name, settings).model_dump_json()
+        return _single_value(name, frozen, batch_size, tuple(patch), classes)
+
+    size, patch = training.batch_size, training.patch
+    if (found := fails(size, patch)) is None:
+        return
+    ways = []
+    if larger := [count for count in range(size + 1, 2 * size + 3) if _takes(name, settings, count)]:
+        ways += [f"training.batch_size to {count}" for count in larger if fails(count, patch) is None][:1]
+    longer = (2 * patch[0], *patch[1:])
+    ways += [f"training.patch to {list(longer)}"] * (fails(size, longer) is None)
+    raise ExperimentError(
+        f"training.patch {list(patch)} with training.batch_size {size}: {name} gives a normalisation layer a single "
+        f"value a channel ({found}), which cannot be trained; raise {' or '.join(ways) or 'both'}"
+    )
+
+
+def _takes(name: str, settings: dict, batch_size: int) -> bool:
+    try:
+        registry.get(name).patches(registry.settings_of(name, settings), batch_size)
+    except registry.MethodError:
+        return False
+    return True
+
+
+@cache
+def _single_value(name: str, settings: str, batch_size: int, patch: Patch, classes: int) -> str | None:
+    """What torch says of the single value; None if there is none, or if that cannot be told without data."""
+    method_class = registry.get(name)
+    chosen = method_class.Settings.model_validate_json(settings)
+    labelled, unlabelled = method_class.patches(chosen, batch_size)
+    arrays = {
+        "labelled_images": np.zeros((labelled, 1, *patch), np.float32),
+        "labels": np.zeros((labelled, *patch), np.uint8),
+        "unlabelled_images": np.zeros((unlabelled, 1, *patch), np.float32),
+    }
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            with torch.device("meta"):
+                method = method_class(chosen, Backbone(classes, WIDTH), Schedule(STEPS)).train()
+            extra = {key: compute(arrays, generator(0, key)) for key, compute in method.extra_arrays().items()}
+            tensors = {key: torch.as_tensor(array).to("meta") for key, array in (arrays | extra).items()}
+            batch = Batch(**{key: tensors.pop(key) for key in arrays}, extra_arrays=tensors)
+            for step in (0, STEPS - 1):
+                for phase in method.phases:
+                    method.training_step(batch, step, phase)
+        except Exception as error:  # whatever cannot be computed without data
+            return str(error).partition(", got ")[2] if str(error).startswith(SINGLE_VALUE) else None
+    return None
