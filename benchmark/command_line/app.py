@@ -24,6 +24,8 @@ console = Console(markup=False, highlight=False)  # names and reasons are text, 
 
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
 
 
 @app.command()
@@ -31,7 +33,7 @@ def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file, see configs/.")],
     overrides: Overrides = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
-    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
+    plugins: Plugins = [],  # noqa: B006
     rerun: Annotated[
         Literal["stale"] | None, typer.Option(help="Run again what code of before a change has made.")
     ] = None,
@@ -43,14 +45,20 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Run the trials of an experiment that are not finished, then write its report."""
     from benchmark.command_line import commands
-    from benchmark.planning.experiment_file import load_experiment
+    from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
-    experiment = load_experiment(config, overrides, list(map(str, plugin)))
+    stored = ResultsFolder(config.parent).plan_file.exists()  # the experiment of a results folder, not of the user
+    experiment = (
+        load_stored_experiment(config, overrides, list(map(str, plugins)), trust)
+        if stored
+        else load_experiment(config, overrides, list(map(str, plugins)))
+    )
     folder = ResultsFolder(results or Path("results") / experiment.name)
     also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
@@ -69,6 +77,8 @@ def evaluate(
         str | None,
         typer.Option("--check-metrics", metavar="TRIAL", help="Only score a trial once more with medpy itself."),
     ] = None,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
     from benchmark.command_line import commands
@@ -83,7 +93,7 @@ def evaluate(
     results.read_plan()
     if check_metrics is not None:
         commands.check_metrics(results, check_metrics, console)
-    elif not commands.evaluate(results, overrides, console):
+    elif not commands.evaluate(results, overrides, list(map(str, plugins)), trust, console):
         raise typer.Exit(1)
 
 
@@ -95,11 +105,14 @@ def add_masks(
     labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels its makers used.")],
     unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
     seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Add masks that another tool made as one more row of a results folder, scored as its own rows are."""
     from benchmark.command_line import commands
 
-    if not commands.add_masks(masks, name, labelled, unlabelled, seed, ResultsFolder(results), console):
+    folder, files = ResultsFolder(results), list(map(str, plugins))
+    if not commands.add_masks(masks, name, labelled, unlabelled, seed, folder, files, trust, console):
         raise typer.Exit(1)
 
 
@@ -112,11 +125,13 @@ def predict(
         Literal["zscore", "none"] | None,
         typer.Option(help="Instead of the trial's own: raw scans for a network that saw z-scored files need zscore."),
     ] = None,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Segment new scans with a finished trial; labels are written on the scans' own grid."""
     from benchmark.command_line import commands
 
-    commands.predict(record, images, to, normalise, console)
+    commands.predict(record, images, to, normalise, list(map(str, plugins)), trust, console)
 
 
 @app.command()
@@ -244,9 +259,9 @@ def info(
 ) -> None:
     """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
     from benchmark.command_line import data_commands
-    from benchmark.planning.experiment_file import load_experiment
+    from benchmark.planning.experiment_file import read_experiment
 
-    if not data_commands.info(load_experiment(config, overrides), picture, console):
+    if not data_commands.info(read_experiment(config, overrides), picture, console):
         raise typer.Exit(1)
 
 

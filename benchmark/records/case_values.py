@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.records.files import ResultsError
+from benchmark.records.spreadsheets import original
 from data.errors import one_line
 
 CHECKPOINT = "last"
@@ -75,4 +76,4 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
 def _row(fields: list[str]) -> CaseValue:
     """Only the value may be empty: a distance that is undefined or left out."""
     checkpoint, postprocessing, structure, case, metric, unit, value = fields
-    return CaseValue(checkpoint, postprocessing, int(structure), case, metric, unit, float(value or "nan"))
+    return CaseValue(checkpoint, postprocessing, int(structure), original(case), metric, unit, float(value or "nan"))

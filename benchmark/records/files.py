@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+from benchmark.records.spreadsheets import neutral
 from data.errors import UserError
 
 
@@ -55,12 +56,16 @@ def write_atomically(path: Path, write) -> None:
 
 
 def csv_text(rows: list[dict]) -> str:
-    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
+    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields.
+
+    Texts are `neutral` to spreadsheets.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writerow({key: neutral(key) for key in columns})
     for row in rows:
-        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+        writer.writerow({key: "" if value is None or value != value else neutral(value) for key, value in row.items()})
     return text.getvalue()
 
 

@@ -1,14 +1,14 @@
 """New scans, segmented by a finished trial."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmark.planning.experiment import ExperimentError
-from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.experiment_file import load_stored_experiment
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Record
 from benchmark.records.protocol import Training
@@ -28,12 +28,20 @@ from methods.shared import registry
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
 
-def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = None) -> Iterator[tuple[Path, Path]]:
+def predict_scans(
+    record: Path,
+    images: Path,
+    to: Path,
+    normalise: str | None = None,
+    plugins: Sequence[str] = (),
+    trust: bool = False,
+) -> Iterator[tuple[Path, Path]]:
     """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
 
     The scan is read and resampled as the trial's own cases were; `normalise`, if given, in the place of how those were
     normalised. Raises ResultsError for a folder that is no finished record, DataError for scans that cannot be read and
-    ExperimentError where labels would take the place of a scan, before any is segmented.
+    ExperimentError where labels would take the place of a scan, before any is segmented. `plugins` and `trust`: as
+    of `load_stored_experiment`; a method that is built in needs neither.
     """
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
@@ -46,6 +54,10 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
         spacing = np.broadcast_to(data.spacing or data.native_spacing, 3).astype(float)
     except (TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
+    given = {name for file in plugins for name in registry.load_plugin(file)}
+    if cell.method not in given and not registry.is_built_in(cell.method):
+        experiment = ResultsFolder(record.resolve().parent.parent).experiment_file  # record may be "."
+        load_stored_experiment(experiment, trust=trust, methods=[cell.method])
     scans = _scans(images, reading)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
     if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
@@ -62,9 +74,6 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExperimentError(f"--to {to} cannot be made a folder: {error}") from error
-    experiment = ResultsFolder(record.resolve().parent.parent).experiment_file  # record may be "."
-    if experiment.exists():  # for its plug-ins
-        load_experiment(experiment)
     place = choose_device("auto")
     if training.precision == "fp16" and place.type == "cpu":  # which is for GPUs; weights are fp32
         training = training.model_copy(update={"precision": "fp32"})

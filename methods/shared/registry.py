@@ -209,6 +209,16 @@ def names() -> list[str]:
     return sorted(_METHODS)
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a method of this name is a file of the folder `methods`, and so no plug-in.
+
+    Example:
+        >>> is_built_in("ua_mt"), is_built_in("no_such_method")
+        (True, False)
+    """
+    return name in names() and _METHODS[name].__module__.startswith("methods.")
+
+
 def get(name: str) -> type[Method]:
     """The class that is registered under a name.
 

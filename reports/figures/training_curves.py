@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmark.records.spreadsheets import original
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured
 from reports.figures.style import COLOURS, DASHES, chunks, panel_grid, wrapped
@@ -53,7 +54,7 @@ def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFra
 
 def _read(record: Path) -> pd.DataFrame | None:
     try:
-        history = pd.read_csv(record / "history.csv").astype(float)
+        history = pd.read_csv(record / "history.csv").astype(float).rename(columns=original)
     except (OSError, ValueError):
         return None
     return history if len(history) and "step" in history and _columns_of_totals(history) else None
