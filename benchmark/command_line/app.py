@@ -1,5 +1,6 @@
 """The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from rich.table import Column, Table
 
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
-from data.errors import UserError
+from data.errors import UserError, one_line, visible
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -157,7 +158,7 @@ def status(folder: Folder) -> None:
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
     states = planned_states(ResultsFolder(folder))
     for cell, state in states:
-        table.add_row(cell.trial, cell.display, str(cell.draw), state.state, state.reason)
+        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(state.reason))
     console.print(table)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
@@ -267,13 +268,16 @@ def info(
 
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII alone, and a path may hold any bytes
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
         if status != INTERRUPTED:
             sys.exit(status)
         message = "interrupted; run the same command again to go on"
     except UserError as error:
-        message = " ".join(str(error).splitlines())  # a file's name may have two lines
+        message = visible(" ".join(str(error).splitlines()))  # a file's name may have two lines
     except Exception as error:
         if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
             raise

@@ -1,5 +1,6 @@
 """Reads an experiment file and applies overrides; error messages say which key is wrong."""
 
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,12 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
     """
     path = Path(path)
     try:
-        values = _read_yaml(path.read_text(encoding="utf-8"))
+        values = _read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ExperimentError(f"experiment file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ExperimentError(f"experiment file {path} cannot be read ({error}): save it as UTF-8") from error
+    except OSError as error:
         raise ExperimentError(f"experiment file {path} cannot be read: {error}") from error
     except NOT_YAML as error:
         raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
@@ -94,7 +97,7 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
 
 
 def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:
-    return [str((folder / Path(plugin).expanduser()).resolve()) for plugin in plugins]
+    return [os.path.realpath(folder / Path(plugin).expanduser()) for plugin in plugins]
 
 
 def _renamed(error: ValidationError) -> str:

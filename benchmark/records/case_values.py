@@ -44,7 +44,7 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
         ResultsError: with one line, if the file cannot be read or is not whole.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have saved it with a BOM
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             if missing := [name for name in COLUMNS if name not in header]:

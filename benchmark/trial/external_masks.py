@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
+from benchmark.planning.names import problem_of_name
 from benchmark.records import numerics
 from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import csv_text
@@ -20,6 +21,7 @@ from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.errors import one_line
 from data.scans import by_stem, read_label
 
 PREFIXES = (EXTERNAL, "foreign")  # of trial ids; the second is what earlier versions wrote
@@ -46,6 +48,8 @@ def score_masks(
         DataError: for all that is wrong with the masks at once.
         ExperimentError: for a name or budget that cannot be.
     """
+    if name.strip() and (reason := problem_of_name(name)):
+        raise ExperimentError(f"--name {name!r} names the row, and {reason}")
     if not name.strip() or not 1 <= labelled <= len(dataset.with_label):
         raise ExperimentError(
             f"--name {name!r}, --labelled {labelled}: give a name for the row, and of how many of the "
@@ -106,13 +110,15 @@ def bring_up_to_date(evaluation: Evaluation, dataset: Dataset, results: ResultsF
         if cell_state(results, cell.trial, wanted).state == DONE:
             continue
         if record.data.fingerprint != dataset.test_fingerprint:
-            reasons.append(f"{cell.display}: its masks are of other test cases; import them again with `add-masks`")
+            reasons.append(
+                f"{one_line(cell.display)}: its masks are of other test cases; import them again with `add-masks`"
+            )
             continue
         folder = results.record(cell.trial)
         found = {i: read_masks(folder / "predictions" / f"{i}.npz") for i in dataset.test_ids}
         if damaged := [case_id for case_id, of_case in found.items() if of_case is None]:
             reasons.append(
-                f"{cell.display}: its masks of {damaged[0]} cannot be read; import them again with `add-masks`"
+                f"{one_line(cell.display)}: its masks of {damaged[0]} cannot be read; import them again with `add-masks`"
             )
             continue
         target = results.unpublished(cell.trial)

@@ -1,6 +1,7 @@
 """New scans, segmented by a finished trial."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def predict_scans(
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
     given = {name for file in plugins for name in registry.load_plugin(file)}
     if cell.method not in given and not registry.is_built_in(cell.method):
-        experiment = ResultsFolder(record.resolve().parent.parent).experiment_file  # record may be "."
+        experiment = ResultsFolder(_absolute(record).parent.parent).experiment_file
         load_stored_experiment(experiment, trust=trust, methods=[cell.method])
     scans = _scans(images, reading)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
-    if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
+    if over := [target for target in targets.values() if _absolute(target) in set(map(_absolute, scans.values()))]:
         raise ExperimentError(
             f"--to {to}: the labels would take the place of the scan {over[0]}: choose another folder"
         )
@@ -96,8 +97,13 @@ def predict_scans(
         yield file, targets[name]
 
 
+def _absolute(path: Path) -> Path:
+    """As `Path.resolve`, which raises where a link leads to itself. The path may be "."."""
+    return Path(os.path.realpath(path))
+
+
 def _finished_trial(folder: Path) -> Record:
-    folder = folder.resolve()  # it may be "."
+    folder = _absolute(folder)
     try:
         record = ResultsFolder(folder.parent.parent).read_record(folder.name)
     except ResultsError as error:
