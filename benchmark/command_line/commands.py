@@ -224,13 +224,14 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
             finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address)
         failures = view.failures
     for planned, reason in failures:
-        console.print(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}", soft_wrap=True)
+        line = one_line(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}")
+        console.print(line, soft_wrap=True)
     if failures:
         console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
     for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
-        console.print(f"not scored again: {reason}", soft_wrap=True)
+        console.print(f"not scored again: {one_line(reason)}", soft_wrap=True)
     return finished and not failures
 
 
@@ -247,7 +248,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
     for planned in plan.trials:
         cell = planned.trial.cell
-        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, planned.reason)
+        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, one_line(planned.reason))
     console.print(table)
     todo = plan.to_run(also)
     _print_counts(plan, todo, console)

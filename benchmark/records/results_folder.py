@@ -25,6 +25,7 @@ from benchmark.records.files import ResultsError, flush_to_disk, remove, write_t
 from benchmark.records.models import READABLE, Heartbeat, Record, StoredPlan, first_problem
 from data.errors import one_line
 
+MOST_DIGITS = 300  # of an integer: larger ones are no floating-point numbers
 TUNED = "tuned"  # below a results folder whose experiment was tuned
 PLAN_AGAIN = "`run` the experiment again, which rewrites it and keeps all records"
 
@@ -245,7 +246,13 @@ class ResultsFolder:
 
 def _parsed_json(path: Path) -> object:
     """Raises OSError, ValueError or RecursionError where there is none that can be used."""
-    return _writable(json.loads(path.read_text(encoding="utf-8-sig")))
+    return _writable(json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_number))
+
+
+def _number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _writable(content: object) -> object:

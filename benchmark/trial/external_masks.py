@@ -21,7 +21,6 @@ from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.errors import one_line
 from data.scans import by_stem, read_label
 
 PREFIXES = (EXTERNAL, "foreign")  # of trial ids; the second is what earlier versions wrote
@@ -110,15 +109,13 @@ def bring_up_to_date(evaluation: Evaluation, dataset: Dataset, results: ResultsF
         if cell_state(results, cell.trial, wanted).state == DONE:
             continue
         if record.data.fingerprint != dataset.test_fingerprint:
-            reasons.append(
-                f"{one_line(cell.display)}: its masks are of other test cases; import them again with `add-masks`"
-            )
+            reasons.append(f"{cell.display}: its masks are of other test cases; import them again with `add-masks`")
             continue
         folder = results.record(cell.trial)
         found = {i: read_masks(folder / "predictions" / f"{i}.npz") for i in dataset.test_ids}
         if damaged := [case_id for case_id, of_case in found.items() if of_case is None]:
             reasons.append(
-                f"{one_line(cell.display)}: its masks of {damaged[0]} cannot be read; import them again with `add-masks`"
+                f"{cell.display}: its masks of {damaged[0]} cannot be read; import them again with `add-masks`"
             )
             continue
         target = results.unpublished(cell.trial)
