@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from data import resample
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.names import check_case_names
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
 
@@ -90,6 +91,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     source = open_source(settings)
     if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"(?!\.\.?$)[^/\\\0-\x1f]+", i)]:
         raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
+    check_case_names([*source.train_ids, *source.test_ids])
     sides = _sides(source, settings)
     native: dict[str, Path] = {}
     training: dict[str, Path] = {}

@@ -3,7 +3,9 @@
 A damage costs the cell that it hits, the rest goes on. Where a command cannot do its work, it says so in one line.
 """
 
+import itertools
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -64,22 +66,16 @@ def become_loop(path):
     path.symlink_to(path.name)
 
 
-def become_dangling(path):
-    remove(path)
-    path.symlink_to("/no/such/place")
-
-
 OF_FILES = {
     "gone": remove,
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "noise": lambda path: path.write_bytes(bytes(range(255, -1, -1)) * 4),
-    "words": lambda path: path.write_text("some words\n"),
     "a list": lambda path: path.write_text("[1, 2]\n"),
     "a folder": become_folder,
     "a link to itself": become_loop,
-    "a link to nowhere": become_dangling,
 }
+WRITTEN_OVER = ("half", "a folder", "a link to itself")  # also by commands that train and score, which take seconds
 OF_FOLDERS = {"gone": remove, "a file": become_file, "a link to itself": become_loop, "empty": lambda p: empty(p)}
 FILES = {
     "plan": "plan.json",
@@ -118,6 +114,7 @@ class Copy:
     def __init__(self, whole: Path, to: Path):
         self.folder = shutil.copytree(whole / "results", to / "results")
         self.config, self.scans, self.to = whole / "tiny.yaml", whole / "scans" / "imagesTs", to
+        (self.folder / "running" / ".lock").touch()  # as a run leaves it
         [self.record] = self.folder.glob("records/*-s7-*")
 
     def place(self, pattern: str) -> Path:
@@ -150,10 +147,11 @@ def assert_no_traceback(outcome, what):
         assert err.startswith("error: ") and err.count("\n") == 1, (what, err)
 
 
-def try_all(command, copy):
+def try_all(command, copy, without=()):
     """Ask each command in turn, those that change the folder last; and then once more what `run` has made of it."""
     for name, arguments in copy.commands().items():
-        assert_no_traceback(command(*arguments), name)
+        if name not in without:
+            assert_no_traceback(command(*arguments), name)
     assert_no_traceback(command("status", copy.folder), "status after run")
 
 
@@ -161,7 +159,7 @@ def try_all(command, copy):
 @pytest.mark.parametrize("file", FILES)
 def test_no_command_ends_in_a_traceback_over_a_damaged_file(command, copy, no_ray, no_drawing, file, damage):
     OF_FILES[damage](copy.place(FILES[file]))
-    try_all(command, copy)
+    try_all(command, copy, without=() if damage in WRITTEN_OVER else ("evaluate", "run"))
 
 
 @pytest.mark.parametrize("damage", OF_FOLDERS)
@@ -223,7 +221,6 @@ def replaced(content, path, value):
     return changed
 
 
-@pytest.mark.parametrize("number", range(len(VALUES)), ids=lambda n: repr(VALUES[n])[:20])
 @pytest.mark.parametrize(
     ("file", "names"),
     [
@@ -233,15 +230,15 @@ def replaced(content, path, value):
         ("heartbeat", ("status",)),
     ],
 )
-def test_a_value_of_another_kind_ends_in_no_traceback(command, copy, no_drawing, file, names, number):
-    """Each value takes the place of some of the file's, other ones for each value."""
+def test_a_value_of_another_kind_ends_in_no_traceback(command, copy, no_drawing, file, names):
+    """Some of all pairs of a place and a value, the same ones each time; `make fuzz` tries more."""
     path = copy.place(FILES[file])
     content = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
-    every = list(places(content))
-    for place in every[number % 7 :: 7]:
-        path.write_text(json.dumps(replaced(content, place, VALUES[number])))  # which is YAML, too
+    pairs = list(itertools.product(places(content), VALUES))
+    for place, value in random.Random(file).sample(pairs, 40):
+        path.write_text(json.dumps(replaced(content, place, value)))  # which is YAML, too
         for name in names:
-            assert_no_traceback(command(*copy.commands()[name]), (place, name))
+            assert_no_traceback(command(*copy.commands()[name]), (place, value, name))
 
 
 def test_a_sign_of_life_of_the_future_is_no_sign_of_life(command, copy, no_ray, no_drawing):

@@ -11,9 +11,9 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.planning import names
 from benchmark.records.models import Tuned
 from benchmark.records.protocol import Block, Evaluation, Training
+from data import names
 from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
-from benchmark.planning.names import check_case_names
 from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
 from benchmark.records.models import FORMAT, Cell, Data
@@ -99,7 +98,6 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
         if count > everything:
             cases = f"training cases{' with a label' * (everything < len(dataset.train_ids))} of {dataset.name}"
             raise ExperimentError(f"labelled: {count} is more than the {everything} {cases}")
-    check_case_names([*dataset.train_ids, *dataset.test_ids])
     _check_patch(experiment, dataset)
     _check_methods(experiment)
     summary = _data_summary(experiment, dataset)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
-from benchmark.planning.names import problem_of_name
 from benchmark.records import numerics
 from benchmark.records.arrays import read_masks, write_case, write_prediction
 from benchmark.records.files import csv_text
@@ -21,6 +20,7 @@ from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.names import problem_of_name
 from data.scans import by_stem, read_label
 
 PREFIXES = (EXTERNAL, "foreign")  # of trial ids; the second is what earlier versions wrote
