@@ -1,5 +1,7 @@
 """Errors meant for users. Every package may import this module; it imports nothing of the project."""
 
+import re
+
 
 class UserError(ValueError):
     """Something that the user can mend. The message is one line: what is wrong, where, and what to do.
@@ -9,10 +11,24 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException | str) -> str:
-    """An error's text, or any text, with every run of white space as one space.
+    """An error's text, or any text, with every run of white space as one space, and `visible`.
 
     Example:
         >>> one_line("first\\n  second")
         'first second'
     """
-    return " ".join(str(error).split())
+    return visible(" ".join(str(error).split()))
+
+
+# Control characters, which a terminal obeys; marks that turn the direction of writing; halves of surrogate pairs.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are spelled out: names and messages come from files of other people.
+
+    Example:
+        >>> visible("\\x1b[31mred")
+        '\\\\x1b[31mred'
+    """
+    return _INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], text)

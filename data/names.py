@@ -1,11 +1,12 @@
-"""Names of cases. They become names of folders and files, here and wherever results are copied to."""
+"""Names of cases, which become names of files, and names of rows. What cannot is refused before training."""
 
 import unicodedata
 from collections.abc import Iterable
 
 from data.case import shorten_list
 
-MOST_BYTES = 200  # file systems take 255, and files are named after a case with up to 40 more
+MOST_BYTES = 200  # of a case: file systems take 255, and files are named after a case with up to 40 more
+LONGEST_NAME = 100  # characters of an experiment's name or of a row's
 
 
 def name_problems(names: Iterable[str]) -> list[str]:
@@ -57,3 +58,26 @@ def _reason(name: str) -> str:
     if (length := len(name.encode())) > MOST_BYTES:
         return f"it has {length} bytes, and at most {MOST_BYTES} make names of files everywhere"
     return ""
+
+
+def problem_of(text: str) -> str | None:
+    """Why a text cannot stand in a table; None if it can.
+
+    Example:
+        >>> problem_of("DTML ($L_{dis}$)"), problem_of("two\\nlines")
+        (None, 'must not hold control characters or line breaks')
+    """
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        return "must be valid Unicode: it holds half of a surrogate pair"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        return "must not hold control characters or line breaks"
+    return None
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why a text cannot name a row of the tables; None if it can."""
+    if not name.strip():
+        return "must not be empty"
+    if len(name) > LONGEST_NAME:
+        return f"must not have more than {LONGEST_NAME} characters, not {len(name)}"
+    return problem_of(name)

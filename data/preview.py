@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from data.cache import Dataset
 from data.case import Case
@@ -38,6 +39,8 @@ def write_preview(dataset: Dataset, file: Path) -> None:
     names = list(dataset.source.class_names)
     colours = [Patch(color=f"C{value}", label=name) for value, name in enumerate(names, start=1)]
     figure.legend(handles=colours, loc="outside lower center", ncols=len(names), fontsize=7, frameon=False)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a case's or structure's name may hold dollar signs
     figure.savefig(file, dpi=130)
 
 

@@ -27,6 +27,7 @@ def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
     """
     results = read_folders(folders, packed_timings)
     report = Path(folders[0]) / "report"
+    report.mkdir(exist_ok=True)
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this
     places = [figures / name if len(results) > 1 else figures for name in names_of(results)]

@@ -380,7 +380,7 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     trained = steps.read_text()
     assert len(trained) == tiny.VALUES["training"]["iterations"]
 
-    status, out, _ = command("evaluate", folder, "--set", "evaluation.empty=exclude")
+    status, out, _ = command("evaluate", folder, "--set", "evaluation.empty=exclude", "--trust")
     assert status == 0 and "1 of 1 cells to score again, none to train" in out
     assert rows(folder, "asd") == {""} and rows(folder, "dice") == {"0.0"}
     after = torch.load(weights, weights_only=True)
@@ -390,7 +390,9 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     [record] = folder.glob("records/*/trial.yaml")
     assert yaml.safe_load(record.read_text())["evaluation"]["empty"] == "exclude"
     assert ResultsFolder(folder).read_plan().evaluation.empty == "exclude"
-    assert "0 of 1 cells to score again" in command("evaluate", folder)[1], "the folder keeps its new evaluation"
+    assert "0 of 1 cells to score again" in command("evaluate", folder, "--trust")[1], (
+        "the folder keeps its new evaluation"
+    )
 
 
 @pytest.mark.slow
@@ -399,9 +401,9 @@ def test_evaluate_follows_the_stride(command, tmp_path, no_ray):
     path, folder, steps = plug(tmp_path, RAMP)
     command("run", path, "--results", folder)
     before = rows(folder, "predicted")  # with and without the largest component alone
-    assert command("evaluate", folder, "--set", "evaluation.stride=[4, 16, 16]")[0] == 0
+    assert command("evaluate", folder, "--set", "evaluation.stride=[4, 16, 16]", "--trust")[0] == 0
     assert "0.0" not in before and rows(folder, "predicted") != before
-    assert command("evaluate", folder, "--set", "evaluation.stride=[16, 16, 16]")[0] == 0
+    assert command("evaluate", folder, "--set", "evaluation.stride=[16, 16, 16]", "--trust")[0] == 0
     assert rows(folder, "predicted") == before
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 

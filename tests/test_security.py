@@ -4,9 +4,13 @@ Plug-ins are code, and meant to be.
 """
 
 import ast
+import csv
 import json
+import os
 import pickle
+import re
 import shutil
+import stat
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,14 +22,20 @@ import yaml
 from helpers import tiny
 from helpers.command_line import one_line_error
 from helpers.page_folder import page_of, write_pictures
+from helpers.records import case_rows
 from helpers.results_folder import CASES, cell, plan, values, write_plan, write_record, write_tables_of
+from helpers.scan_folder import write_folder
 
-from benchmark.records import remote_copies
-from benchmark.records.files import ResultsError
+from benchmark.cluster import token_file
+from benchmark.planning.experiment import Experiment
+from benchmark.records import remote_copies, spreadsheets
+from benchmark.records.case_values import COLUMNS, read_case_values
+from benchmark.records.files import ResultsError, csv_text
 from benchmark.trial.checkpoints import CHECKPOINT_FORMAT
 from data import phantom
 from data.cache import prepare
 from data.case import DataError
+from methods.shared import registry
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,6 +163,118 @@ def test_predictions_and_pictures_run_nothing(command, folder, record, config, n
         assert mended["image"].shape == mended["label"].shape
 
 
+# Plug-ins that a results folder names.
+
+ATTACK = """
+from pathlib import Path
+Path({marker!r}).touch()
+"""
+
+
+@pytest.fixture(scope="module")
+def of_a_plugin(tmp_path_factory):
+    """A results folder of a trial whose method is a plug-in, and the plug-in. Somebody else made both."""
+    place = tmp_path_factory.mktemp("of_a_plugin")
+    plugin = tiny.write_plugin(place, "theirs")
+    with pytest.MonkeyPatch.context() as patch:
+        registry.names()
+        patch.setattr(registry, "_METHODS", dict(registry._METHODS))
+        registry.load_plugin(plugin)
+        write_folder(place / "scans", train=4, test=1, organ=1, background=0)
+        data = {"source": "folder", "root": str(place / "scans"), "spacing": 0.5}
+        values = {"data": data, "methods": ["theirs"], "baseline": None, "plugins": [str(plugin)]}
+        folder = tiny.finish(Experiment(**tiny.VALUES | values), place / "results")
+    return folder, plugin
+
+
+@pytest.fixture
+def theirs(of_a_plugin, tmp_path):
+    """A copy of that folder, and what each command that needs the method is called with."""
+    made, plugin = of_a_plugin
+    folder = shutil.copytree(made, tmp_path / "theirs")
+    [record] = (folder / "records").iterdir()
+    scans = made.parent / "scans"
+    shutil.copytree(scans / "labelsTs", tmp_path / "masks")
+    commands = {
+        "evaluate": ("evaluate", folder, "--set", "evaluation.empty=exclude"),
+        "predict": ("predict", record, scans / "imagesTs", "--to", tmp_path / "labels"),
+        "add-masks": ("add-masks", tmp_path / "masks", "--name", "X", "--results", folder, "--labelled", 2),
+        "run": ("run", folder / "experiment.yaml", "--results", folder),
+        "dry run": ("run", folder / "experiment.yaml", "--results", folder, "--dry-run"),
+        "smoke test": ("run", folder / "experiment.yaml", "--smoke"),
+    }
+    return folder, plugin, commands
+
+
+NEEDING = ("evaluate", "predict", "add-masks", "run", "dry run", "smoke test")
+
+
+def name_plugins(folder, *plugins):
+    """Let the experiment of a results folder name these plug-ins."""
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"plugins": list(map(str, plugins))}))
+
+
+@pytest.mark.parametrize("name", NEEDING)
+def test_a_plugin_of_a_results_folder_runs_only_if_it_is_trusted(command, theirs, tmp_path, no_ray, marker, name):
+    folder, plugin, commands = theirs
+    (tmp_path / "attack.py").write_text(ATTACK.format(marker=str(marker)) + plugin.read_text())
+    name_plugins(folder, tmp_path / "attack.py")
+    message = one_line_error(command(*commands[name]))
+    assert f"{tmp_path / 'attack.py'} for method theirs" in message and "--trust" in message and "--plugin" in message
+    assert not marker.exists()
+    command(*commands[name], "--trust")
+    assert marker.exists(), "it does run where it is trusted"
+    marker.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEEDING)
+def test_a_plugin_that_is_given_again_runs_in_the_place_of_theirs(
+    command, theirs, tmp_path, no_ray, no_drawing, marker, name
+):
+    folder, plugin, commands = theirs
+    (tmp_path / "attack.py").write_text(ATTACK.format(marker=str(marker)) + plugin.read_text())
+    name_plugins(folder, tmp_path / "attack.py")
+    status, out, err = command(*commands[name], "--plugin", plugin)
+    assert status == 0, out + err
+
+
+@pytest.mark.parametrize("name", ["status", "report", "check-metrics", "info"])
+def test_commands_that_need_no_method_run_no_plugin(command, theirs, tmp_path, no_drawing, marker, name):
+    folder, plugin, _ = theirs
+    (tmp_path / "attack.py").write_text(ATTACK.format(marker=str(marker)) + plugin.read_text())
+    name_plugins(folder, tmp_path / "attack.py")
+    [record] = (folder / "records").iterdir()
+    lines = {
+        "status": ("status", folder),
+        "report": ("report", folder),
+        "check-metrics": ("evaluate", folder, "--check-metrics", record.name),
+        "info": ("data", "info", folder / "experiment.yaml", "--picture", tmp_path / "data.png"),
+    }
+    status, out, err = command(*lines[name])
+    assert status == 0, out + err
+
+
+def test_a_folder_of_built_in_methods_needs_no_trust_and_runs_no_plugin(command, folder, tmp_path, no_drawing, marker):
+    (tmp_path / "attack.py").write_text(ATTACK.format(marker=str(marker)))
+    name_plugins(folder, tmp_path / "attack.py")
+    assert command("run", folder / "experiment.yaml", "--results", folder)[0] == 0
+    assert command("evaluate", folder)[0] == 0
+
+
+def test_predicting_with_a_built_in_method_reads_no_experiment(command, theirs, tmp_path, marker):
+    """Were the method that a record names enough to choose the code, a stranger could claim a built-in name."""
+    folder, _, commands = theirs
+    (tmp_path / "attack.py").write_text(ATTACK.format(marker=str(marker)))
+    name_plugins(folder, tmp_path / "attack.py")
+    [record] = (folder / "records").iterdir()
+    stored = yaml.safe_load((record / "trial.yaml").read_text())
+    stored["cell"] |= {"method": "vnet"}
+    (record / "trial.yaml").write_text(yaml.safe_dump(stored))
+    command(*commands["predict"])  # its weights do not fit, perhaps: no code of theirs has run
+
+
 # What is shown.
 
 NASTY = """</script><script>alert(1)</script><img src=x onerror=alert(1)>"'&{{7*7}}"""
@@ -216,6 +338,45 @@ def test_names_and_reasons_are_text_in_latex_and_markdown(tmp_path):
     assert not any(word in text for text in latex for word in (r"\input", r"\write", "<script"))
     assert any("&lt;script&gt;" in text for text in markdown)
     assert not any(word in text for text in markdown for word in ("<script", "|[a](", " `x`"))
+
+
+# Spreadsheets calculate what begins like a formula.
+
+FORMULAS = ["=1+1", "+A1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''=1", "=", "-", "+", "-.", "-e5"]
+PLAIN = ["", "V-Net", "a=1", " = ", "'", "'quoted'", "−5", "-5", "+0.5", "-1e-05", "-.5", "1e3"]
+
+
+@pytest.mark.parametrize("text", FORMULAS + PLAIN)
+def test_a_formula_is_neutral_in_a_csv_and_comes_back_as_it_was(text):
+    written = spreadsheets.neutral(text)
+    assert written == ("'" + text if text in FORMULAS else text)
+    assert spreadsheets.original(written) == text
+
+
+def fields_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return [field for line in csv.reader(file) for field in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nasty", ['=HYPERLINK("http://evil")', "+1+cmd|' C'!A0", "-2+3", "@SUM(1+9)", "'=1"])
+def test_names_are_no_formulas_in_the_csv_files_of_a_report(tmp_path, nasty):
+    tables = write_tables_of(nasty_folder(tmp_path, nasty))
+    fields = {field for path in tables.rglob("*.csv") for field in fields_of(path)}
+    assert "'" + nasty in fields
+    numbers = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?")
+    assert not [field for field in fields if field[:1] in "=+-@\t\r" and field and not numbers.fullmatch(field)]
+
+
+def test_names_are_no_formulas_in_a_record(tmp_path):
+    """Cases are named by their files, and losses by plug-ins."""
+    row = dict(zip(COLUMNS, ("last", "none", 1, "=A1", "dice", "", -0.5), strict=True)) | {"=loss": 1.0}
+    text = csv_text([row])
+    assert ",'=A1," in text and "'=loss" in text and ",-0.5," in text
+    rows = case_rows(["=A1", "'=A1", "-b", "c"])
+    (tmp_path / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
+    read = read_case_values(tmp_path / "cases.csv", 4, 1)
+    assert {value.case for value in read} == {"=A1", "'=A1", "-b", "c"}
 
 
 # Where things are written.
@@ -295,6 +456,60 @@ def test_a_figure_is_written_nowhere_else(command, tmp_path):
     before = files_beside(folder)
     assert command("report", folder)[0] == 0
     assert files_beside(folder) == before and list((folder / "report" / "figures").iterdir())
+
+
+# The token of Ray's processes.
+
+
+@pytest.fixture
+def token(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", *token_file.GIVEN):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / ".ray" / "auth_token"
+
+
+def test_the_token_is_readable_for_its_owner_alone(token, monkeypatch):
+    modes = []
+    write = token_file.secrets.token_hex
+    monkeypatch.setattr(token_file.secrets, "token_hex", lambda n: modes.append(token.stat().st_mode) or write(n))
+    before = os.umask(0)
+    try:
+        token_file.make_private()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and len(token.read_text()) == 64
+    assert [stat.S_IMODE(mode) for mode in modes] == [0o600], "before anything is in it, too"
+
+
+def test_a_token_that_others_could_read_is_closed_and_kept(token):
+    token.parent.mkdir()
+    token.write_text("mine")
+    token.chmod(0o644)
+    token_file.make_private()
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and token.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"])
+def test_no_token_is_made_where_ray_needs_none(token, monkeypatch, name):
+    monkeypatch.setenv(name, "disabled")
+    token_file.make_private()
+    assert not token.exists()
+
+
+def test_a_home_that_cannot_be_written_stops_nothing(token, tmp_path):
+    (tmp_path / ".ray").write_text("a file")
+    token_file.make_private()
+
+
+def test_ray_starts_after_the_token_is_private(monkeypatch):
+    from benchmark.cluster import scheduler
+
+    calls = []
+    monkeypatch.setattr(scheduler.token_file, "make_private", lambda: calls.append("private"))
+    monkeypatch.setattr(scheduler.ray, "init", lambda **options: calls.append("init"))
+    scheduler._connect(scheduler.LOCAL)
+    assert calls == ["private", "init"]
 
 
 # The code. Ruff finds pickle, eval, exec and shells (pyproject.toml); loaders it knows less well.

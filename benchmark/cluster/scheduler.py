@@ -32,7 +32,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 
-from benchmark.cluster import plugin_files  # noqa: E402
+from benchmark.cluster import plugin_files, token_file  # noqa: E402
 from benchmark.planning.experiment import Execution, ExperimentError  # noqa: E402
 from benchmark.records.files import ResultsError, StorageError  # noqa: E402
 from benchmark.records.results_folder import ResultsFolder  # noqa: E402
@@ -79,6 +79,7 @@ def run_trials(
 def _connect(address: str) -> None:
     """Start Ray on this machine, or join a cluster and ship the packages, never the checkout with its results."""
     if address == LOCAL:
+        token_file.make_private()
         ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         return
     _check_reachable(address)

@@ -1,5 +1,6 @@
 """The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from rich.table import Column, Table
 
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
-from data.errors import UserError
+from data.errors import UserError, one_line, visible
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -24,6 +25,8 @@ console = Console(markup=False, highlight=False)  # names and reasons are text, 
 
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
 
 
 @app.command()
@@ -31,7 +34,7 @@ def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file, see configs/.")],
     overrides: Overrides = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
-    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A file with further methods.")] = [],  # noqa: B006
+    plugins: Plugins = [],  # noqa: B006
     rerun: Annotated[
         Literal["stale"] | None, typer.Option(help="Run again what code of before a change has made.")
     ] = None,
@@ -43,14 +46,20 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Run the trials of an experiment that are not finished, then write its report."""
     from benchmark.command_line import commands
-    from benchmark.planning.experiment_file import load_experiment
+    from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
-    experiment = load_experiment(config, overrides, list(map(str, plugin)))
+    stored = ResultsFolder(config.parent).plan_file.exists()  # the experiment of a results folder, not of the user
+    experiment = (
+        load_stored_experiment(config, overrides, list(map(str, plugins)), trust)
+        if stored
+        else load_experiment(config, overrides, list(map(str, plugins)))
+    )
     folder = ResultsFolder(results or Path("results") / experiment.name)
     also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
@@ -69,6 +78,8 @@ def evaluate(
         str | None,
         typer.Option("--check-metrics", metavar="TRIAL", help="Only score a trial once more with medpy itself."),
     ] = None,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
     from benchmark.command_line import commands
@@ -83,7 +94,7 @@ def evaluate(
     results.read_plan()
     if check_metrics is not None:
         commands.check_metrics(results, check_metrics, console)
-    elif not commands.evaluate(results, overrides, console):
+    elif not commands.evaluate(results, overrides, list(map(str, plugins)), trust, console):
         raise typer.Exit(1)
 
 
@@ -95,11 +106,14 @@ def add_masks(
     labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels its makers used.")],
     unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
     seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Add masks that another tool made as one more row of a results folder, scored as its own rows are."""
     from benchmark.command_line import commands
 
-    if not commands.add_masks(masks, name, labelled, unlabelled, seed, ResultsFolder(results), console):
+    folder, files = ResultsFolder(results), list(map(str, plugins))
+    if not commands.add_masks(masks, name, labelled, unlabelled, seed, folder, files, trust, console):
         raise typer.Exit(1)
 
 
@@ -118,11 +132,13 @@ def predict(
             metavar="SIZE", help="For scans that state no voxel size or two: pixdim, sform, or mm such as 0.8,0.8,3."
         ),
     ] = None,
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
 ) -> None:
     """Segment new scans with a finished trial; labels are written on the scans' own grid."""
     from benchmark.command_line import commands
 
-    commands.predict(record, images, to, normalise, voxel, console)
+    commands.predict(record, images, to, normalise, voxel, list(map(str, plugins)), trust, console)
 
 
 @app.command()
@@ -148,7 +164,7 @@ def status(folder: Folder) -> None:
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
     states = planned_states(ResultsFolder(folder))
     for cell, state in states:
-        table.add_row(cell.trial, cell.display, str(cell.draw), state.state, state.reason)
+        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(state.reason))
     console.print(table)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
@@ -250,21 +266,24 @@ def info(
 ) -> None:
     """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
     from benchmark.command_line import data_commands
-    from benchmark.planning.experiment_file import load_experiment
+    from benchmark.planning.experiment_file import read_experiment
 
-    if not data_commands.info(load_experiment(config, overrides), picture, console):
+    if not data_commands.info(read_experiment(config, overrides), picture, console):
         raise typer.Exit(1)
 
 
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII alone, and a path may hold any bytes
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
         if status != INTERRUPTED:
             sys.exit(status)
         message = "interrupted; run the same command again to go on"
     except UserError as error:
-        message = " ".join(str(error).splitlines())  # a file's name may have two lines
+        message = visible(" ".join(str(error).splitlines()))  # a file's name may have two lines
     except Exception as error:
         if not hasattr(error, "format_message"):  # what the command-line library says of a wrong option
             raise

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import write_report
 from benchmark.planning.experiment import Experiment, ExperimentError
-from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.experiment_file import load_stored_experiment, read_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
 from benchmark.records.files import ResultsError
 from benchmark.records.locks import run_lock
@@ -92,12 +92,15 @@ def _run_part(
         return plan.reread(), complete
 
 
-def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> bool:
-    """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed."""
+def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], trust: bool, console: Console) -> bool:
+    """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed.
+
+    `plugins` and `trust`: as of `load_stored_experiment`.
+    """
     complete = True
-    for part in folder.parts():
+    parts = [(part, load_stored_experiment(part.experiment_file, overrides, plugins, trust)) for part in folder.parts()]
+    for part, experiment in parts:
         part.create()
-        experiment = load_experiment(part.experiment_file, overrides)
         with run_lock(part):
             plan = _same_plan(experiment, part)
             write_plan(plan)
@@ -121,7 +124,7 @@ def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
     """Score a record once more with medpy itself and print the largest difference of each metric. Writes nothing."""
     from benchmark.trial.medpy_check import differences
 
-    experiment = load_experiment(folder.experiment_file)
+    experiment = read_experiment(folder.experiment_file)
     found: dict[tuple[str, str], list[float]] = {}
     pairs = differences(folder, trial, prepare(experiment.data))
     for value, by_medpy in track(pairs, "scoring with medpy", console=console, transient=True):
@@ -155,11 +158,15 @@ def _planned(folder: ResultsFolder) -> set[str]:
 
 
 def add_masks(
-    masks: Path, name: str, labelled: int, unlabelled: int, seed: int, folder: ResultsFolder, console: Console
-) -> bool:
-    """Make masks of another tool a row of a results folder, and write its report. False if copying failed."""
+    masks: Path, name: str, labelled: int, unlabelled: int, seed: int, folder: ResultsFolder, plugins: list[str],
+    trust: bool, console: Console,
+) -> bool:  # fmt: skip
+    """Make masks of another tool a row of a results folder, and write its report. False if copying failed.
+
+    `plugins` and `trust`: as of `load_stored_experiment`.
+    """
     folder.read_plan()
-    experiment = load_experiment(folder.experiment_file)
+    experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
     with run_lock(folder):
         plan = _same_plan(experiment, folder)
         trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
@@ -168,11 +175,14 @@ def add_masks(
         return _send(plan, experiment.execution.copy_to, console)
 
 
-def predict(record: Path, images: Path, to: Path, normalise: str | None, voxel: str | None, console: Console) -> None:
+def predict(
+    record: Path, images: Path, to: Path, normalise: str | None, voxel: str | None, plugins: list[str], trust: bool,
+    console: Console,
+) -> None:  # fmt: skip
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for scan, labels in predict_scans(record, images, to, normalise, voxel):
+    for scan, labels in predict_scans(record, images, to, normalise, voxel, plugins, trust):
         console.print(f"{scan}: {labels}", soft_wrap=True)
 
 
@@ -215,13 +225,14 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
             finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address)
         failures = view.failures
     for planned, reason in failures:
-        console.print(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}", soft_wrap=True)
+        line = one_line(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}")
+        console.print(line, soft_wrap=True)
     if failures:
         console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
     for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
-        console.print(f"not scored again: {reason}", soft_wrap=True)
+        console.print(f"not scored again: {one_line(reason)}", soft_wrap=True)
     return finished and not failures
 
 
@@ -238,7 +249,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
     for planned in plan.trials:
         cell = planned.trial.cell
-        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, planned.reason)
+        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, one_line(planned.reason))
     console.print(table)
     todo = plan.to_run(also)
     _print_counts(plan, todo, console)

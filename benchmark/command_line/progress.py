@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmark.planning.plan import PlannedTrial
 from benchmark.trial.specification import Progress
+from data.errors import one_line
 from reports.durations import duration
 
 LINE_SECONDS = 30  # between two plain lines of one trial
@@ -39,7 +40,7 @@ class _Row:
         cell = self.planned.trial.cell
         left = (self.iterations - self.step) / self.rate if self.rate and self.stage == "training" else None
         return [
-            cell.display, str(cell.labelled), str(cell.draw), str(cell.seed), self.reason or self.stage,
+            cell.display, str(cell.labelled), str(cell.draw), str(cell.seed), one_line(self.reason or self.stage),
             f"{self.step}/{self.iterations}" if self.iterations else "",
             f"{self.rate:.2f}" if self.rate else "", f"{self.loss:.4f}" if self.loss is not None else "",
             duration(left) if left is not None else "",

@@ -1,5 +1,6 @@
 """Writes the report of a results folder. Needs neither torch nor the data."""
 
+import os
 from pathlib import Path
 
 from benchmark.records.files import ResultsError
@@ -18,7 +19,7 @@ def write_report(*folders: ResultsFolder, packed_timings: bool = False) -> Path:
     """
     from reports import report
 
-    parts = {part.folder.resolve(): part for folder in folders for part in folder.parts()}
+    parts = {os.path.realpath(part.folder): part for folder in folders for part in folder.parts()}
     try:
         return report.write_report([part.folder for part in parts.values()], packed_timings)
     except OSError as error:

@@ -13,6 +13,7 @@ from pydantic import (
 
 from benchmark.records.models import Tuned
 from benchmark.records.protocol import Block, Evaluation, Training
+from data import names
 from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings
@@ -70,9 +71,9 @@ class MethodEntry(Block):
 
     @field_validator("display")
     @classmethod
-    def _no_blank(cls, display: str | None) -> str | None:
-        if display is not None and not display.strip():
-            raise ValueError("must name the method's row; leave it out for the method's own title")
+    def _names_a_row(cls, display: str | None) -> str | None:
+        if display is not None and (reason := names.problem_of_name(display)):
+            raise ValueError(f"names the method's row, and {reason}; leave it out for the method's own title")
         return display
 
 
@@ -107,7 +108,24 @@ class Experiment(Block):
     def _a_folder_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise ValueError("names a folder, so use letters, digits, and . _ - after the first")
+        if reason := names.problem_of_name(name):
+            raise ValueError(f"names a folder, and {reason}")
         return name
+
+    @field_validator("title")
+    @classmethod
+    def _a_line_of_text(cls, title: str) -> str:
+        if reason := names.problem_of(title.replace("\n", " ")):
+            raise ValueError(reason)
+        return title
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_that_name_a_folder(cls, seeds: list | dict) -> list | dict:
+        for given in seeds.values() if isinstance(seeds, dict) else [seeds]:
+            if large := [seed for seed in given if abs(seed) >= 2**63]:
+                raise ValueError(f"{str(large[0])[:20]}… has more than 64 bits: choose a smaller one")
+        return seeds
 
     @field_validator("labelled", "draws", "seeds")
     @classmethod

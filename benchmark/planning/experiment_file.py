@@ -1,5 +1,7 @@
 """Reads an experiment file and applies overrides; error messages say which key is wrong."""
 
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,71 @@ RENAMED = {"tuning.draws": "tuning.settings_per_method"}  # keys of earlier vers
 
 
 def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[str] = ()) -> Experiment:
-    """Read an experiment file, apply `key=value` overrides, load its plug-ins.
+    """Read an experiment file of the user's own, apply `key=value` overrides, import its plug-ins and `plugins`.
 
+    The experiment of a results folder is for `load_stored_experiment`: somebody else may have written it.
     Raises ExperimentError, or registry.MethodError for a plug-in, with one line that names the file and the key.
+    """
+    experiment = read_experiment(path, overrides)
+    files = [*experiment.plugins, *_absolute(plugins)]
+    for file in files:
+        registry.load_plugin(file)
+    return experiment.model_copy(update={"plugins": files})
+
+
+def load_stored_experiment(
+    path: str | Path,
+    overrides: list[str] = (),
+    plugins: list[str] = (),
+    trust: bool = False,
+    methods: Collection[str] | None = None,
+) -> Experiment:
+    """Read the experiment of a results folder. A plug-in is code, so one that it names runs only if the user agrees.
+
+    Args:
+        path: experiment.yaml of a results folder.
+        overrides: `key=value`.
+        plugins: files that the user gave on the command line. They run, and count before those of the folder.
+        trust: whether the plug-ins that the folder names may run.
+        methods: names of the methods that are needed; None: all of the experiment.
+
+    Returns:
+        The experiment. Its `plugins` are those that were imported: none where the methods are built in.
+
+    Raises:
+        ExperimentError: a method needs a plug-in that was neither given nor trusted, or the file cannot be used.
+        MethodError: a plug-in cannot be imported.
+    """
+    experiment = read_experiment(path, overrides)
+    given = _absolute(plugins)
+    known = {name for file in given for name in registry.load_plugin(file)}
+    entries = [*experiment.methods, *([experiment.baseline] if experiment.baseline else [])]
+    needed = {entry.name for entry in entries} if methods is None else set(methods)
+    unknown = sorted(name for name in needed - known if not registry.is_built_in(name))
+    stored = [file for file in experiment.plugins if file not in given] if unknown else []
+    if stored and not trust:
+        raise ExperimentError(
+            f"{path} asks to run {' and '.join(stored)} for method {', '.join(unknown)}: code of a results folder runs "
+            "only with --trust, or give your own copy of the file with --plugin FILE"
+        )
+    for file in stored:
+        registry.load_plugin(file)
+    return experiment.model_copy(update={"plugins": [*given, *stored]})
+
+
+def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
+    """Read an experiment file and apply `key=value` overrides. Nothing is imported; `plugins` become absolute paths.
+
+    Raises ExperimentError with one line that names the file and the key.
     """
     path = Path(path)
     try:
-        values = _read_yaml(path.read_text(encoding="utf-8"))
+        values = _read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ExperimentError(f"experiment file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ExperimentError(f"experiment file {path} cannot be read ({error}): save it as UTF-8") from error
+    except OSError as error:
         raise ExperimentError(f"experiment file {path} cannot be read: {error}") from error
     except NOT_YAML as error:
         raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
@@ -36,11 +93,11 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
-    files = [str((path.parent / Path(p).expanduser()).resolve()) for p in experiment.plugins]
-    files += [str(Path(p).expanduser().resolve()) for p in plugins]
-    for file in files:
-        registry.load_plugin(file)
-    return experiment.model_copy(update={"plugins": files})
+    return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
+
+
+def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:
+    return [os.path.realpath(folder / Path(plugin).expanduser()) for plugin in plugins]
 
 
 def _renamed(error: ValidationError) -> str:

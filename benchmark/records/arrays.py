@@ -1,5 +1,7 @@
 """The arrays of a results folder: pictures of the test cases, and predicted masks."""
 
+import math
+import struct
 import zipfile
 import zlib
 from contextlib import suppress
@@ -10,7 +12,11 @@ import numpy as np
 from benchmark.records.files import write_atomically
 from benchmark.records.results_folder import ResultsFolder
 
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+# What numpy and zipfile raise of damaged files. MemoryError: a header may claim any size.
+UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, EOFError, IndexError, OverflowError, MemoryError, NotImplementedError,
+    RuntimeError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 def write_case(results: ResultsFolder, case_id: str, image: np.ndarray, label: np.ndarray, content: str) -> None:
@@ -51,7 +57,8 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
             image, label = stored["image"], stored["label"]
     except UNREADABLE:
         return None
-    return (image, label) if image.ndim == 3 and image.shape == label.shape else None
+    fits = image.ndim == 3 and image.shape == label.shape and image.size and image.dtype == label.dtype == np.uint8
+    return (image, label) if fits else None
 
 
 def read_masks(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray | None:
@@ -66,9 +73,10 @@ def read_masks(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray |
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            found = tuple(int(n) for n in stored["shape"])
-            if shape not in (None, found):
+            found, packed = tuple(int(n) for n in stored["shape"]), stored["masks"]
+            voxels = math.prod(found)
+            if shape not in (None, found) or len(found) != 4 or min(found) < 1 or voxels > 8 * packed.size:
                 return None
-            return np.unpackbits(stored["masks"], count=int(np.prod(found))).reshape(found).astype(bool)
+            return np.unpackbits(packed, count=voxels).reshape(found).astype(bool)
     except UNREADABLE:
         return None

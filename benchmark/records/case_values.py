@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.records.files import ResultsError
+from benchmark.records.spreadsheets import original
 from data.errors import one_line
 
 CHECKPOINT = "last"
@@ -43,7 +44,7 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
         ResultsError: with one line, if the file cannot be read or is not whole.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have saved it with a BOM
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             if missing := [name for name in COLUMNS if name not in header]:
@@ -75,4 +76,4 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
 def _row(fields: list[str]) -> CaseValue:
     """Only the value may be empty: a distance that is undefined or left out."""
     checkpoint, postprocessing, structure, case, metric, unit, value = fields
-    return CaseValue(checkpoint, postprocessing, int(structure), case, metric, unit, float(value or "nan"))
+    return CaseValue(checkpoint, postprocessing, int(structure), original(case), metric, unit, float(value or "nan"))

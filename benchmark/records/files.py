@@ -4,8 +4,10 @@ import csv
 import errno
 import io
 import os
+import shutil
 from pathlib import Path
 
+from benchmark.records.spreadsheets import neutral
 from data.errors import UserError
 
 
@@ -18,10 +20,23 @@ class StorageError(ResultsError):
 
 
 FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}  # of a disk, not of what is written to it
+# What shows within a results folder that was moved, deleted, closed or damaged by hand while a run went on.
+MISPLACED = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTEMPTY,
+}  # fmt: skip
+NO_PARENT = "Parent directory "  # how torch.save says ENOENT
 
 
 def storage_error(folder: Path, error: Exception) -> StorageError | None:
-    """The one line on an error that is the disk's; None for any other. torch.save has words of its own."""
+    """The one line on an error that is the disk's, or of a results folder that is not whole any more; None for any
+    other. torch.save has words of its own.
+
+    Args:
+        folder: the results folder.
+        error: what was raised.
+    """
+    if _misplaced(folder, error):
+        return StorageError(_what_is_misplaced(folder, error))
     if isinstance(error, OSError) and error.errno in FAULTS:
         what, why = error.filename or folder, error.strerror or str(error)
     elif isinstance(error, RuntimeError) and ("inline_container" in str(error) or "PytorchStream" in str(error)):
@@ -31,6 +46,26 @@ def storage_error(folder: Path, error: Exception) -> StorageError | None:
     return StorageError(
         f"{what} cannot be written ({why}): make room or make it writable, then run the same command again; it goes on "
         f"from the checkpoints and records in {folder}"
+    )
+
+
+def _misplaced(folder: Path, error: Exception) -> bool:
+    if isinstance(error, RuntimeError):
+        return NO_PARENT in str(error)
+    within = isinstance(error, OSError) and isinstance(error.filename, str) and folder in Path(error.filename).parents
+    return within and error.errno in MISPLACED
+
+
+def _what_is_misplaced(folder: Path, error: Exception) -> str:
+    if not folder.is_dir():
+        return (
+            f"results folder {folder} was moved or deleted while a run worked on it: put it back and run the same "
+            "command again, or give another folder with --results; nothing was written elsewhere"
+        )
+    why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error).split("\n")[0]
+    return (
+        f"results folder {folder} is not whole any more ({why}): mend that, or remove what is in the way, then run the "
+        "same command again; it goes on from the checkpoints and records that are left"
     )
 
 
@@ -55,13 +90,25 @@ def write_atomically(path: Path, write) -> None:
 
 
 def csv_text(rows: list[dict]) -> str:
-    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields."""
+    """CSV with the columns of all rows in order of appearance; NaN, None and what a row lacks are empty fields.
+
+    Texts are `neutral` to spreadsheets.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writerow({key: neutral(key) for key in columns})
     for row in rows:
-        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+        writer.writerow({key: "" if value is None or value != value else neutral(value) for key, value in row.items()})
     return text.getvalue()
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with all it holds, or whatever lies in its place; nothing if there is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush_to_disk(folder: Path, recursive: bool = True) -> None:

@@ -1,6 +1,7 @@
 """One run at a time works on a results folder, and one process at a time on a trial."""
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -39,7 +40,7 @@ def run_lock(results: ResultsFolder) -> Iterator[None]:
     try:
         holder = _holder(results)
         elsewhere = holder is not None and holder["host"] != socket.gethostname()
-        if elsewhere and time.time() - holder["time"] < SILENCE:
+        if elsewhere and abs(time.time() - holder["time"]) < SILENCE:
             raise ResultsError(_taken(results))
         with _heartbeats(_heartbeat_file(results)):
             try:
@@ -53,7 +54,7 @@ def run_lock(results: ResultsFolder) -> Iterator[None]:
 def trial_lock(results: ResultsFolder, trial: str) -> FileLock:
     """A context manager that waits while another process works on the trial: a worker may outlive a killed run."""
     folder = _trials(results)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # without parents: a results folder that was moved away is not made anew
     return FileLock(folder / f"{trial}.lock", timeout=600)
 
 
@@ -69,10 +70,11 @@ def _holder(results: ResultsFolder) -> dict | None:
     """Host, process, start and last sign of life of the run that works here, or did when it was killed."""
     try:
         holder = json.loads(_heartbeat_file(results).read_text(encoding="utf-8"))
-        return {"host": str(holder["host"]), "process": int(holder["process"]),
-                "start": float(holder["start"]), "time": float(holder["time"])}  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {"host": str(holder["host"]), "process": int(holder["process"]),
+                 "start": float(holder["start"]), "time": float(holder["time"])}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return found if math.isfinite(found["start"]) and math.isfinite(found["time"]) else None
 
 
 def _taken(results: ResultsFolder) -> str:
@@ -106,4 +108,5 @@ def _heartbeats(path: Path) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may have been moved away meanwhile
+            path.unlink()

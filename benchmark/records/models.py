@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import Evaluation, Training
@@ -20,7 +20,12 @@ EXTERNAL = "external"  # method and fidelity of masks that another tool made
 
 SHARING = "trials_sharing_the_machine"  # a fact of provenance.json
 
-TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # names folders, so it must not lead out of one
+# Names folders, so it must not lead out of one, and file systems take 255 bytes.
+TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=200)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spacing = Annotated[list[Millimetres], Field(min_length=3, max_length=3)]
+MOST_CLASSES = 255  # labels are stored in 8 bits
 
 
 class Stored(BaseModel):
@@ -41,8 +46,8 @@ class Cell(Stored):
     fidelity: str
     settings: dict[str, Any]
     unpublished: list[str]
-    labelled: int
-    unlabelled: int
+    labelled: Count
+    unlabelled: Count
     draw: Literal["first"] | int
     seed: int
     role: str
@@ -61,20 +66,36 @@ class Data(Stored):
 
     name: str
     source: str = ""
-    spacing: float | list[float] | None
-    native_spacing: list[float]
-    other_spacings: dict[str, list[float]] = {}
+    spacing: Millimetres | Spacing | None
+    native_spacing: Spacing
+    other_spacings: dict[str, Spacing] = {}
     fingerprint: str
     split: str
     split_hash: str
-    folds: dict[str, Any] | None = None
-    train: int
-    with_label: int | None = None
-    test: int
-    classes: int
+    folds: dict[str, int] | None = None
+    train: Count
+    with_label: Count | None = None
+    test: Count
+    classes: int = Field(ge=1, le=MOST_CLASSES)
     class_names: dict[str, int] = {}
     reading: dict[str, Any] = {}
     preparation: str | None = None
+
+    @field_validator("folds")
+    @classmethod
+    def _a_fold(cls, folds: dict[str, int] | None) -> dict[str, int] | None:
+        if folds is not None and not {"folds", "fold", "seed"} <= folds.keys():
+            raise ValueError("must say folds, fold and seed")
+        return folds
+
+    @field_validator("reading")
+    @classmethod
+    def _a_way_to_read(cls, reading: dict[str, Any]) -> dict[str, Any]:
+        how = reading.get("normalise")
+        window = isinstance(how, list) and len(how) == 2 and all(isinstance(end, int | float) for end in how)
+        if not (how is None or isinstance(how, str) or window):
+            raise ValueError("normalise must be a word or two numbers")
+        return reading
 
 
 class Tuned(Stored):
@@ -131,6 +152,8 @@ class Record(Stored):
         if not isinstance(values.get("code"), dict):
             raise ValueError("lacks numerics")
         code = values["code"]
+        if not all(isinstance(text, str) for pair in code.items() for text in pair):
+            raise ValueError("code must be hashes by file")
         plugin = {Path(file).name: hash_ for file, hash_ in code.items() if Path(file).is_absolute()}
         numerics = Numerics(method=plugin or int(BEFORE_VERSION_1.isdisjoint(code.items())))
         if not values.get("training"):  # masks of another tool

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.records.source_code import CHECKOUT, path_of, plugin_files, source_hash
+from benchmark.records.source_code import CHECKOUT, is_file, path_of, plugin_files, source_hash
 from data.version import PREPARATION
 
 TRAINING = 1
@@ -52,7 +52,7 @@ def current(method: str, method_file: str) -> Numerics:
     path = path_of(method_file)
     version = (
         _version_in(path, path.stat().st_mtime_ns, method)
-        if path.is_file() and path.is_relative_to(CHECKOUT / "methods")
+        if is_file(path) and path.is_relative_to(CHECKOUT / "methods")
         else plugin_version(path)
     )
     return Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=version)

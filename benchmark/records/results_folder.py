@@ -10,6 +10,7 @@ Nothing here imports torch or ray, so that `status` and `report` start quickly.
 """
 
 import json
+import os
 import re
 import shutil
 import time
@@ -20,10 +21,11 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from benchmark.records.files import ResultsError, flush_to_disk, write_text
+from benchmark.records.files import ResultsError, flush_to_disk, remove, write_text
 from benchmark.records.models import READABLE, Heartbeat, Record, StoredPlan, first_problem
 from data.errors import one_line
 
+MOST_DIGITS = 300  # of an integer: larger ones are no floating-point numbers
 TUNED = "tuned"  # below a results folder whose experiment was tuned
 PLAN_AGAIN = "`run` the experiment again, which rewrites it and keeps all records"
 
@@ -83,7 +85,7 @@ class ResultsFolder:
     def read_plan(self) -> StoredPlan:
         """plan.json. Raises ResultsError with one line where there is none, or it cannot be used."""
         try:
-            content = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            content = _parsed_json(self.plan_file)
         except (FileNotFoundError, NotADirectoryError) as error:
             what = "is no results folder: it has no plan.json; `run` makes one"
             raise ResultsError(f"{self.folder} {what if self.folder.is_dir() else 'does not exist'}") from error
@@ -108,7 +110,7 @@ class ResultsFolder:
         """Raises ResultsError where the plan or a record is of another format: it must not be written over."""
         found = {}
         with suppress(OSError, ValueError, RecursionError):
-            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            plan = _parsed_json(self.plan_file)
             found[self.plan_file] = plan.get("format", READABLE[0]) if isinstance(plan, dict) else READABLE[0]
         for path in self.folder.glob("records/*/trial.yaml"):
             with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
@@ -128,7 +130,7 @@ class ResultsFolder:
         """
         path = self.record(trial) / "trial.yaml"
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), _SafeLoader)
+            content = _writable(yaml.load(path.read_text(encoding="utf-8-sig"), _SafeLoader))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -165,7 +167,7 @@ class ResultsFolder:
     def read_provenance(self, trial: str) -> dict:
         """Where, when and with what a trial ran; empty where nothing is known. Raises ResultsError if damaged."""
         try:
-            return dict(json.loads((self.record(trial) / "provenance.json").read_text(encoding="utf-8")))
+            return dict(_parsed_json(self.record(trial) / "provenance.json"))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -174,7 +176,7 @@ class ResultsFolder:
     def heartbeat(self, trial: str) -> Heartbeat | None:
         """The last sign of life of a running trial, or None. Raises ResultsError if the file is damaged."""
         try:
-            content = json.loads((self.running(trial) / "heartbeat.json").read_text(encoding="utf-8"))
+            content = _parsed_json(self.running(trial) / "heartbeat.json")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, RecursionError) as error:
@@ -198,11 +200,23 @@ class ResultsFolder:
 
     # A record is put together in running/<trial>/record and moved in one go.
 
+    def start(self, trial: str) -> Path:
+        """The folder for a trial's working files. What lies in its place and is no folder holds no work: it goes.
+
+        Raises:
+            OSError: the results folder is gone. It is not made anew, half of what it was.
+        """
+        folder = self.running(trial)
+        if not folder.is_dir():
+            folder.unlink(missing_ok=True)
+            folder.mkdir()
+        return folder
+
     def unpublished(self, trial: str) -> Path:
         """An empty folder in which to put a record together."""
-        folder = self.running(trial) / "record"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = self.start(trial) / "record"
+        remove(folder)
+        folder.mkdir()
         return folder
 
     def publish(self, trial: str) -> bool:
@@ -216,8 +230,8 @@ class ResultsFolder:
             return False
         flush_to_disk(finished)
         replaced = self.running(trial) / "replaced"
-        shutil.rmtree(replaced, ignore_errors=True)
-        if self.record(trial).exists():
+        remove(replaced)
+        if os.path.lexists(self.record(trial)):  # also a link that leads nowhere
             self.record(trial).rename(replaced)
         finished.rename(self.record(trial))
         flush_to_disk(self.record(trial).parent, recursive=False)
@@ -228,6 +242,24 @@ class ResultsFolder:
     def clear(self, trial: str) -> None:
         """Remove the working files of a trial that is done; one killed as it published may have left them."""
         shutil.rmtree(self.running(trial), ignore_errors=True)
+
+
+def _parsed_json(path: Path) -> object:
+    """Raises OSError, ValueError or RecursionError where there is none that can be used."""
+    return _writable(json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_number))
+
+
+def _number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _writable(content: object) -> object:
+    """The content, if each text in it can be written again. Half of a surrogate pair, which JSON's and YAML's escapes
+    can spell, could not: every table that shows it would fail. Raises ValueError."""
+    json.dumps(content, ensure_ascii=False, skipkeys=True, default=str).encode()
+    return content
 
 
 def _parsed(model: type[Model], content: object, file: str) -> Model:

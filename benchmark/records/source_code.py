@@ -31,9 +31,17 @@ def plugin_files(plugin: Path) -> dict[str, Path]:
         Files by their path relative to the plug-in's folder, the plug-in first. A package counts with all its modules.
     """
     files = [plugin]
-    for helper in find_helpers(plugin).values() if plugin.is_file() else ():
+    for helper in find_helpers(plugin).values() if is_file(plugin) else ():
         files += sorted(helper.rglob("*.py")) if helper.is_dir() else [helper]
     return {file.relative_to(plugin.parent).as_posix(): file for file in files}
+
+
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`, which raises where a name is longer than a file system takes or its folder is closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def source_hash(path: Path) -> str:
@@ -41,7 +49,7 @@ def source_hash(path: Path) -> str:
 
     A missing file hashes as "missing"; one with a syntax error by its bytes.
     """
-    if not path.is_file():
+    if not is_file(path):
         return "missing"
     return _source_hash(path, path.stat().st_mtime_ns)
 

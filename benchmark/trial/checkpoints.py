@@ -45,6 +45,8 @@ def load_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
         content = _read_checkpoint(path)
         if (content.get("format"), content.get("numerics")) != (CHECKPOINT_FORMAT, numerics):
             continue
+        if not _fits(content, state):
+            continue
         state.method.load_state_dict(content["method"])
         for phase, optimizer in state.optimizers.items():
             optimizer.load_state_dict(content["optimizers"][phase])
@@ -52,6 +54,37 @@ def load_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
             state.scaler.load_state_dict(content["scaler"])
         state.step, state.history = content["step"], content["history"]
         return
+
+
+def _fits(content: dict, state: TrainingState) -> bool:
+    """Whether a checkpoint has all that `load_checkpoint` takes, of the right shapes: half of one must not be taken."""
+    try:
+        return (
+            isinstance(content["step"], int)
+            and content["step"] == len(content["history"]) > 0
+            and all(_is_row(row) for row in content["history"])
+            and _shapes(content["method"]) == _shapes(state.method.state_dict())
+            and content["optimizers"].keys() == state.optimizers.keys()
+            and all(_optimizer_fits(content["optimizers"][phase], own) for phase, own in state.optimizers.items())
+            and (not state.scaler.is_enabled() or content["scaler"].keys() == state.scaler.state_dict().keys())
+        )
+    except (AttributeError, KeyError, TypeError, IndexError):
+        return False
+
+
+def _is_row(row: dict) -> bool:
+    return "seconds" in row and all(isinstance(value, int | float) for value in row.values())
+
+
+def _shapes(state: dict) -> dict:
+    """Shapes of tensors by name; None for what a method keeps besides."""
+    return {name: getattr(value, "shape", None) for name, value in state.items()}
+
+
+def _optimizer_fits(stored: dict, optimizer: torch.optim.Optimizer) -> bool:
+    own = optimizer.state_dict()
+    groups, own_groups = ([(group["params"], group.keys()) for group in part["param_groups"]] for part in (stored, own))
+    return groups == own_groups and isinstance(stored["state"], dict)
 
 
 def _read_checkpoint(path: Path) -> dict:

@@ -20,7 +20,7 @@ from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.names import nearly
+from data.names import nearly, problem_of_name
 from data.reader import reading_scans
 from data.scan_files import scan_files
 from data.scans import read_label
@@ -49,6 +49,8 @@ def score_masks(
         DataError: for all that is wrong with the masks at once.
         ExperimentError: for a name or budget that cannot be.
     """
+    if name.strip() and (reason := problem_of_name(name)):
+        raise ExperimentError(f"--name {name!r} names the row, and {reason}")
     if not name.strip() or not 1 <= labelled <= len(dataset.with_label):
         raise ExperimentError(
             f"--name {name!r}, --labelled {labelled}: give a name for the row, and of how many of the "

@@ -1,14 +1,15 @@
 """New scans, segmented by a finished trial."""
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
-from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.experiment_file import load_stored_experiment
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Record
 from benchmark.records.protocol import Training
@@ -39,20 +40,33 @@ SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was 
 
 
 def predict_scans(
-    record: Path, images: Path, to: Path, normalise: str | None = None, voxel: str | None = None
+    record: Path,
+    images: Path,
+    to: Path,
+    normalise: str | None = None,
+    voxel: str | None = None,
+    plugins: Sequence[str] = (),
+    trust: bool = False,
 ) -> Iterator[tuple[Path, Path]]:
     """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
 
     The scan is read and resampled as the trial's own cases were. `normalise` and `voxel`, if given, take the place of
     the trial's settings of these names. Raises ResultsError for a folder that is no finished record, DataError for
     scans that cannot be read and ExperimentError where labels would take the place of a scan, before any is segmented.
+    `plugins` and `trust`: as of `load_stored_experiment`; a method that is built in needs neither.
     """
     with reading_scans():
-        yield from _predict(record, images, to, normalise, voxel)
+        yield from _predict(record, images, to, normalise, voxel, plugins, trust)
 
 
 def _predict(
-    record: Path, images: Path, to: Path, normalise: str | None, voxel: str | None
+    record: Path,
+    images: Path,
+    to: Path,
+    normalise: str | None,
+    voxel: str | None,
+    plugins: Sequence[str],
+    trust: bool,
 ) -> Iterator[tuple[Path, Path]]:
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
@@ -65,11 +79,15 @@ def _predict(
         spacing = np.broadcast_to(data.spacing or data.native_spacing, 3).astype(float)
     except (TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
+    given = {name for file in plugins for name in registry.load_plugin(file)}
+    if cell.method not in given and not registry.is_built_in(cell.method):
+        experiment = ResultsFolder(_absolute(record).parent.parent).experiment_file
+        load_stored_experiment(experiment, trust=trust, methods=[cell.method])
     if voxel is not None:
         reading = reading.model_copy(update={"voxel": _voxel(voxel)})
     scans = _scans(images, reading, to)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
-    if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
+    if over := [target for target in targets.values() if _absolute(target) in set(map(_absolute, scans.values()))]:
         raise ExperimentError(
             f"--to {to}: the labels would take the place of the scan {over[0]}: choose another folder"
         )
@@ -83,9 +101,6 @@ def _predict(
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExperimentError(f"--to {to} cannot be made a folder: {error}") from error
-    experiment = ResultsFolder(record.resolve().parent.parent).experiment_file  # record may be "."
-    if experiment.exists():  # for its plug-ins
-        load_experiment(experiment)
     place = choose_device("auto")
     if training.precision == "fp16" and place.type == "cpu":  # which is for GPUs; weights are fp32
         training = training.model_copy(update={"precision": "fp32"})
@@ -120,8 +135,13 @@ def _one_line(what: Path, method: type[Method]) -> Iterator[None]:
         raise ResultsError(f"{what}: {error} ({':'.join(map(str, place_of_predict(method)))})") from error
 
 
+def _absolute(path: Path) -> Path:
+    """As `Path.resolve`, which raises where a link leads to itself. The path may be "."."""
+    return Path(os.path.realpath(path))
+
+
 def _finished_trial(folder: Path) -> Record:
-    folder = folder.resolve()  # it may be "."
+    folder = _absolute(folder)
     try:
         record = ResultsFolder(folder.parent.parent).read_record(folder.name)
     except ResultsError as error:

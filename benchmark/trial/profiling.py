@@ -15,7 +15,7 @@ def traced(path: Path, steps: int) -> Iterator[Callable[[], None]]:
     if not steps:
         yield lambda: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # without parents: a results folder that was moved away is not made anew
     with torch.profiler.profile(
         activities=torch.profiler.supported_activities(),
         schedule=torch.profiler.schedule(wait=WARM_UP - 1, warmup=1, active=steps, repeat=1),

@@ -84,7 +84,7 @@ class _Session:
 def _run_to_record(session: _Session) -> Generator[Progress, None, Progress]:
     """Yields the signs of life before the last one, which it returns."""
     trial, results, execution = session.trial, session.results, session.execution
-    results.running(trial.id).mkdir(parents=True, exist_ok=True)
+    results.start(trial.id)
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
         state = cell_state(results, trial.id, trial.wanted).state
@@ -177,8 +177,9 @@ class _Sessions:
         self._path = results.running(trial.id) / "sessions.json"
         self.most: dict[str, int | None] = {}
         if begun:
-            with suppress(OSError, ValueError):
-                self.most = dict(json.loads(self._path.read_text(encoding="utf-8")))
+            with suppress(OSError, ValueError, TypeError, RecursionError):
+                stored = dict(json.loads(self._path.read_text(encoding="utf-8")))
+                self.most = {name: number for name, number in stored.items() if isinstance(number, int)}
 
     def note(self, name: str, value: int | None) -> None:
         self.most[name] = max((number for number in (self.most.get(name), value) if number is not None), default=None)

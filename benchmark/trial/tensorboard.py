@@ -31,13 +31,17 @@ class EventFile:
         except OSError:
             self._folder = None  # nothing more: the file may be torn
 
+    def _open(self, **options) -> SummaryWriter:
+        self._folder.parent.mkdir(exist_ok=True)  # a results folder that was moved away is not made anew
+        return SummaryWriter(str(self._folder), **options)
+
     def add_losses(self, history: list[dict[str, float]]) -> None:
         """The rows since the last call. The first call of a resumed training writes all, in place of what was there."""
         if self._folder is None:
             return
         with self._optional():
             if self._writer is None:
-                self._writer = SummaryWriter(str(self._folder), purge_step=0)
+                self._writer = self._open(purge_step=0)
             for row in history[self._rows :]:
                 for name, value in row.items():
                     if name not in ("step", "seconds"):
@@ -52,7 +56,7 @@ class EventFile:
         picture = outlined(image[..., z], truth[..., z], predicted[..., z])
         with self._optional():
             if self._writer is None:
-                self._writer = SummaryWriter(str(self._folder))
+                self._writer = self._open()
             self._writer.add_image(f"truth green, prediction orange/{case_id}", picture, step, dataformats="HWC")
 
     def close(self) -> None:

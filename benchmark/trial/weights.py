@@ -16,8 +16,8 @@ def load_record(record: Path, method: Method, device: torch.device) -> tuple[str
     load_weights(record, method, device)
     try:
         history = (record / "history.csv").read_text(encoding="utf-8")
-        return history, json.loads((record / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return history, dict(json.loads((record / "provenance.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(record, error) from error
 
 

@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.experiment_file import load_stored_experiment
 from benchmark.records.models import EXTERNAL
 from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
@@ -29,7 +29,7 @@ from methods.shared.signed_distance import distance_to_mask
 
 def main(folder: str) -> None:
     results = ResultsFolder(folder)
-    experiment = load_experiment(results.experiment_file)
+    experiment = load_stored_experiment(results.experiment_file)
     configure_torch(experiment.training)
     dataset = prepare(experiment.data)
     for cell in results.read_plan().cells:

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -22,6 +23,8 @@ from methods.shared.method import Info, Method, MethodSettings
 from methods.shared.validation import describe, nearest
 
 BASELINE = "vnet"  # the supervised lower and upper bound of an experiment that names no other method
+
+LONGEST_NAME = 64  # characters
 
 _METHODS: dict[str, type[Method]] = {}
 
@@ -106,7 +109,7 @@ def load_plugin(path: str | Path) -> list[str]:
             another module.
     """
     _import_built_in()
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     if not path.is_file():
         raise MethodError(f"plug-in {path} " + ("is a folder: give a .py file" if path.is_dir() else "does not exist"))
     if path.suffix != ".py":
@@ -184,6 +187,8 @@ def write_starting_file(name: str, folder: Path, year: int) -> Path:
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):  # it becomes a folder's name
         raise MethodError(f"method name {name!r}: use lower-case letters, digits and underscores")
+    if len(name) > LONGEST_NAME:
+        raise MethodError(f"method name {name[:20]}…: use at most {LONGEST_NAME} characters, for it names folders")
 
 
 def _modules_below(helpers: Collection[str]) -> list[str]:
@@ -207,6 +212,16 @@ def names() -> list[str]:
     """
     _import_built_in()
     return sorted(_METHODS)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a method of this name is a file of the folder `methods`, and so no plug-in.
+
+    Example:
+        >>> is_built_in("ua_mt"), is_built_in("no_such_method")
+        (True, False)
+    """
+    return name in names() and _METHODS[name].__module__.startswith("methods.")
 
 
 def get(name: str) -> type[Method]:

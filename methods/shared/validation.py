@@ -3,6 +3,7 @@
 import difflib
 import reprlib
 import typing
+from datetime import date
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,6 +57,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     # For a value that may have several types, pydantic reports an error for each type.
     same = [e for e in errors if [str(p) for p in e["loc"] if isinstance(p, int) or p in known] == path]
     message = " or ".join(dict.fromkeys(map(_message, same)))
+    if any(e["type"] == "string_type" for e in same) and isinstance(first["input"], bool | int | float | date):
+        message += ", and YAML took what stands there for another kind: put it in quotes"
     return f"key {key!r}: {message}, got {_SHORT.repr(first['input'])}" if key else message
 
 

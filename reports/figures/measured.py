@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.records.models import EXTERNAL
 from reports.figures.segmentations import Segmentations
-from reports.figures.style import CEILING, FLOOR, Look, looks
+from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
 from reports.measures import DICE, Measure, hd95, scores
 from reports.results import Results
 
@@ -83,7 +83,7 @@ def row_names(cells: pd.DataFrame) -> list[str]:
     """
     names, meanings = [], {}
     for cell in cells.to_dict("records"):
-        name = cell["display"] + {"reconstruction": "†", EXTERNAL: "‡"}.get(cell["fidelity"], "")
+        name = drawable(cell["display"]) + {"reconstruction": "†", EXTERNAL: "‡"}.get(cell["fidelity"], "")
         name += f" ({cell['role']})" * (cell["role"] in ("floor", "ceiling"))
         meaning = (cell["method"], json.dumps(cell["settings"], sort_keys=True))
         known = meanings.setdefault(name, [])

@@ -17,7 +17,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from benchmark.records.arrays import read_masks, read_picture
 from data.masks import largest_component
-from reports.figures.style import DASHES, SMALL, WIDTH, new_figure
+from reports.figures.style import DASHES, SMALL, WIDTH, drawable, new_figure
 from reports.figures.surfaces import Mesh, Truth, draw_meshes, surface, viewed
 from reports.published import spacing_of
 from reports.results import Results
@@ -99,7 +99,7 @@ class Segmentations:
         self._records = experiment.records
         self._largest = plan.evaluation.postprocessing == "largest_component"
         self.classes = plan.data.classes
-        self.structures = list(plan.data.class_names or map(str, range(1, self.classes + 1)))
+        self.structures = list(map(drawable, plan.data.class_names or map(str, range(1, self.classes + 1))))
         self.cases: dict[str, PicturedCase] = {}
         for name, path in experiment.pictures.items():
             image, label = read_picture(path) or (None, np.zeros(0))
@@ -118,7 +118,7 @@ class Segmentations:
         """The beginning of each case's name, at least four letters and as many as tell the cases apart."""
         longest = max(map(len, self.cases))
         length = next(n for n in range(4, longest + 4) if len({name[:n] for name in self.cases}) == len(self.cases))
-        return {name: name if len(name) <= length + 2 else f"{name[:length]}…" for name in self.cases}
+        return {name: drawable(name if len(name) <= length + 2 else f"{name[:length]}…") for name in self.cases}
 
     def has(self, trial: str, case: str) -> bool:
         """Whether a record holds a readable prediction that fits the case."""

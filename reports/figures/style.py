@@ -1,6 +1,8 @@
 """The style that all figures share: sizes, fonts, the look of each method, and reproducible files."""
 
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,15 +12,18 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data.errors import one_line
+
 WIDTH = 7.2  # inches: both columns of a journal page
 HEIGHT = 9.2  # inches: the most that leaves room for a caption
 LINE = 0.13  # inches: a line of text
 SMALL = 7  # points: the smallest text
+LONGEST = 120  # characters of a name
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
-    "text.parse_math": False,  # a method's name may hold dollar signs
+    "text.parse_math": False,  # "US$ or CA$" is no formula, and most of LaTeX is more than matplotlib can draw
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
     "xtick.labelsize": SMALL,
@@ -116,12 +121,30 @@ def chunks(items: list, size: int) -> list[list]:
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg without date, version or random ids."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.draw_without_rendering()
-    box = figure.get_tightbbox().padded(0.04)
-    figure.set_layout_engine("none")  # keeps the layout, which takes long to compute
-    figure.savefig(png, bbox_inches=box, metadata={"Software": None})
-    figure.savefig(svg, bbox_inches=box, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # Characters that the font lacks become boxes. Several lines on the terminal for each would help nobody.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(0.04)
+        figure.set_layout_engine("none")  # keeps the layout, which takes long to compute
+        figure.savefig(png, bbox_inches=box, metadata={"Software": None})
+        figure.savefig(svg, bbox_inches=box, metadata={"Date": None, "Creator": None})
     return png, svg
+
+
+def drawable(text: str) -> str:
+    """A name as matplotlib can draw it: one line of visible characters.
+
+    Control characters, and marks that turn the direction of writing, go: they have no picture. Matplotlib leaves names
+    that begin with an underscore out of keys, so that a space without width goes before it. Very long names are cut.
+
+    Example:
+        >>> drawable("two\\nlines"), drawable("a\\x07b")
+        ('two lines', 'ab')
+    """
+    line = "".join(c for c in one_line(text) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return f"\u200b{line}" if line.startswith("_") else line or "–"
 
 
 def wrapped(text: str, width: int, most: int = 2) -> str:

@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
-from reports.figures.style import CEILING, new_figure
+from reports.figures.style import CEILING, new_figure, wrapped
 from reports.measures import DICE
 from reports.tables.cost import pareto_ranks
 
@@ -67,12 +67,12 @@ def _figure(source: Measured, points: pd.DataFrame) -> Figure:
         look = source.look[row]
         face = "white" if point["packed"] else look.colour
         mark = {"marker": look.marker, "markersize": look.size + 1, "color": look.colour, "markerfacecolor": face}
-        key += axes.plot(point["minutes"], point["dice"], linestyle="none", **mark, zorder=3, label=row)
+        key += axes.plot(point["minutes"], point["dice"], linestyle="none", **mark, zorder=3, label=wrapped(row, 40, 3))
     key += axes.step(front["minutes"], front["dice"], where="post", color=FRONT, linewidth=1, zorder=1,
                      label="Pareto front")  # fmt: skip
     for row in source.rows("ceiling"):
         ceiling = per_case(source.runs[source.runs["row"] == row], DICE)[row].mean()
-        key.append(axes.axhline(ceiling, **CEILING.reference_line, zorder=1, label=row))
+        key.append(axes.axhline(ceiling, **CEILING.reference_line, zorder=1, label=wrapped(row, 40, 3)))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")

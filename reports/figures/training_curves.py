@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmark.records.spreadsheets import original
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured
-from reports.figures.style import COLOURS, DASHES, chunks, panel_grid, wrapped
+from reports.figures.style import COLOURS, DASHES, chunks, drawable, panel_grid, wrapped
 
 NOT_LOSSES = ("step", "seconds", "learning_rate_factor")
 TOTAL = "total"
@@ -53,7 +54,7 @@ def read_histories(source: Measured, labelled: int) -> dict[str, list[pd.DataFra
 
 def _read(record: Path) -> pd.DataFrame | None:
     try:
-        history = pd.read_csv(record / "history.csv").astype(float)
+        history = pd.read_csv(record / "history.csv").astype(float).rename(columns=original)
     except (OSError, ValueError):
         return None
     return history if len(history) and "step" in history and _columns_of_totals(history) else None
@@ -90,9 +91,9 @@ def _totals(source: Measured, histories: dict[str, list[pd.DataFrame]]) -> Figur
         for total, colour in zip(totals, [source.look[row].colour, GREY, *COLOURS], strict=False):
             axes.plot(runs[0]["step"], runs[0][total], color=colour, linewidth=0.4, alpha=0.3, rasterized=True)
             for number, run in enumerate(run for run in runs if total in run):
-                label = "" if number else total.removesuffix(f"/{TOTAL}")
+                phase = "" if number else drawable(total.removesuffix(f"/{TOTAL}"))
                 shown += [
-                    _plot_smoothed(axes, run, total, color=colour, label=label),
+                    _plot_smoothed(axes, run, total, color=colour, label=wrapped(phase, 20, 1)),
                     run[total].quantile([0.02, 0.98]),
                 ]
         _set_limits(axes, np.concatenate(shown), room=0.6 if len(totals) > 1 else 0)
@@ -121,7 +122,7 @@ def _terms(histories: dict[str, pd.DataFrame]) -> Figure:
         values = []
         for number, term in enumerate(_columns_of_terms(history)):
             look = {"color": COLOURS[number % 6], "linestyle": DASHES[number // 6 % 4]}
-            values.append(_plot_smoothed(axes, history, term, **look, label=term))
+            values.append(_plot_smoothed(axes, history, term, **look, label=wrapped(drawable(term), 36, 1)))
         _set_scale(axes, np.concatenate(values))
         axes.locator_params(axis="x", nbins=3, integer=True)
         axes.set_title(wrapped(row, 40))

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmark.records.spreadsheets import neutral
 from data.errors import one_line
 from reports.tables.table import Cell, Table
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Plain numbers, one line for each line of the frame."""
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+    """Plain numbers, one line for each line of the frame. Texts are `neutral` to spreadsheets."""
+    texts = {
+        column: pd.Series([neutral(value) for value in frame[column]], frame.index, dtype=object)
+        for column in frame.select_dtypes(exclude=["number", "bool"])
+    }
+    safe = frame.assign(**texts).rename(columns=neutral)
+    return safe.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
 def markdown(table: Table) -> str:
