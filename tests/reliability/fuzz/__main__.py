@@ -62,20 +62,18 @@ class Run:
 
     def one(self, number: int, scratch: Path) -> None:
         """Judge one input, and keep it whatever comes out."""
-        guarded = guard.Guard(TARGETS[self.name], self.name, self.seed, scratch)
-        verdict = guarded.judge(number)
-        self._count(number, verdict, guarded.input_folder, always=True)
+        with guard.Guard(TARGETS[self.name], self.name, self.seed, scratch) as guarded:
+            verdict = guarded.judge(number)
+            self._count(number, verdict, guarded.input_folder, always=True)
         print(f"{verdict.outcome} {verdict.cause}\n{verdict.detail}", flush=True)
-        guarded.close()
 
     def many(self, inputs: int | None, seconds: float, processes: int, scratch: Path) -> None:
         """Judge inputs from number 0 on, so many or for so long; the first ones in processes of their own, too."""
-        guarded = guard.Guard(TARGETS[self.name], self.name, self.seed, scratch)
-        end, number = time.monotonic() + seconds, 0
-        while number < inputs if inputs is not None else time.monotonic() < end:
-            self._count(number, guarded.judge(number), guarded.input_folder)
-            number += 1
-        guarded.close()
+        with guard.Guard(TARGETS[self.name], self.name, self.seed, scratch) as guarded:
+            end, number = time.monotonic() + seconds, 0
+            while number < inputs if inputs is not None else time.monotonic() < end:
+                self._count(number, guarded.judge(number), guarded.input_folder)
+                number += 1
         for number in range(processes):
             self._count(number, self._in_a_process(number, scratch), scratch / "input")
             self.processes += 1

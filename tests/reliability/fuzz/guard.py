@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from reliability.fuzz.inputs import Input, Target
-from reliability.fuzz.judging import FINDING, Verdict, judge, place_of, replace_what_takes_long
+from reliability.fuzz.judging import ACCEPTED, FINDING, Verdict, judge, place_of, replace_what_takes_long
 
 SECONDS = 60  # that an input may take; most take a hundredth of one
 MEMORY = 3 * 2**30  # bytes that an input may take besides what Python and torch take
@@ -36,11 +36,19 @@ class Guard:
         self._child: multiprocessing.Process | None = None
         (scratch / "home").mkdir(parents=True)
         replace_what_takes_long()  # here, for every child begins as a copy of this process
-        self._ask("examples")
+        if made := self._ask("examples").cause:
+            self.close()
+            raise RuntimeError(f"the examples of {name} cannot be made: {made}")
 
     @property
     def input_folder(self) -> Path:
         return self._scratch / "input"
+
+    def __enter__(self) -> "Guard":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
 
     def judge(self, number: int) -> Verdict:
         """How the input of this number fares."""
@@ -63,10 +71,7 @@ class Guard:
         try:
             self._pipe.send(what)
             if self._pipe.poll(SECONDS + 30 if what != "examples" else None):
-                answer = self._pipe.recv()
-                if isinstance(answer, str):
-                    raise RuntimeError(f"the examples of {self._name} cannot be made:\n{answer}")
-                return answer
+                return self._pipe.recv()
             how = f"hang of over {SECONDS} s"
         except (EOFError, ConnectionError):
             self._child.join()
@@ -83,6 +88,7 @@ class Guard:
         return self._scratch / "output"
 
     def _work(self, pipe) -> None:
+        self._pipe.close()  # the parent's end: with it closed, the end of the parent is noticed
         os.setsid()
         log = os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1), os.dup2(log, 2)  # what libraries in C print
@@ -92,7 +98,10 @@ class Guard:
             resource.setrlimit(limit, (size, resource.getrlimit(limit)[1]))
         faulthandler.enable(2)
         while True:
-            what = pipe.recv()
+            try:
+                what = pipe.recv()
+            except EOFError:
+                return
             os.truncate(self._log, 0)
             if what == "examples":
                 pipe.send(self._make_examples())
@@ -104,15 +113,15 @@ class Guard:
             faulthandler.cancel_dump_traceback_later()
             pipe.send(Verdict(verdict.outcome, verdict.cause, f"{given.mutation}\n{verdict.detail}"))
 
-    def _make_examples(self) -> Verdict | str:
+    def _make_examples(self) -> Verdict:
         folder = self._scratch / "examples"
         folder.mkdir()
         try:
             with mock.patch.dict(os.environ, SEMISEG_CACHE=str(self._scratch / "examples-cache")):
                 self._target.make_examples(folder)
         except Exception:
-            return traceback.format_exc()
-        return Verdict("made")
+            return Verdict(FINDING, traceback.format_exc())
+        return Verdict(ACCEPTED)
 
 
 def make_input(target: Target, name: str, seed: int, number: int, scratch: Path) -> Input:

@@ -40,6 +40,7 @@ def make_examples(folder: Path) -> None:
     ):
         while next(steps).step < 2:
             pass
+    write_plan(plan)
     dataset = prepare(planned.data)
     for case in dataset.test_ids:
         native = dataset.native(case)
@@ -47,7 +48,7 @@ def make_examples(folder: Path) -> None:
         (folder / "masks").mkdir(exist_ok=True)
         write_labels(folder / "masks" / f"{case}.nii.gz", native.label, grid, [1])
     external_masks.score_masks(folder / "masks", "Other tool", 2, 0, 0, dataset, results)
-    write_plan(make_plan(planned, results))
+    write_plan(make_plan(planned, results))  # with the masks' row
     tiny.write_experiment(folder, **EXPERIMENT).rename(folder / CONFIG)
 
 
