@@ -14,9 +14,10 @@ from pathlib import Path
 from unittest import mock
 
 from reliability.fuzz.inputs import Input, Target
-from reliability.fuzz.judging import ACCEPTED, FINDING, Verdict, judge, place_of, replace_what_takes_long
+from reliability.fuzz.judging import ACCEPTED, FINDING, Verdict, call, judge, place_of, replace_what_takes_long
 
 SECONDS = 60  # that an input may take; most take a hundredth of one
+PATIENCE = SECONDS + 30  # after which the process is ended; the stack is written before
 MEMORY = 3 * 2**30  # bytes that an input may take besides what Python and torch take
 FILE = 2**30  # bytes of the largest file that may be written
 
@@ -35,7 +36,7 @@ class Guard:
         self._target, self._name, self._seed, self._scratch = target, name, seed, scratch
         self._child: multiprocessing.Process | None = None
         (scratch / "home").mkdir(parents=True)
-        replace_what_takes_long()  # here, for every child begins as a copy of this process
+        call(["methods"], scratch)  # what that imports every child begins with
         if made := self._ask("examples").cause:
             self.close()
             raise RuntimeError(f"the examples of {name} cannot be made: {made}")
@@ -70,9 +71,9 @@ class Guard:
             theirs.close()
         try:
             self._pipe.send(what)
-            if self._pipe.poll(SECONDS + 30 if what != "examples" else None):
+            if self._pipe.poll(PATIENCE if what != "examples" else None):
                 return self._pipe.recv()
-            how = f"hang of over {SECONDS} s"
+            how = f"hang of over {PATIENCE} s"
         except (EOFError, ConnectionError):
             self._child.join()
             code = self._child.exitcode
@@ -97,6 +98,7 @@ class Guard:
         ):  # fmt: skip
             resource.setrlimit(limit, (size, resource.getrlimit(limit)[1]))
         faulthandler.enable(2)
+        replace_what_takes_long()
         while True:
             try:
                 what = pipe.recv()

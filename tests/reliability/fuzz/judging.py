@@ -20,6 +20,9 @@ from benchmark.command_line import app
 from benchmark.planning import estimate
 from data.errors import UserError
 
+for _module in ("planning.tuning", "records.remote_copies", "trial.medpy_check", "trial.new_scans", "trial.smoke"):
+    import_module(f"benchmark.{_module}")  # what commands import late: children begin with it
+
 ACCEPTED, REFUSED, FINDING = "accepted", "refused", "finding"
 LONGEST = 3000  # characters of a line that is still clear
 CODE = ("benchmark", "data", "methods", "reports")
@@ -106,12 +109,10 @@ def call(arguments: list[str], folder: Path, draws: bool = False) -> tuple[int, 
 
 
 def replace_what_takes_long() -> None:
-    """From now on no Ray is started and no rate is measured, and what commands import is imported."""
+    """From now on this process starts no Ray and measures no rate."""
     scheduler = types.ModuleType("benchmark.cluster.scheduler")
     scheduler.run_trials = trials_in_this_process
     sys.modules["benchmark.cluster.scheduler"] = scheduler
-    for module in ("trial.new_scans", "trial.smoke", "trial.medpy_check", "planning.tuning", "records.remote_copies"):
-        import_module(f"benchmark.{module}")
     app.console.width = 1000  # no line is broken
     estimate._matmul_rate = lambda *_: 1e11
 
