@@ -60,7 +60,8 @@ def _write_config(folder: Path, data: dict) -> None:
 def _input(mutation: str, path: Path, kind: str) -> Input:
     command = ["data", "info", CONFIG, "--picture", "picture.png"]
     whole = f"{path.parent.name}/{path.name}: {mutation}"
-    return Input(whole, [command], [path.name, "data.", "training."], further=[_is_sound(path, kind)])
+    names = [path.name, f"{path.name.partition('.')[0]}:", "data."]
+    return Input(whole, [command], names, further=[_is_sound(path, kind)])
 
 
 def _is_sound(path: Path, kind: str) -> Callable[[], None]:
