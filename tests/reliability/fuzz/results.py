@@ -76,7 +76,7 @@ def make_input(chance: random.Random, examples: Path, folder: Path) -> Input:
     ))  # fmt: skip
     one_cell = all(place in DONE_FOLDERS for place in places)
     return Input(
-        "; ".join(mutations), [["status", "results"], ["report", "results"], further, ["status", "results"]],
+        "; ".join(mutations), [["status", "results"], *report, further, ["status", "results"]],
         ["results", record, *(mutation.partition(":")[0].rpartition("/")[2] for mutation in mutations)],
         ("status results", "report results") if one_cell and "report" not in places else (),
         draws=chance.random() < 0.02,
