@@ -18,7 +18,6 @@ from data.sources import FolderSettings
 from methods.shared import registry
 
 CONFIG = "experiment.yaml"
-SHIPPED = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 EVERY_KEY = {
     "title": "Every key",
     "methods": [{"name": "dtml", "display": "Mine", "settings": {"supervision": "mask"}}, "ua_mt", "vnet"],
@@ -64,7 +63,7 @@ CUSTOM_YAML = {  # what a parser of YAML may stumble over, in front of the exper
 
 
 def make_examples(folder: Path) -> None:
-    """Experiments on phantoms, on a folder of scans, of every method with all its settings, and those of configs/."""
+    """Experiments on phantoms, on a folder of scans and of every method with all its settings."""
     scans = folder / "scans"
     for number, name in enumerate("ABCDEF"):
         side = "Ts" if name == "F" else "Tr"
@@ -85,9 +84,8 @@ def make_examples(folder: Path) -> None:
     whole = [Experiment(**values).model_dump(mode="json") for values in examples]  # with every default
     tiny_plan = Experiment(**examples[0])
     make_plan(tiny_plan, ResultsFolder(folder / "none"))
-    texts = [yaml.safe_dump(values, sort_keys=False) for values in examples + whole]
-    for number, text in enumerate([*texts, *(path.read_text() for path in SHIPPED)]):
-        (folder / f"{number:03d}.yaml").write_text(text)
+    for number, values in enumerate(examples + whole):
+        (folder / f"{number:03d}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def make_input(chance: random.Random, examples: Path, folder: Path) -> Input:
@@ -99,8 +97,8 @@ def make_input(chance: random.Random, examples: Path, folder: Path) -> Input:
     elif kind < 0.75:
         mutation = chance.choice(list(CUSTOM_YAML))
         key = CUSTOM_YAML[mutation].partition(":")[0]
-        others = "".join(f"{line}\n" for line in text.splitlines() if not line.startswith(f"{key}:"))
-        parts = [CUSTOM_YAML[mutation], others]
+        others = {name: value for name, value in yaml.safe_load(text).items() if name != key}
+        parts = [CUSTOM_YAML[mutation], yaml.safe_dump(others, sort_keys=False)]
         content = "".join(parts if chance.random() < 0.5 else reversed(parts)).encode()
     elif kind < 0.85:
         content, mutation = mutated_text(chance, text)

@@ -43,12 +43,13 @@ def hostile(chance: random.Random) -> Any:
 def mutated(chance: random.Random, tree: Any) -> tuple[Any, str]:
     """A copy of a tree with one to three changes, and what they are."""
     tree, changes = copy.deepcopy(tree), []
+    possible = chance.choice((_CHANGES, (_alike,)))
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         places = [place for place in _places(tree) if place]
         if not places:
             break
         place = chance.choice(places)
-        change = chance.choice(_CHANGES)
+        change = chance.choice(possible)
         change(chance, _at(tree, place[:-1]), place[-1])
         changes.append(f"{change.__name__.strip('_')} {'.'.join(map(str, place))}")
     return tree, ", ".join(changes)
