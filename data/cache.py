@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +19,8 @@ from filelock import FileLock
 
 from data import resample
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.names import name_problems
+from data.reader import reading_scans
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
 
@@ -79,6 +80,7 @@ class Dataset:
         return self.fingerprint(self.test_ids)[:16]
 
 
+@reading_scans()
 def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """The data set that `settings` describe, building what the cache does not hold.
 
@@ -88,8 +90,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     """
     folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
     source = open_source(settings)
-    if odd := [i for i in (*source.train_ids, *source.test_ids) if not re.fullmatch(r"(?!\.\.?$)[^/\\\0-\x1f]+", i)]:
-        raise DataError(f"{source.name} has a case {odd[0]!r}: rename it, for its name becomes that of files")
+    raise_problems(name_problems([*source.train_ids, *source.test_ids]))
     sides = _sides(source, settings)
     native: dict[str, Path] = {}
     training: dict[str, Path] = {}

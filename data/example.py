@@ -7,9 +7,10 @@ import numpy as np
 from scipy import ndimage
 
 from data.case import Case, DataError
+from data.geometry import Geometry
 from data.phantom import PhantomSettings, PhantomSource
 from data.resample import resample_case
-from data.scans import Geometry, write_image, write_labels
+from data.scans import write_image, write_labels
 
 SPACING = (1.1, 1.1, 2.3)  # mm; not round, so that errors of scale would show
 WALL = 4  # voxels of the phantom: 5 mm

@@ -5,7 +5,8 @@
     imagesTs, labelsTs          test scans, if the folder defines the split
     dataset.json                optional: `name`, and `labels` as in nnU-Net or the Decathlon
 
-NIfTI, NRRD and MetaImage are read with their geometry. An h5 file holds `image` and perhaps `label`.
+NIfTI, NRRD, MetaImage and FreeSurfer's files are read with their geometry. An h5 file holds `image` and perhaps
+`label`.
 """
 
 import hashlib
@@ -18,22 +19,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.scans import (
-    H5,
-    SUFFIXES,
-    Geometry,
-    Reading,
-    by_stem,
-    file_hash,
-    has_label,
-    read_geometry,
-    read_image,
-    read_label,
-    suffix_of,
-)
+from data.formats.dispatch import H5, SUFFIXES, suffix_of
+from data.geometry import Geometry
+from data.names import nearly
+from data.reading import Reading
+from data.scan_files import scan_files
+from data.scans import file_hash, has_label, read_geometry, read_image, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import ListFiles, Split, check_patients, divide, patients, read_lists
 
+FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "labelsTs")
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 MAX_VALUE = 65535  # of a structure, in files
 MAX_STRUCTURES = 255  # label arrays are uint8
@@ -92,7 +87,9 @@ class FolderSource:
         self.classes = len(self.class_names)
         self.patient_of = patients(settings.patients)
         self.problems: list[str] = []
-        files = {name: self._files(name) for name in ("imagesTr", "imagesTs", "labelsTr", "labelsTs")}
+        self.notes: list[str] = []
+        files = {name: self._files(name) for name in FOLDERS}
+        self._look_beside()
         self._labels = self._label_files(files)
         # Four digits at the end of a name are no channel if a label has the whole name.
         numbered = bool(files["imagesTr"]) and all(map(CHANNEL.fullmatch, files["imagesTr"]))
@@ -102,19 +99,26 @@ class FolderSource:
         else:
             train, test = files["imagesTr"], files["imagesTs"]
         if not train:
-            raise DataError(f"{self._root / 'imagesTr'} holds no scan ({', '.join(SUFFIXES)}): add the training scans")
+            because = f" ({self.problems[0]})" if self.problems else ""
+            raise DataError(
+                f"{self._root / 'imagesTr'} holds no scan ({', '.join(SUFFIXES)}): add the training scans{because}"
+            )
         if shared := sorted(set(train) & set(test)):
             self.problems.append(f"{shorten_list(shared)}: in imagesTr and in imagesTs: remove one of the two files")
         self._images = train | test
         if orphans := sorted(set(self._labels) - set(self._images)):
+            close = next(filter(None, (nearly(case, self._images) for case in orphans)), "")
             self.problems.append(
-                f"{shorten_list(orphans)}: a label without an image in {self._root}: add the image, or remove the label"
+                f"{shorten_list(orphans)}: a label without an image in {self._root}{close}: add the image, or remove "
+                "the label"
             )
         self.train_ids, self.test_ids = self._split(settings, list(train), list(test))
+        if unused := [case for case in self._images if case not in {*self.train_ids, *self.test_ids}]:
+            self.notes.append(f"{self._root}: {len(unused)} cases are in no part of data.split: {shorten_list(unused)}")
 
     def content_key(self, case_id: str) -> str:
         """The sha256 of the case's files and of how they are read."""
-        reading = json.dumps([self.reading.model_dump(mode="json"), self._values()], sort_keys=True)
+        reading = json.dumps([self.reading.cache_key(), self._values()], sort_keys=True)
         try:
             files = [file_hash(path) for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
         except OSError as error:
@@ -130,17 +134,17 @@ class FolderSource:
         if case_id in self._labels:
             with collect_problems(problems):
                 label, _ = read_label(self._labels[case_id], self.reading, self._values())
-            if differences := self._grid_differences(case_id):
-                problems.append(f"{self._labels[case_id]}: not on its image's grid: {', '.join(differences)}")
+            if mismatch := self._grid_mismatch(case_id):
+                problems.append(f"{self._labels[case_id]}: not on its image's grid: {mismatch}")
         raise_problems(problems)
         return Case(case_id, image, label, geometry.array_spacing)
 
-    def _grid_differences(self, case_id: str) -> list[str]:
+    def _grid_mismatch(self, case_id: str) -> str:
         """How the grid of a label differs from that of its image. A file that cannot be read is reported elsewhere."""
         with suppress(DataError):
             geometry = read_geometry(self._labels[case_id], self.reading, "label")
-            return geometry.differences(read_geometry(self._images[case_id], self.reading))
-        return []
+            return geometry.mismatch(read_geometry(self._images[case_id], self.reading), self.reading.grid_tolerance)
+        return ""
 
     def geometry(self, case_id: str) -> Geometry | None:
         """The geometry of the case's image; None for an h5 file, which does not state it."""
@@ -151,10 +155,19 @@ class FolderSource:
         return list(self.class_names.values())
 
     def _files(self, name: str) -> dict[str, Path]:
-        folder = self._root / name
-        found, problems = by_stem(folder.iterdir() if folder.is_dir() else ())
-        self.problems += problems
-        return found
+        found = scan_files(self._root / name)
+        self.problems += found.problems
+        self.notes += found.notes
+        return found.scans
+
+    def _look_beside(self) -> None:
+        """Name folders beside those that are read: one may be meant to be read."""
+        others = sorted(path.name for path in self._root.iterdir() if path.is_dir() and path.name not in FOLDERS)
+        for name in others:
+            if meant := [folder for folder in FOLDERS if folder.casefold() == name.strip().casefold()]:
+                self.problems.append(f"{self._root / name} is not read: rename it to {meant[0]}")
+        if others := [name for name in others if not name.startswith(".")]:
+            self.notes.append(f"{self._root}: folders that are not read: {shorten_list(others)}")
 
     def _choose_channel(self, files: dict[str, dict[str, Path]]) -> str:
         """The channel of the settings, or the only one in the folder, which then becomes part of `reading`."""
@@ -184,6 +197,8 @@ class FolderSource:
             )
         numbered = {stem: (match[1], match[2]) for stem, match in matches.items() if match is not None}
         images = {case: files[stem] for stem, (case, number) in numbered.items() if number == channel}
+        if others := len(numbered) - len(images):
+            self.notes.append(f"{self._root / name}: {others} files of other channels than {channel} are not taken")
         if missing := sorted({case for case, _ in numbered.values()} - set(images)):
             self.problems.append(
                 f"{shorten_list(missing)}: no channel {channel} in {self._root / name}: add it, or remove the case"
@@ -227,11 +242,11 @@ class FolderSource:
 
 def _read_description(root: Path) -> dict:
     path = root / "dataset.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return {}
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; correct it, or remove it and set data.labels") from error
     return description if isinstance(description, dict) else {}
 

@@ -10,10 +10,13 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from data.case import Case, DataError, shorten_list
-from data.scans import Reading, read_image, read_label
+from data.geometry import by
+from data.reading import Reading
+from data.scans import read_image, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
 
@@ -46,12 +49,16 @@ class LASource:
     reading = Reading(orientation="stored", normalise="none", voxel=(MM, MM, MM))
     patient_of = staticmethod(str)
     problems: list[str] = []
+    notes: list[str] = []
 
     def __init__(self, settings: LASettings):
         root = existing_folder(settings.root, f"'{IMAGES}'")
         self._images = images_folder(root)
         if isinstance(settings.split, Share | Fold):
             ids = sorted(path.parent.name for path in self._images.glob(f"*/{FILE}"))
+            folders = (path for path in self._images.iterdir() if path.is_dir() and not path.name.startswith("."))
+            if empty := sorted(path.name for path in folders if not (path / FILE).is_file()):
+                self.problems = [f"{self._images}: {shorten_list(empty)} without {FILE}: add it, or remove the folder"]
             self.train_ids, self.test_ids = divide(ids, settings.split)
         else:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
@@ -76,10 +83,15 @@ class LASource:
         """The case as stored. Raises DataError, which names the file, if it cannot be read or its content is wrong."""
         path = self._file(case_id)
         try:
-            image, _ = read_image(path, self.reading)
+            image, geometry = read_image(path, self.reading)
             label, _ = read_label(path, self.reading, [1])
         except DataError as error:
             raise DataError(f"{error}; download the file again") from error
+        if not np.allclose(geometry.spacing, MM, rtol=0.01):
+            raise DataError(
+                f"{path} states voxels of {by(geometry.spacing)} mm, and this data set has {MM:g}: download the "
+                "file again, or read your own scans with source: folder"
+            )
         if image.shape != label.shape:
             raise DataError(
                 f"{path}: image {image.shape} and label {label.shape} differ in shape; download the file again"

@@ -19,7 +19,8 @@ from scipy import ndimage
 from data.case import DataError, shorten_list
 from data.la import FILE, IMAGES, MM, PREPARATION
 from data.randomness import generator
-from data.scans import Reading, file_hash, read_image, read_label
+from data.reading import Reading
+from data.scans import file_hash, read_image, read_label
 
 Crop = Literal["label", "centre"]
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -128,7 +129,7 @@ def _read_record(record: Path, description: dict) -> dict[str, PreparedCase]:
 
 
 def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.ndarray, np.ndarray, PreparedCase]:
-    reading = Reading(orientation="stored")
+    reading = Reading(orientation="stored", voxel=(MM, MM, MM))  # for files that do not state it
     image, geometry = read_image(folder / IMAGE, reading)
     label, label_geometry = read_label(folder / LABEL, reading, ATRIUM)
     differences = label_geometry.differences(geometry)

@@ -19,7 +19,7 @@ from scipy import fft, ndimage
 from data.case import Case
 from data.masks import largest_component
 from data.randomness import generator
-from data.scans import Reading
+from data.reading import Reading
 from data.settings import CommonSettings
 
 SPACING = 1.25  # mm
@@ -49,6 +49,7 @@ class PhantomSource:
     preparation = None
     patient_of = staticmethod(str)
     problems: list[str] = []
+    notes: list[str] = []
 
     def __init__(self, settings: PhantomSettings):
         self._settings = settings

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from data.case import Case
 from data.folder import FolderSettings, FolderSource
+from data.geometry import Geometry
 from data.la import LASettings, LASource
 from data.phantom import PhantomSettings, PhantomSource
-from data.scans import Geometry, Reading
+from data.reading import Reading
 
 __all__ = ["DataSettings", "FolderSettings", "LASettings", "PhantomSettings", "Source", "open_source"]
 
@@ -30,6 +31,7 @@ class Source(Protocol):
         preparation: what was done to the images before they were stored, for tables; None if nothing is known.
         patient_of: the patient of a case.
         problems: what is wrong with single cases, as far as file names show, one line each.
+        notes: files that are not taken and surely no scans, for `data info`, one line each.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Source(Protocol):
     preparation: str | None
     patient_of: Callable[[str], str]
     problems: list[str]
+    notes: list[str]
 
     def content_key(self, case_id: str) -> str:
         """A sha256 of what determines the case: its files, or what it is computed from."""

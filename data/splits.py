@@ -155,7 +155,7 @@ def read_lists(root: Path, split: ListFiles, ending: str = "") -> tuple[list[str
 
 def _read_list(path: Path, ending: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows marks files by their first bytes
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the list file {path} (data.split), one case a line: {error}") from error
     ids = [line.strip().removesuffix(ending) for line in lines if line.strip()]

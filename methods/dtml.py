@@ -17,7 +17,7 @@ class DTML(Method):
 
     info = Info(
         title="DTML", year=2021, source="Zhang & Zhang, PRCV 2021; authors' release", fidelity="faithful",
-        passes=Passes(train=8), networks=2,
+        passes=Passes(train=8), networks=2, numerics=2,
     )  # fmt: skip
 
     class Settings(MethodSettings):
@@ -32,6 +32,7 @@ class DTML(Method):
             "segmentation", "network used at test time: M_s (code), M_d, or the mean of both"
         )
         shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; without effect if M_s predicts")
+        distance_bias: float | None = setting(0.25, "initial bias of the distance head, see vnet_sdm; null (code)")
 
     @classmethod
     def patches(cls, settings, batch_size):
@@ -46,7 +47,7 @@ class DTML(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.segmenter = backbone()
-        self.regressor = backbone(segmentation=False, signed_distance=True)
+        self.regressor = backbone(segmentation=False, signed_distance=True, distance_bias=settings.distance_bias)
 
     def extra_arrays(self):
         return (

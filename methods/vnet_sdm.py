@@ -18,7 +18,7 @@ class DistanceVNet(Method):
 
     info = Info(
         title="V-Net (SDM)", year=2021, source="Zhang & Zhang, PRCV 2021, Table 2 (M_d only)", fidelity="adapted",
-        passes=Passes(train=4),
+        passes=Passes(train=4), numerics=2,
     )  # fmt: skip
 
     class Settings(MethodSettings):
@@ -27,6 +27,9 @@ class DistanceVNet(Method):
         shift: float = setting(
             0.0,
             "prediction is T(z - shift): 0 (code); 0.0075, half of the first step outside, corrects the bias of dis",
+        )
+        distance_bias: float | None = setting(
+            0.25, "initial bias of the distance head: 0.25 keeps it alive; null draws it as torch does (code)"
         )
         labelled_patches: Literal["all", "half"] = setting("all", "as for the supervised V-Net")
 
@@ -40,7 +43,7 @@ class DistanceVNet(Method):
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
-        self.network = backbone(segmentation=False, signed_distance=True)
+        self.network = backbone(segmentation=False, signed_distance=True, distance_bias=settings.distance_bias)
 
     def extra_arrays(self):
         return (

@@ -9,7 +9,10 @@ import SimpleITK as sitk
 from helpers.scan_folder import SIZE, blob, scan, write
 
 from data.case import DataError
-from data.scans import Reading, file_hash, read_geometry, read_image, read_label, stem_of, suffix_of, write_labels
+from data.formats.dispatch import suffix_of
+from data.reading import Reading
+from data.scan_files import stem_of
+from data.scans import file_hash, read_geometry, read_image, read_label, write_labels
 
 CODES = ["RAS", "LPS", "LAI", "PSR", "IPL", "SAR"]
 RAS_IN_LPS = np.array([-1, -1, 1])  # files give places in mm to the left, to the back and up

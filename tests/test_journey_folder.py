@@ -16,7 +16,9 @@ from helpers.scan_folder import write
 from helpers.tiny import draw_nothing
 
 from benchmark.records.arrays import read_masks
-from data.scans import Reading, read_geometry, read_label, stem_of, write_labels
+from data.reading import Reading
+from data.scan_files import stem_of
+from data.scans import read_geometry, read_label, write_labels
 
 EXPERIMENT = {
     "name": "mine",

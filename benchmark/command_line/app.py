@@ -112,11 +112,17 @@ def predict(
         Literal["zscore", "none"] | None,
         typer.Option(help="Instead of the trial's own: raw scans for a network that saw z-scored files need zscore."),
     ] = None,
+    voxel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="For scans that state no voxel size or two: pixdim, sform, or mm such as 0.8,0.8,3."
+        ),
+    ] = None,
 ) -> None:
     """Segment new scans with a finished trial; labels are written on the scans' own grid."""
     from benchmark.command_line import commands
 
-    commands.predict(record, images, to, normalise, console)
+    commands.predict(record, images, to, normalise, voxel, console)
 
 
 @app.command()

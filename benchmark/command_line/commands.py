@@ -168,11 +168,11 @@ def add_masks(
         return _send(plan, experiment.execution.copy_to, console)
 
 
-def predict(record: Path, images: Path, to: Path, normalise: str | None, console: Console) -> None:
+def predict(record: Path, images: Path, to: Path, normalise: str | None, voxel: str | None, console: Console) -> None:
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for scan, labels in predict_scans(record, images, to, normalise):
+    for scan, labels in predict_scans(record, images, to, normalise, voxel):
         console.print(f"{scan}: {labels}", soft_wrap=True)
 
 

@@ -87,6 +87,8 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
         f"{len(dataset.test_ids)} test cases, "
         f"{' x '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
+    for note in dataset.source.notes:
+        console.print(note, soft_wrap=True)
     if not dataset.with_label:
         console.print("no training case has a label: nothing can be trained", soft_wrap=True)
         return False

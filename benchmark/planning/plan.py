@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from benchmark.planning.experiment import Experiment, ExperimentError, MethodEnt
 from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
 from benchmark.records.models import FORMAT, Cell, Data
+from benchmark.records.protocol import SMALLEST_PATCH
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import name_of
 from benchmark.records.states import TO_RUN, cell_state
@@ -136,8 +138,26 @@ def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
         raise ExperimentError(
             f"training.patch {list(patch)} is more than twice as large as any case of {dataset.name} along some axis "
             f"(largest: {list(largest)}{_at(dataset.spacing)}): "
-            "it would hold mostly padding; choose a smaller one"
+            f"it would hold mostly padding; {_smaller_patch_or_voxels(dataset, largest)}"
         )
+
+
+def _smaller_patch_or_voxels(dataset: Dataset, largest: tuple[int, ...]) -> str:
+    """What to do about a patch that is too large: where the smallest one is, voxels have to be smaller."""
+    if all(2 * n >= SMALLEST_PATCH for n in largest):
+        return "choose a smaller one"
+    spacing = dataset.spacing or dataset.native(dataset.train_ids[0]).spacing
+    now = spacing if isinstance(spacing, tuple) else (spacing,) * 3
+    needed = SMALLEST_PATCH // 2
+    finer = [
+        mm if n >= needed else math.floor(1000 * mm * n / needed) / 1000  # rounded down: not one voxel too few
+        for mm, n in zip(now, largest, strict=True)
+    ]
+    sizes = ", ".join(f"{mm:g}" for mm in finer)
+    return (
+        f"no patch has fewer than {SMALLEST_PATCH} voxels along an axis: set data.spacing to [{sizes}] or less, so "
+        f"that cases have at least {needed} voxels there"
+    )
 
 
 def _at(spacing: float | tuple[float, ...] | None) -> str:

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
+SMALLEST_PATCH = 16  # voxels along an axis: the V-Net halves four times
+
 
 class Block(BaseModel):
     """A block of an experiment file: no unknown keys, no infinities, no `true` where a number belongs."""
@@ -39,8 +41,10 @@ class Training(Block):
     @field_validator("patch")
     @classmethod
     def _sensible_patch(cls, patch: tuple[int, int, int]) -> tuple[int, int, int]:
-        if min(patch) < 16 or max(patch) > 512:
-            raise ValueError("each side must lie between 16 (the V-Net halves four times) and 512 voxels")
+        if min(patch) < SMALLEST_PATCH or max(patch) > 512:
+            raise ValueError(
+                f"each side must lie between {SMALLEST_PATCH} (the V-Net halves four times) and 512 voxels"
+            )
         return patch
 
 

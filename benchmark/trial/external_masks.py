@@ -20,7 +20,10 @@ from benchmark.records.states import DONE, Wanted, cell_state
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.scans import by_stem, read_label
+from data.names import nearly
+from data.reader import reading_scans
+from data.scan_files import scan_files
+from data.scans import read_label
 
 PREFIXES = (EXTERNAL, "foreign")  # of trial ids; the second is what earlier versions wrote
 
@@ -148,14 +151,19 @@ def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """The mask of every test case on the case's own grid, (H,W,D) uint8."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; give one with a mask for every test case, <case>.nii.gz")
-    files, problems = by_stem(folder.iterdir())
+    found = scan_files(folder)
+    files, problems = found.scans, []
     others = f", which holds {shorten_list(sorted(files), 3)}" if files else ""
-    problems += [f"no {case_id}.nii.gz in {folder}{others}" for case_id in dataset.test_ids if case_id not in files]
+    missing = [case_id for case_id in dataset.test_ids if case_id not in files]
+    problems += [f"no {case_id}.nii.gz in {folder}{others}{nearly(case_id, files)}" for case_id in missing]
+    # Files that are not taken are of interest where a mask is missing; a tool may leave others beside its masks.
+    problems += found.problems if missing else [line for line in found.problems if " are both called " in line]
     masks = {}
-    for case_id in dataset.test_ids:
-        if case_id in files:
-            with collect_problems(problems):
-                masks[case_id] = _mask(files[case_id], dataset, dataset.native(case_id))
+    with reading_scans():
+        for case_id in dataset.test_ids:
+            if case_id in files:
+                with collect_problems(problems):
+                    masks[case_id] = _mask(files[case_id], dataset, dataset.native(case_id))
     raise_problems(problems)
     return masks
 
@@ -168,8 +176,8 @@ def _mask(path: Path, dataset: Dataset, case: Case) -> np.ndarray:
         labels, _ = read_label(path, reading, values)
     else:
         labels, geometry = read_label(path, source.reading, values)
-        if differences := geometry.differences(grid):
-            raise DataError(f"{path}: not on the grid of its case: {', '.join(differences)}")
+        if mismatch := geometry.mismatch(grid, source.reading.grid_tolerance):
+            raise DataError(f"{path}: not on the grid of its case: {mismatch}")
     if labels.shape != case.image.shape:
         raise DataError(f"{path}: {labels.shape} voxels, but {case.id} has {case.image.shape}")
     return labels

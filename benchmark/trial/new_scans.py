@@ -21,20 +21,34 @@ from benchmark.trial.training import build_method, configure_torch
 from benchmark.trial.weights import load_weights
 from data.case import collect_problems, raise_problems
 from data.folder import CHANNEL
+from data.formats.dispatch import suffix_of
+from data.names import name_problems
+from data.reader import reading_scans
+from data.reading import Reading
 from data.resample import grid_shape, resample
-from data.scans import Reading, by_stem, read_image, stem_of, suffix_of, write_labels
+from data.scan_files import ScanFiles, scan_files, stem_of
+from data.scans import read_image, write_labels
 from methods.shared import registry
 
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
 
-def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = None) -> Iterator[tuple[Path, Path]]:
+def predict_scans(
+    record: Path, images: Path, to: Path, normalise: str | None = None, voxel: str | None = None
+) -> Iterator[tuple[Path, Path]]:
     """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
 
-    The scan is read and resampled as the trial's own cases were; `normalise`, if given, in the place of how those were
-    normalised. Raises ResultsError for a folder that is no finished record, DataError for scans that cannot be read and
-    ExperimentError where labels would take the place of a scan, before any is segmented.
+    The scan is read and resampled as the trial's own cases were. `normalise` and `voxel`, if given, take the place of
+    the trial's settings of these names. Raises ResultsError for a folder that is no finished record, DataError for
+    scans that cannot be read and ExperimentError where labels would take the place of a scan, before any is segmented.
     """
+    with reading_scans():
+        yield from _predict(record, images, to, normalise, voxel)
+
+
+def _predict(
+    record: Path, images: Path, to: Path, normalise: str | None, voxel: str | None
+) -> Iterator[tuple[Path, Path]]:
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
     try:
@@ -46,7 +60,9 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
         spacing = np.broadcast_to(data.spacing or data.native_spacing, 3).astype(float)
     except (TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{record} is of an older version of the harness: train it again with this one") from error
-    scans = _scans(images, reading)
+    if voxel is not None:
+        reading = reading.model_copy(update={"voxel": _voxel(voxel)})
+    scans = _scans(images, reading, to)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
     if over := [target for target in targets.values() if target.resolve() in {s.resolve() for s in scans.values()}]:
         raise ExperimentError(
@@ -56,7 +72,7 @@ def predict_scans(record: Path, images: Path, to: Path, normalise: str | None = 
     for file in scans.values():
         with collect_problems(problems):
             read_image(file, reading)
-    raise_problems(problems)
+    raise_problems([problem.replace("data.voxel", "--voxel") for problem in problems])
 
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -100,21 +116,40 @@ def _finished_trial(folder: Path) -> Record:
     return record
 
 
-def _scans(images: Path, reading: Reading) -> dict[str, Path]:
+def _voxel(text: str) -> str | tuple[float, ...]:
+    """What --voxel says: a field of NIfTI files, or three sizes in mm."""
+    if text in ("pixdim", "sform"):
+        return text
+    try:
+        sizes = tuple(float(size) for size in text.split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
+        raise ExperimentError(f"--voxel {text!r}: give pixdim, sform, or three sizes in mm such as 0.8,0.8,3")
+    return sizes
+
+
+def _scans(images: Path, reading: Reading, to: Path) -> dict[str, Path]:
     """The scan of each case: of nnU-Net's channels the one that the trial has seen."""
     if images.is_dir():
-        found, problems = by_stem(images.iterdir())
-        raise_problems(problems)
+        files = scan_files(images, ignore=to)
     elif images.is_file() and suffix_of(images):
-        found = {stem_of(images): images}
+        files = ScanFiles({stem_of(images): images})
     else:
         what = "is no scan" if images.exists() else "does not exist"
-        raise ExperimentError(f"{images} {what}: give a scan (NIfTI, NRRD, MetaImage, h5) or a folder of them")
+        raise ExperimentError(
+            f"{images} {what}: give a scan (NIfTI, NRRD, MetaImage, FreeSurfer, h5) or a folder of them"
+        )
+    found = files.scans
+    if found:
+        raise_problems(files.problems + name_problems(found))
     channel = f"_{reading.channel or 0:04d}"
     of_channel = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
     numbered = reading.channel is not None and (of_channel or all(map(CHANNEL.fullmatch, found)))
     if numbered or len(of_channel) == len(found):
         found = of_channel
     if not found:
-        raise ExperimentError(f"{images} holds no scan" + (f" of channel {channel[1:]}" if reading.channel else ""))
+        because = f" ({files.problems[0]})" if files.problems else ""
+        of = f" of channel {channel[1:]}" if reading.channel else ""
+        raise ExperimentError(f"{images} holds no scan{of}{because}: give a scan or a folder of them")
     return found

@@ -110,6 +110,8 @@ class VNet(AutocastNetwork):
             "trilinear" or "nearest".
         level_dropout: four dropout rates, coarse to fine, for a segmentation head at every decoder level. Their logits
             are interpolated to full size. Empty for none.
+        distance_bias: the initial bias of the distance heads; None draws it as torch does. With a positive one, voxels
+            without features start outside.
         amp_dtype: the precision of encoder and decoders; None is fp32.
 
     Raises:
@@ -134,6 +136,7 @@ class VNet(AutocastNetwork):
         signed_distance: bool = False,
         decoders: tuple[str, ...] = ("transposed",),
         level_dropout: tuple[float, ...] = (),
+        distance_bias: float | None = None,
         amp_dtype: torch.dtype | None = None,
     ):
         super().__init__(amp_dtype)
@@ -145,6 +148,9 @@ class VNet(AutocastNetwork):
         self.dropout = nn.Dropout3d(level_dropout[-1] if level_dropout else DROPOUT)
         self.segmentation = self._heads(segmentation, width)
         self.signed_distance = self._heads(signed_distance, width)
+        if distance_bias is not None:
+            for head in self.signed_distance:
+                nn.init.constant_(head.bias, distance_bias)
         self.level_dropout = nn.ModuleList([nn.Dropout3d(rate) for rate in level_dropout[:-1]])
         self.level_heads = nn.ModuleList(
             [Head(width * 2**level, classes) for level in (3, 2, 1)[: len(self.level_dropout)]]

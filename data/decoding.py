@@ -1,0 +1,178 @@
+"""Decodes scans into arrays. It runs in the process of `data/reader.py`, apart from the caller's.
+
+The libraries that decode are in C. A damaged file can crash them or make them ask for any amount of memory.
+"""
+
+import gzip
+import hashlib
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from data.case import DataError, shorten_list
+from data.formats import hdf5, mgh, nifti
+from data.formats.dispatch import H5, MGH, NIFTI, NRRD, read_header, suffix_of
+from data.formats.header import Header
+from data.geometry import Geometry, by, reorient
+from data.reading import Reading
+from data.voxel_size import SAME, voxel_size
+
+NEARLY_WHOLE = 1e-3  # what a label's value may be off a whole number, after resampling or a change of type
+EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
+    """See `data.scans.read_image`."""
+    array, geometry = _read(path, "image", reading)
+    with np.errstate(over="ignore"):
+        image = array.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise DataError(f"{path}: the image holds NaN or infinite values")
+    if image.min() == image.max():
+        raise DataError(f"{path}: the image is constant, every voxel is {image.flat[0]:g}")
+    normalised = _normalised(image, reading.normalise)
+    if normalised.min() == normalised.max():
+        raise DataError(
+            f"{path}: the image is constant within data.normalise {reading.normalise}: its values are {image.min():g} "
+            f"to {image.max():g}; choose another window"
+        )
+    return normalised, geometry
+
+
+def label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndarray, Geometry]:
+    """See `data.scans.read_label`."""
+    array, geometry = _read(path, "label", reading)
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        array = np.where(np.abs(array - whole) <= NEARLY_WHOLE, whole, array)
+    if unknown := sorted(set(np.unique(array).tolist()) - {0, *values}):
+        shown = shorten_list([f"{value:g}" for value in unknown])
+        raise DataError(
+            f"{path}: the label holds {shown}, but may hold 0, {', '.join(map(str, values))} (only these are declared)"
+        )
+    label = np.zeros(array.shape, np.uint8)
+    for number, value in enumerate(values, start=1):
+        label[array == value] = number
+    return label, geometry
+
+
+def geometry(path: Path, reading: Reading, name: str) -> Geometry:
+    """See `data.scans.read_geometry`."""
+    header = _header(path, name, reading)
+    if suffix_of(path) in H5:
+        return _h5_geometry(path, header, reading)
+    if suffix_of(path) in MGH:
+        return _positioned(path, _read_or_raise(path, lambda: mgh.read_volume(path)), header, reading)[1]
+    file = sitk.ImageFileReader()
+    file.SetImageIO(_itk_format(path))
+    file.SetFileName(str(path))
+    _read_or_raise(path, file.ReadImageInformation)
+    return _geometry(path, file, header, reading)
+
+
+def has_label(path: Path) -> bool:
+    """See `data.scans.has_label`."""
+    return _read_or_raise(path, lambda: hdf5.has_label(path))
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a header and of the voxels that it takes from other files. See `data.scans.file_hash`."""
+    _read_or_raise(path, lambda: read_header(path))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(sitk.GetArrayFromImage(_read_or_raise(path, lambda: _read_itk(path))).tobytes())
+    return digest.hexdigest()
+
+
+def _header(path: Path, name: str, reading: Reading) -> Header:
+    header = _read_or_raise(path, lambda: read_header(path, name))
+    if header.problem and reading.orientation != "stored":
+        raise DataError(f"{path}: {header.problem}")
+    voxel_size(path, header, reading)  # before ITK says in its own words that there is none
+    return header
+
+
+def _read(path: Path, name: str, reading: Reading) -> tuple[np.ndarray, Geometry]:
+    header = _header(path, name, reading)
+    if suffix_of(path) in H5:
+        return _read_or_raise(path, lambda: hdf5.read_voxels(path, name)), _h5_geometry(path, header, reading)
+    if suffix_of(path) in NIFTI:
+        _read_or_raise(path, lambda: nifti.check_voxels(path))
+    reader = mgh.read_volume if suffix_of(path) in MGH else _read_itk
+    image, geometry = _positioned(path, _read_or_raise(path, lambda: reader(path)), header, reading)
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise DataError(f"{path}: the {name} holds complex numbers, and must hold real ones")
+    return sitk.GetArrayFromImage(reorient(image, reading.orientation)).transpose(2, 1, 0), geometry
+
+
+def _read_itk(path: Path) -> sitk.Image:
+    return sitk.ReadImage(str(path), imageIO=_itk_format(path))
+
+
+def _itk_format(path: Path) -> str:
+    """The one reader of ITK that may read the file: it would choose another by the content or for capitals."""
+    suffix = suffix_of(path)
+    return "NiftiImageIO" if suffix in NIFTI else "NrrdImageIO" if suffix in NRRD else "MetaImageIO"
+
+
+def _positioned(path: Path, image: sitk.Image, header: Header, reading: Reading) -> tuple[sitk.Image, Geometry]:
+    """The image with three axes and the voxel size that was chosen, and its geometry."""
+    geometry = _geometry(path, image, header, reading)
+    if image.GetDimension() > 3:
+        image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+    image.SetSpacing(geometry.spacing)
+    return image, geometry
+
+
+def _geometry(path: Path, image: sitk.Image | sitk.ImageFileReader, header: Header, reading: Reading) -> Geometry:
+    dimension, size, channels = image.GetDimension(), image.GetSize(), image.GetNumberOfComponents() if isinstance(
+        image, sitk.ImageFileReader
+    ) else image.GetNumberOfComponentsPerPixel()  # fmt: skip
+    if dimension < 3 or channels != 1 or any(n > 1 for n in size[3:]):
+        values = f" with {channels} values each" if channels > 1 else ""
+        raise DataError(f"{path} has {by(size)} voxels{values}: it must be one 3D volume")
+    chosen, stored = voxel_size(path, header, reading), image.GetSpacing()[:3]
+    spacing = stored if np.allclose(chosen, stored, rtol=SAME, atol=0) else chosen  # ITK's to the last bit
+    direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
+    return Geometry(
+        tuple(size[:3]), tuple(spacing), tuple(image.GetOrigin()[:3]), tuple(direction.ravel().tolist()),
+        reading.orientation,
+    )  # fmt: skip
+
+
+def _h5_geometry(path: Path, header: Header, reading: Reading) -> Geometry:
+    """Such a file states no orientation, so its axes are used as stored."""
+    return Geometry(header.shape, voxel_size(path, header, reading), (0.0,) * 3, EYE, "stored")
+
+
+# What ITK, h5py, nibabel and gzip raise for a damaged file. It depends on the position of the damage.
+_UNREADABLE = (OSError, RuntimeError, LookupError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError,
+               AttributeError, zlib.error, struct.error, gzip.BadGzipFile)  # fmt: skip
+
+
+def _read_or_raise(path: Path, read: Callable):
+    """What `read` returns. Raises DataError, which names the file, for whatever a library raises."""
+    try:
+        return read()
+    except DataError:
+        raise
+    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:  # the reason is in the last line
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        if isinstance(error, MemoryError) or "llocat" in reason[0]:
+            reason = ["it needs more memory than is free"]
+        raise DataError(f"{path} cannot be read: {re.sub(r'^.*ERROR: ', '', reason[0]).strip()}") from error
+
+
+def _normalised(image: np.ndarray, normalise: str | list[float]) -> np.ndarray:
+    if normalise == "none":
+        return image
+    if normalise == "zscore":
+        return ((image - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)).astype(np.float32)
+    low, high = normalise
+    return ((image.clip(low, high) - low) / (high - low)).astype(np.float32)

@@ -1,0 +1,59 @@
+"""Names of cases. They become names of folders and files, here and wherever results are copied to."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from data.case import shorten_list
+
+MOST_BYTES = 200  # file systems take 255, and files are named after a case with up to 40 more
+
+
+def name_problems(names: Iterable[str]) -> list[str]:
+    """What is wrong with names of cases, one line each.
+
+    Args:
+        names: of all cases, each once.
+
+    Example:
+        >>> name_problems(["a", "b/c"])
+        ["case 'b/c': rename it, a name of a case must not hold '/'"]
+        >>> len(name_problems(["a", "A"]))
+        1
+    """
+    problems = []
+    first: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if reason := _reason(name):
+            shown = name if len(name) < 100 else f"{name[:60]}…"
+            problems.append(f"case {shown!r}: rename it, {reason}")
+        elif (other := first.setdefault(folded(name), name)) != name:
+            problems.append(
+                f"cases {other!r} and {name!r}: rename one, their names differ only in case or in the form of letters, "
+                "which some file systems take for one name"
+            )
+    return problems
+
+
+def folded(name: str) -> str:
+    """A name as a file system reads it that knows no capitals and one form of each letter."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def nearly(name: str, names: Iterable[str]) -> str:
+    """A remark that names hold one that differs in case or Unicode form alone; "" if they do not."""
+    same = [other for other in names if other != name and folded(other) == folded(name)]
+    return f" ({shorten_list([ascii(other) for other in same])} differs in case or in the form of letters)" * bool(same)
+
+
+def _reason(name: str) -> str:
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+        return "its file's name is not in UTF-8"
+    if name in ("", ".", ".."):
+        return "a name of a case must have letters"
+    if wrong := [letter for letter in name if letter in "/\\" or unicodedata.category(letter) in ("Cc", "Zl", "Zp")]:
+        return f"a name of a case must not hold {wrong[0]!r}"
+    if name != name.strip():
+        return "a name of a case must not begin or end with a blank"
+    if (length := len(name.encode())) > MOST_BYTES:
+        return f"it has {length} bytes, and at most {MOST_BYTES} make names of files everywhere"
+    return ""
