@@ -96,7 +96,7 @@ class Guard:
         for limit, size in (
             (resource.RLIMIT_AS, _virtual_memory() + MEMORY), (resource.RLIMIT_FSIZE, FILE), (resource.RLIMIT_CORE, 0),
         ):  # fmt: skip
-            resource.setrlimit(limit, (size, resource.getrlimit(limit)[1]))
+            resource.setrlimit(limit, (size, size))  # of its own children, too
         faulthandler.enable(2)
         replace_what_takes_long()
         while True:

@@ -38,7 +38,7 @@ def _input(folder: Path, mutation: str, data: dict, names: list[str], budget: in
     values = tiny.merged(labelled=[budget], training={"patch": [16, 16, 16]}) | {"data": data}
     (folder / CONFIG).write_text(yaml.safe_dump(values))
     commands = [["data", "info", CONFIG, "--picture", "picture.png"]]
-    return Input(mutation, commands, ["data.", "training.patch", "labelled", *names])
+    return Input(mutation, commands, ["data.", "case", *names])
 
 
 def _list(chance: random.Random, folder: Path) -> Input:

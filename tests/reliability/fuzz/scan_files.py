@@ -12,7 +12,8 @@ import numpy as np
 from helpers import scan_folder
 from reliability.fuzz.mutations import WORDS, mutated_bytes
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5")
+SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".h5", ".hdf5")
+MGH = (".mgz", ".mgh")
 TEXT_HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
 INTEGERS = (0, -1, 1, 2, 7, 8, 100, 255, 1000, 2**15 - 1, -(2**15), 2**31 - 1, -(2**31))
 FLOATS = (0.0, -1.0, 1.0, 0.5, 352.0, 1e-30, 1e30, np.nan, np.inf, -np.inf)
@@ -45,6 +46,8 @@ def write_volume(path: Path, array: np.ndarray, label: np.ndarray | None = None)
             file.create_dataset("image", data=array.astype(np.float32), compression="gzip")
             file.create_dataset("label", data=label, compression="gzip")
             file.attrs["spacing"] = (1.0, 1.5, 2.0)
+    elif path.suffix in MGH:
+        nibabel.save(nibabel.MGHImage(array.astype(np.float32), np.diag([1.0, 1.5, 2.0, 1.0])), path)
     else:
         scan_folder.write(path, array)
 
@@ -53,7 +56,7 @@ def damage(chance: random.Random, path: Path, is_label: bool) -> str:
     """Damage a file that `write_volume` wrote; what was done, in a few words."""
     if chance.random() < 0.15:
         return _as_a_file(chance, path)
-    if chance.random() < 0.3:
+    if chance.random() < 0.3 or path.suffix in MGH:
         return _bytes(chance, path)
     if path.suffix in (".h5", ".hdf5"):
         return _h5(chance, path)
@@ -95,7 +98,7 @@ def _bytes(chance: random.Random, path: Path) -> str:
             path.unlink()
             return f"{path.name} gone"
     content = path.read_bytes()
-    packed = path.name.endswith(".gz") and chance.random() < 0.7
+    packed = path.suffix in (".gz", ".mgz") and chance.random() < 0.7
     content, mutation = mutated_bytes(chance, gzip.decompress(content) if packed else content)
     path.write_bytes(gzip.compress(content) if packed else content)
     return f"{path.name}, {'packed ' * packed}bytes: {mutation}"

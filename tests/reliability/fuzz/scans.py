@@ -60,7 +60,7 @@ def _write_config(folder: Path, data: dict) -> None:
 def _input(mutation: str, path: Path, kind: str) -> Input:
     command = ["data", "info", CONFIG, "--picture", "picture.png"]
     whole = f"{path.parent.name}/{path.name}: {mutation}"
-    names = [path.name, f"{path.name.partition('.')[0]}:", "data."]
+    names = [path.name, *(f"{path.name.partition('.')[0]}{end}" for end in ":."), "data."]
     return Input(whole, [command], names, further=[_is_sound(path, kind)])
 
 
@@ -68,7 +68,7 @@ def _is_sound(path: Path, kind: str) -> Callable[[], None]:
     def check() -> None:
         """what is read of a damaged file is a volume of finite numbers with voxels of a size"""
         reading = Reading(voxel=(1.0, 1.0, 1.0))
-        if path.exists():
+        if path.is_file():
             file_hash(path)
         if kind == "images":
             array, geometry = read_image(path, reading)
