@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint golden docs site chaos scale bench bench-paper bench-gpu growth precision clean
+.PHONY: demo test test-fast lint golden docs site chaos fuzz scale bench bench-paper bench-gpu growth precision clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -32,6 +32,11 @@ site: .venv/installed  ## the documentation as a site: results/site/index.html
 
 chaos: .venv/installed  ## kills a run again and again, takes a node away: the records must be the same (about half an hour)
 	$(BIN)/python tests/reliability/chaos.py
+
+SEED := 1
+SECONDS := 300
+fuzz: .venv/installed  ## mutated experiments, scans, masks, lists and results folders: no traceback, no hang, no crash
+	PYTHONPATH=.:tests $(BIN)/python -m reliability.fuzz --seed $(SEED) --seconds $(SECONDS)
 
 scale: .venv/installed  ## what the driver costs at 100 and at 2,000 trials
 	$(BIN)/python tests/reliability/scale.py

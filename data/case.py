@@ -69,4 +69,14 @@ def shorten_list(items: list[str], most: int = 6) -> str:
         >>> shorten_list(["a", "b", "c"], most=2)
         'a, b, …'
     """
-    return ", ".join(items[:most]) + (", …" if len(items) > most else "")
+    return ", ".join(map(shorten, items[:most])) + (", …" if len(items) > most else "")
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text of over 100 characters, for a message.
+
+    Example:
+        >>> shorten("p12"), len(shorten("a" * 101))
+        ('p12', 61)
+    """
+    return text if len(text) <= 100 else f"{text[:60]}…"

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
-from data.case import shorten_list
+from data.case import shorten, shorten_list
 
 MOST_BYTES = 200  # of a case: file systems take 255, and files are named after a case with up to 40 more
 LONGEST_NAME = 100  # characters of an experiment's name or of a row's
@@ -25,8 +25,7 @@ def name_problems(names: Iterable[str]) -> list[str]:
     first: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if reason := _reason(name):
-            shown = name if len(name) < 100 else f"{name[:60]}…"
-            problems.append(f"case {shown!r}: rename it, {reason}")
+            problems.append(f"case {shorten(name)!r}: rename it, {reason}")
         elif (other := first.setdefault(folded(name), name)) != name:
             problems.append(
                 f"cases {other!r} and {name!r}: rename one, their names differ only in case or in the form of letters, "

@@ -24,15 +24,16 @@ from data.settings import CommonSettings
 
 SPACING = 1.25  # mm
 
-Side = Annotated[int, Field(ge=16)]
+Side = Annotated[int, Field(ge=16, le=512)]
+MOST_CASES = 10_000
 
 
 class PhantomSettings(CommonSettings):
     """How many synthetic cases, how large, and from which seed."""
 
     source: Literal["phantom"]
-    train: int = Field(20, ge=1, description="training cases")
-    test: int = Field(6, ge=1, description="test cases")
+    train: int = Field(20, ge=1, le=MOST_CASES, description="training cases")
+    test: int = Field(6, ge=1, le=MOST_CASES, description="test cases")
     size: tuple[Side, Side, Side] = Field(
         (64, 64, 40), description="voxels of the smallest case; others are up to an eighth larger along x and y"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.case import DataError, shorten_list
 from data.formats.dispatch import MAY_BE_DETACHED, read_header, suffix_of
+from data.formats.header import resolved
 
 # Files that nobody takes for a scan. Any other that is not taken is a problem, because it may be a case's only label.
 BESIDE = re.compile(
@@ -75,9 +76,9 @@ def scan_files(folder: Path, ignore: Path | None = None) -> ScanFiles:
         elif (other := found.scans.setdefault(stem_of(path), path)) != path:
             found.problems.append(f"{other} and {path.name} are both called {stem_of(path)}: remove one of them")
     parts = _parts(entries)
-    ignored = ignore and ignore.resolve()
+    ignored = ignore and resolved(ignore)
     for path in entries:
-        if (suffix_of(path) and not path.name.startswith(".")) or path in parts or path.resolve() == ignored:
+        if (suffix_of(path) and not path.name.startswith(".")) or path in parts or resolved(path) == ignored:
             continue
         serious, reason = _reason(path)
         (left if serious else notes).setdefault(reason, []).append(shown(path.name))

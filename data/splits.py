@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from data.case import DataError, shorten_list
+from data.case import DataError, shorten, shorten_list
+from data.names import name_problems
 from data.randomness import generator
 
 
@@ -156,16 +158,20 @@ def read_lists(root: Path, split: ListFiles, ending: str = "") -> tuple[list[str
 def _read_list(path: Path, ending: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows marks files by their first bytes
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be
         raise DataError(f"cannot read the list file {path} (data.split), one case a line: {error}") from error
     ids = [line.strip().removesuffix(ending) for line in lines if line.strip()]
     if not ids:
         raise DataError(f"the list file {path} (data.split) names no case: write one a line")
     # A case's id names folders and files, here and in results.
     if nested := [case_id for case_id in ids if case_id == ".." or Path(case_id).name != case_id]:
-        raise DataError(f"the list file {path} (data.split) names {nested[0]!r}, which is a path: write the case alone")
-    if repeated := sorted({case_id for case_id in ids if ids.count(case_id) > 1}):
-        raise DataError(f"the list file {path} names cases twice: {', '.join(repeated)}; remove one line of each")
+        raise DataError(
+            f"the list file {path} (data.split) names {shorten(nested[0])!r}, which is a path: write the case alone"
+        )
+    if problems := name_problems(ids):
+        raise DataError(f"the list file {path} (data.split), {problems[0]}")
+    if repeated := sorted(case_id for case_id, count in Counter(ids).items() if count > 1):
+        raise DataError(f"the list file {path} names cases twice: {shorten_list(repeated)}; remove one line of each")
     return ids
 
 

@@ -16,7 +16,9 @@ from pydantic import TypeAdapter
 from data.cache import prepare
 from data.case import DataError
 from data.names import MOST_BYTES, name_problems
+from data.reading import Reading
 from data.scan_files import scan_files
+from data.scans import read_image
 from data.sources import DataSettings, open_source
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
@@ -280,3 +282,21 @@ def test_a_case_without_its_file_in_a_left_atrium_folder_is_named(tmp_path):
     settings = TypeAdapter(DataSettings).validate_python({"source": "la", "root": str(root), "split": {"test": 0.5}})
     with pytest.raises(DataError, match="B without mri_norm2.h5"):
         prepare(settings, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["loop.nii.gz", "loop.raw", "loop.txt", "loop"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_link_in_a_circle_is_named(tmp_path, folder, name):
+    root = write_folder(tmp_path / "scans")
+    (root / folder / name).symlink_to(name)
+    assert "link" in problem_of(root, name)
+
+
+def test_voxels_behind_a_link_in_a_circle(tmp_path):
+    root = write_folder(tmp_path / "scans", suffix=".mhd")
+    voxels = next((root / "imagesTr").glob("A.*raw"))
+    voxels.unlink()
+    voxels.symlink_to(voxels.name)
+    with pytest.raises(DataError, match="A.mhd cannot be read: its voxels should be in"):
+        read_image(root / "imagesTr" / "A.mhd", Reading())
+    source_of(root)  # does not raise

@@ -83,3 +83,11 @@ def test_settings_are_told_apart_by_source_and_refuse_what_they_do_not_know():
     for wrong in ({"source": "phantom", "sizes": 3}, {"source": "mri"}, {"source": "phantom", "size": [8, 64, 40]}):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": (10**30, 16, 16)}, {"size": (16, 16, 513)}, {"train": 10**9}, {"test": 10**18}, {"train": 0}]
+)
+def test_sizes_and_counts_that_no_machine_could_hold_are_refused(changes):
+    with pytest.raises(ValidationError):
+        PhantomSettings(source="phantom", **changes)

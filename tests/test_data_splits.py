@@ -7,7 +7,17 @@ import pytest
 
 import data.la
 from data.case import DataError
-from data.splits import Fold, Share, divide, labelled_ids, patients, split_hash, unlabelled_ids
+from data.splits import (
+    Fold,
+    ListFiles,
+    Share,
+    divide,
+    labelled_ids,
+    patients,
+    read_lists,
+    split_hash,
+    unlabelled_ids,
+)  # fmt: skip
 
 IDS = [f"case-{i}" for i in range(80)]
 
@@ -113,3 +123,38 @@ def test_leaving_out_cases_that_a_draw_does_not_use_changes_nothing(draw):
     others = [case for case in IDS if case not in chosen][::3]
     assert labelled_ids(IDS, 8, draw, others) == chosen
     assert not set(labelled_ids(IDS, 80 - len(others), draw, others)) & set(others)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a\n" + "x" * 10**6, "has 1000000 bytes"),
+        ("a\n" + "x" * 300, "has 300 bytes"),
+        ("a\nb\0", r"must not hold '\\x00'"),
+        ("a\nb\x1b[31m", r"must not hold '\\x1b'"),
+        ("/" * 10**5 + "x", "is a path"),
+        ("a\nA\n", "differ only in case"),
+        ("\n".join(["x" * 199 + str(i) for i in range(9)] * 2), "names cases twice"),
+    ],
+)
+def test_a_list_that_names_what_cannot_be_a_case(tmp_path, content, words):
+    (tmp_path / "train").write_text(content)
+    (tmp_path / "test").write_text("c\n")
+    with pytest.raises(DataError, match=words) as error:
+        read_lists(tmp_path, ListFiles(train="train", test="test"))
+    assert str(tmp_path / "train") in str(error.value) and len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["\0", "x" * 5000, ".", "", "nowhere"])
+def test_a_list_file_that_cannot_be(tmp_path, name):
+    (tmp_path / "test").write_text("c\n")
+    with pytest.raises(DataError, match="cannot read the list file"):
+        read_lists(tmp_path, ListFiles(train=name, test="test"))
+
+
+def test_long_lists_are_read_in_one_pass(tmp_path):
+    """A count of every line for every line would take hours."""
+    (tmp_path / "train").write_text("\n".join(f"case-{i}" for i in range(100_000)))
+    (tmp_path / "test").write_text("c\n")
+    train, _ = read_lists(tmp_path, ListFiles(train="train", test="test"))
+    assert len(train) == 100_000

@@ -1,6 +1,7 @@
 """What a scan's header claims, and whether the file can hold it. Nothing here reads voxels."""
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,8 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
         raise damaged(path, "its header names files that cannot be")
     for name in names:
         file = path.parent / name
-        folders = {path.parent.resolve(), path.resolve().parent}
-        if Path(name).is_absolute() or ".." in Path(name).parts or not _inside(file.resolve(), folders):
+        folders = {resolved(path.parent), resolved(path).parent}
+        if Path(name).is_absolute() or ".." in Path(name).parts or not _inside(resolved(file), folders):
             raise DataError(
                 f"{path} takes its voxels from {name}, outside of its own folder, which is not read: put the file "
                 "itself beside it, or write the scan as one file (.nii.gz, .nrrd, .mha)"
@@ -94,6 +95,11 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
             raise damaged(path, f"its voxels should be in {file}, and there is no such file")
         found.append(file)
     return tuple(found)
+
+
+def resolved(path: Path) -> Path:
+    """A path with its links followed; those that lead in a circle are left, where `Path.resolve` raises."""
+    return Path(os.path.realpath(path))
 
 
 def _inside(file: Path, folders: set[Path]) -> bool:

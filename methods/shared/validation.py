@@ -46,14 +46,15 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     path = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(path[-1], known[:-1])}"
+        return f"unknown key {_SHORT.repr(key)}{nearest(path[-1], known[:-1])}"
     if first["type"] == "invalid_key":
-        return f"key {first['input']!r} must be text: put it in quotes, or remove it"
+        return f"key {_SHORT.repr(first['input'])} must be text: put it in quotes, or remove it"
     if first["type"] == "missing":
         return f"key {key!r} is missing"
     if first["type"] == "union_tag_invalid":
         tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"key '{key}.source': unknown {first['ctx']['tag']!r}{nearest(first['ctx']['tag'], tags)}"
+        tag = first["ctx"]["tag"]
+        return f"key '{key}.source': unknown {_SHORT.repr(tag)}{nearest(tag, tags)}"
     # For a value that may have several types, pydantic reports an error for each type.
     same = [e for e in errors if [str(p) for p in e["loc"] if isinstance(p, int) or p in known] == path]
     message = " or ".join(dict.fromkeys(map(_message, same)))

@@ -137,16 +137,17 @@ def no_drawing(monkeypatch):
     draw_nothing(monkeypatch)
 
 
+def trials_in_this_process(trials, results, execution, on_progress, address) -> bool:
+    """What `run_trials` of the scheduler does, without Ray."""
+    for trial in trials:
+        for progress in run_trial(trial, results, execution):
+            on_progress(progress)
+    return True
+
+
 @pytest.fixture
 def no_ray(monkeypatch):
     """Trials run one after another in this process, which costs no start of Ray."""
-
-    def run_trials(trials, results, execution, on_progress, address) -> bool:
-        for trial in trials:
-            for progress in run_trial(trial, results, execution):
-                on_progress(progress)
-        return True
-
     scheduler = types.ModuleType("benchmark.cluster.scheduler")
-    scheduler.run_trials = run_trials
+    scheduler.run_trials = trials_in_this_process
     monkeypatch.setitem(sys.modules, "benchmark.cluster.scheduler", scheduler)
