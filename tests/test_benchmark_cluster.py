@@ -167,16 +167,3 @@ def test_a_plug_in_goes_to_a_worker_with_the_local_modules_that_it_imports(tmp_p
     plugin_files.unpack(texts)
     assert plugin_files.location(str(plugin)) == there, "all trials of a run use one copy"
     assert plugin_files.location("/not/unpacked.py") == Path("/not/unpacked.py")
-
-
-def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
-    from benchmark.cluster import scheduler
-
-    trial, planned = tiny.one_trial("vnet")
-    actor = object.__new__(scheduler._TrialActor)
-    shared = {"trials": {trial.id: (trial.model_dump_json(), {})}, "results": str(tmp_path / "unseen"),
-              "execution": planned.execution.model_dump_json(), "plugins": {}}  # fmt: skip
-    actor.setup({"trial": trial.id}, **shared)
-    result = actor.step()
-    assert result["done"] and f"does not see {tmp_path / 'unseen'}" in result["progress"]["reason"]
-    assert not (tmp_path / "unseen").exists()

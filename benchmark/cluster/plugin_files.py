@@ -30,8 +30,10 @@ def unpack(plugins: Texts) -> None:
             origin = Path(path).parent
             if origin not in _FOLDERS:
                 _FOLDERS[origin] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-")).resolve()
-                # First, because Ray puts the working directory of the run on the path, which may be `origin` itself.
-                sys.path.insert(0, str(_FOLDERS[origin]))
+                # Last, as where plug-ins are loaded: no plug-in hides a module of Python or of a library. But before
+                # the plug-in's own folder, which PYTHONPATH may name: that may have changed since.
+                places = [number for number, entry in enumerate(sys.path) if Path(entry).resolve() == origin]
+                sys.path.insert(places[0] if places else len(sys.path), str(_FOLDERS[origin]))
             for name, text in texts.items():
                 (_FOLDERS[origin] / name).parent.mkdir(parents=True, exist_ok=True)
                 (_FOLDERS[origin] / name).write_text(text, encoding="utf-8")

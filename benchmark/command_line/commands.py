@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
+from benchmark.cluster import shipped_code
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import write_report
 from benchmark.planning.experiment import Experiment, ExperimentError
@@ -44,6 +45,8 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
     Returns:
         False if something failed or the run was interrupted.
     """
+
+    shipped_code.read()  # an edit while the run prepares its data is none of this run
 
     def run_part(part: Experiment, folder: ResultsFolder, dataset: Dataset | None) -> tuple[Plan, bool]:
         if experiment.tuning is not None:  # one of three parts
@@ -94,6 +97,7 @@ def _run_part(
 
 def evaluate(folder: ResultsFolder, overrides: list[str], console: Console) -> bool:
     """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed."""
+    shipped_code.read()
     complete = True
     for part in folder.parts():
         part.create()
@@ -212,7 +216,7 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
 
         with ProgressView(todo, console) as view:
             trials = [planned.trial for planned in todo]
-            finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address)
+            finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address, view.note)
         failures = view.failures
     for planned, reason in failures:
         console.print(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}", soft_wrap=True)

@@ -141,7 +141,7 @@ def no_drawing(monkeypatch):
 def no_ray(monkeypatch):
     """Trials run one after another in this process, which costs no start of Ray."""
 
-    def run_trials(trials, results, execution, on_progress, address) -> bool:
+    def run_trials(trials, results, execution, on_progress, address, say) -> bool:
         for trial in trials:
             for progress in run_trial(trial, results, execution):
                 on_progress(progress)
