@@ -92,6 +92,13 @@ def test_a_process_that_imports_from_two_places_does_not_start(tmp_path):
         assert f"CodeError: package {name!r} comes from {wrong / name}" in done.stderr
 
 
+def test_every_file_of_the_packages_is_shipped():
+    known = subprocess.run(["git", "ls-files", *NAMES], cwd=ROOT, text=True, capture_output=True).stdout.split()
+    there = {path for path in known if (ROOT / path).is_file()}
+    assert not there or there <= shipped_code.read().files.keys()
+    assert {"data/lists/la_train.list", "methods/vnet.py", "reports/published.yaml"} <= shipped_code.read().files.keys()
+
+
 @pytest.mark.parametrize("change", ["edited", "another file", "one file less"])
 def test_a_worker_with_other_code_says_where_it_comes_from(tmp_path, change):
     code = shipped_code.read()
@@ -117,6 +124,39 @@ def test_the_code_is_that_of_the_moment_when_the_command_began(tmp_path):
         "s.read().write(pathlib.Path('copy')); assert 'changed' != pathlib.Path('copy/methods/vnet.py').read_text()"
     )
     subprocess.run([sys.executable, "-c", script], cwd=other, check=True)
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=tests", "-c", "user.email=tests"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_the_revision_is_that_of_the_code_that_runs(tmp_path):
+    """Not of a repository that merely lies around it, or that a git hook has named."""
+    outer, code = tmp_path / "outer", tmp_path / "outer" / "copy"
+    copy_checkout(code)
+
+    def revision(**environment):
+        script = "from benchmark.trial import provenance; print(*provenance.revision().values())"
+        environment = {**os.environ, **environment}
+        done = subprocess.run([sys.executable, "-c", script], cwd=code, env=environment, text=True, capture_output=True)
+        return done.stdout.split()
+
+    git(outer, "init")
+    (outer / "paper.txt").touch()
+    git(outer, "add", "paper.txt")
+    git(outer, "commit", "-m", "a user's own")
+    assert revision() == ["None", "None"]  # nobody has committed the copy
+    git(code, "init")
+    git(code, "add", ".")
+    git(code, "commit", "-m", "the benchmark")
+    head, dirty = revision(GIT_DIR=str(outer / ".git"), GIT_WORK_TREE=str(outer))
+    assert len(head) == 40 and dirty == "False"
+    (code / "data" / "notes.txt").touch()
+    assert revision() == [head, "False"]
+    (code / "methods" / "shared" / "mine.py").touch()
+    assert revision() == [head, "True"]
 
 
 def test_an_error_of_code_is_one_for_the_user():

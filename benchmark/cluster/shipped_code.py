@@ -16,6 +16,7 @@ from benchmark.records.source_code import CHECKOUT
 from data.errors import UserError
 
 PACKAGES = ("methods", "data", "benchmark", "reports")
+SUFFIXES = {".py", ".list", ".txt", ".yaml", ".html", ".css", ".js"}  # not scans that somebody keeps in `data`
 
 
 class CodeError(UserError):
@@ -24,7 +25,7 @@ class CodeError(UserError):
 
 @dataclass(frozen=True)
 class ShippedCode:
-    """The text of every Python file, by its path relative to the checkout, and a hash of all of them."""
+    """The content of every file of the packages, by its path relative to the checkout, and a hash of all of them."""
 
     files: dict[str, bytes]
     digest: str
@@ -54,7 +55,7 @@ def read() -> ShippedCode:
     files = {
         path.relative_to(CHECKOUT).as_posix(): path.read_bytes()
         for package in PACKAGES
-        for path in _python_files(CHECKOUT / package)
+        for path in _files(CHECKOUT / package)
     }
     return ShippedCode(files, _digest(files))
 
@@ -71,7 +72,7 @@ def check(digest: str) -> None:
     files, places = {}, {}
     for package, folder in _locations().items():
         places[package] = folder
-        for path in _python_files(folder) if folder else ():
+        for path in _files(folder) if folder else ():
             files[f"{package}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
     if _digest(files) != digest:
         found = ", ".join(sorted({str(folder.parent) if folder else "nowhere" for folder in places.values()}))
@@ -91,9 +92,9 @@ def _locations() -> dict[str, Path | None]:
     return found
 
 
-def _python_files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     """Without dangling links, as some editors put them beside a file that is open."""
-    return [path for path in sorted(folder.rglob("*.py")) if path.is_file()]
+    return [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES and path.is_file()]
 
 
 def _digest(files: dict[str, bytes]) -> str:
