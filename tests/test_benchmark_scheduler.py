@@ -81,8 +81,11 @@ def test_a_measured_share_has_a_tenth_to_spare_and_is_at_most_the_whole(resource
 def test_a_machine_that_can_never_hold_a_trial_is_one_clear_line(
     scheduler, monkeypatch, tmp_path, threads, execution, message
 ):
+    from benchmark.cluster import connection
+
     nodes = [{"Alive": True, "Resources": resources} for resources in ({"CPU": 2.0}, {"CPU": 1.0, "memory": 8 * 2**30})]
-    monkeypatch.setattr(scheduler.ray, "init", lambda **options: None)
+    monkeypatch.setattr(connection, "_start", lambda *arguments: None)
+    monkeypatch.setattr(connection, "_watch", lambda *arguments: None)
     monkeypatch.setattr(scheduler.ray, "cluster_resources", dict)
     monkeypatch.setattr(scheduler.ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 99.0}}])
     trial, planned = tiny.one_trial("vnet", training={"threads": threads}, execution=execution)

@@ -35,6 +35,7 @@ class Work(BaseModel):
     execution: Execution
     plugins: plugin_files.Texts
     folder: str | None  # working directory of the run, where that is this machine's
+    scratch: str | None  # a folder for temporary files that the run removes, where it is on this machine
 
     def begin(self) -> None:
         """Make this process like that of the run.
@@ -47,7 +48,7 @@ class Work(BaseModel):
         if self.folder is not None:
             with suppress(OSError):  # it may have been removed
                 os.chdir(self.folder)
-        plugin_files.unpack(self.plugins)
+        plugin_files.unpack(self.plugins, self.scratch)
 
 
 def node_id() -> str:
@@ -59,6 +60,12 @@ class TrialActor(tune.Trainable):
 
     Everything happens in `step`: Tune loses the reason of what fails in a constructor or in `reset_config`.
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict) -> tune.PlacementGroupFactory:
+        """What the trial of a configuration asks for, and of which nodes."""
+        labels = {"bundle_label_selector": [config["labels"]]} if config["labels"] else {}
+        return tune.PlacementGroupFactory([config["bundle"]], **labels)
 
     def setup(self, config: dict, trials: dict[str, tuple[str, dict]], work: str) -> None:
         self._trials, self._work, self._node = trials, work, node_id()

@@ -6,7 +6,7 @@ after another from the queue and reports signs of life back.
 
 import os
 import shutil
-import tempfile
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,9 @@ from benchmark.cluster.connection import LOCAL, connected, ray  # first, as it s
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.search_generator import SearchGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from benchmark.cluster import node_check, plugin_files
+from benchmark.cluster import node_check, plugin_files, stop_signals
 from benchmark.cluster.actor import FINAL, STARTED, TrialActor, Work
 from benchmark.cluster.node_check import Demands, UnfitNodeError
 from benchmark.cluster.resources import alive_nodes, check_size, gpu_shares
@@ -34,6 +33,7 @@ from benchmark.trial.run import SHARING, write_failure
 from benchmark.trial.specification import Progress, Trial
 from data.errors import one_line
 
+LOG = "running/ray.log"  # below the results folder: what Ray prints
 WAITING = ("PENDING", "PAUSED")
 PROBE_SECONDS = 120  # that a run waits for the first answers of its nodes; the others join when they have answered
 LOOK_SECONDS = 5  # between two looks at which nodes there are
@@ -65,21 +65,21 @@ def run_trials(
         StorageError: the disk is full, say.
     """
     plugins = plugin_files.read(sorted({path for trial in trials for path in trial.plugins}))
-    with connected(address):
-        return _Run(trials, results, execution, on_progress, say, plugins, address).run_all()
+    with connected(address, results.folder / LOG) as scratch:
+        return _Run(trials, results, execution, on_progress, say, plugins, address, scratch).run_all()
 
 
 class _Run(tune.Callback, tune.Stopper):
     """One run of trials over Ray, from the measuring of what they need to the last record. Tune reports to it."""
 
-    def __init__(self, trials, results, execution, on_progress, say, plugins, address):
+    def __init__(self, trials, results, execution, on_progress, say, plugins, address, scratch):
         self.trials, self.results, self.execution = {trial.id: trial for trial in trials}, results, execution
-        self.on_progress, self.is_shared = on_progress, address != LOCAL
+        self.on_progress, self.is_shared, self.scratch = on_progress, address != LOCAL, scratch
         demands = Demands.of_this_machine(results, trials[0].data if self.is_shared else None)
         folder = None if self.is_shared else _working_directory()
         self.work = Work(
             demands=demands.model_dump_json(), is_shared=self.is_shared, results=str(results.folder),
-            execution=execution, plugins=plugins, folder=folder,
+            execution=execution, plugins=plugins, folder=folder, scratch=None if self.is_shared else str(scratch),
         ).model_dump_json()  # fmt: skip
         self.threads = trials[0].training.threads
         self.most_cpus = max(node["Resources"].get("CPU", 0) for node in alive_nodes())
@@ -102,13 +102,13 @@ class _Run(tune.Callback, tune.Stopper):
 
     def run_all(self) -> bool:
         """Until every trial has ended, or the run is interrupted."""
-        self._tune()
+        with stop_signals.given_back() as interrupted:
+            self._tune()
         if self.problem is not None:
             raise self.problem
-        return self.queue.is_done
+        return self.queue.is_done and not any(interrupted)
 
     def _tune(self) -> None:
-        scratch = tempfile.mkdtemp(prefix="semiseg-tune-")
         actor = tune.with_parameters(
             TrialActor,
             trials={name: (trial.model_dump_json(), self._run_facts(name)) for name, trial in self.trials.items()},
@@ -116,31 +116,27 @@ class _Run(tune.Callback, tune.Stopper):
         )
         # Tune queues 200 and looks at all of them at every step: what every CPU could take and some to spare will do.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(16 + int(ray.cluster_resources()["CPU"]))
-        try:
-            tune.Tuner(
-                actor,
-                tune_config=tune.TuneConfig(
-                    num_samples=-1, search_alg=_Trials(self.queue, self._request), reuse_actors=True,
-                    scheduler=_InOrder(self.order),
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=scratch, verbose=0, callbacks=[self], stop=self,
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                ),
-            ).fit()  # fmt: skip
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        tune.Tuner(
+            actor,
+            tune_config=tune.TuneConfig(
+                num_samples=-1, search_alg=_Trials(self.queue, self._request), reuse_actors=True,
+                scheduler=_InOrder(self.order),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(self.scratch / "tune"), verbose=0, callbacks=[self], stop=self,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()  # fmt: skip
 
     def _longest_first(self, trial: str) -> tuple[float, float]:
         """So that no long trial starts last and leaves the other devices idle; equal requests side by side."""
         return -self.trials[trial].cost, -self.gpus[trial]
 
-    def _request(self, trial: str) -> tune.PlacementGroupFactory:
-        """What a trial asks for, and of which nodes."""
+    def _request(self, trial: str) -> dict:
+        """What a trial asks for, and which nodes it must not get now."""
         memory = {"memory": int(self.execution.memory_gib * 2**30)} if self.execution.memory_gib else {}
         bundle = {"CPU": self.threads, "GPU": self.gpus[trial], **memory}
-        labels = _labels(self.queue.avoided(trial))
-        return tune.PlacementGroupFactory([bundle], **({"bundle_label_selector": [labels]} if labels else {}))
+        return {"trial": trial, "bundle": bundle, "labels": _labels(self.queue.avoided(trial))}
 
     def _run_facts(self, trial: str) -> dict:
         """What the trial's worker cannot know, for its record."""
@@ -166,7 +162,7 @@ class _Run(tune.Callback, tune.Stopper):
         demands = Work.model_validate_json(self.work).demands
         for node in self.queue.see_nodes(names):
             here = NodeAffinitySchedulingStrategy(node, soft=False)
-            probe = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(node_check.find_problem)
+            probe = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(_probe)
             self.probes[probe.remote(demands)] = node
             self.queue.probe_begins(node)
         done, _ = ray.wait([*self.probes], num_returns=len(self.probes), timeout=wait) if self.probes else ([], [])
@@ -212,6 +208,8 @@ class _Run(tune.Callback, tune.Stopper):
                 self.queue.comes_back(name)
             else:
                 self.problem = self.problem or ExperimentError(error.problem)
+        elif _in_creation(error) and self.probes:  # on a node that has joined and cannot run trials, most likely
+            self.queue.comes_back(name)
         elif not self.queue.dies(name):
             self._write_failure(name, self._reason(error, name))
 
@@ -219,7 +217,8 @@ class _Run(tune.Callback, tune.Stopper):
         if is_killed_worker(error) or isinstance(error, ray.exceptions.RayActorError) and not _in_creation(error):
             advice = less_memory("execution.memory_gib", self.trials[trial])
             return f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
-        return last_line(error)
+        print(error, file=sys.stderr)  # which is the log
+        return f"{last_line(error)} (its traceback is in {self.results.folder / LOG})"
 
     def _withdraw(self, trial: str) -> None:
         """Take away the record of a failure that may be the node's."""
@@ -244,6 +243,10 @@ def _working_directory() -> str | None:
         return str(Path.cwd())
     except OSError:  # it was removed
         return None
+
+
+def _probe(demands: str) -> str | None:
+    return node_check.find_problem(demands)
 
 
 def _answer(probe) -> str | None:
@@ -275,12 +278,12 @@ def last_line(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(lines[-1])}" if lines else type(error).__name__
 
 
-class _Suggestions(Searcher):
-    """Tune asks this for the next trial."""
+class _Trials(Searcher):
+    """Tune asks this for the next trial, whose request says which nodes it may use at that moment."""
 
-    def __init__(self, queue: TrialQueue):
+    def __init__(self, queue: TrialQueue, request: Callable[[str], dict]):
         super().__init__()
-        self._queue = queue
+        self._queue, self._request = queue, request
 
     def __getstate__(self) -> dict:
         return {}
@@ -289,30 +292,16 @@ class _Suggestions(Searcher):
         if self._queue.is_done:
             return Searcher.FINISHED
         trial = self._queue.take()
-        return None if trial is None else {"trial": trial}
+        return None if trial is None else self._request(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         pass  # the run has heard of it
 
-
-class _Trials(SearchGenerator):
-    """Makes Tune's trials, each with the request of its moment: which nodes it may use changes during the run."""
-
-    def __init__(self, queue: TrialQueue, request: Callable[[str], tune.PlacementGroupFactory]):
-        super().__init__(_Suggestions(queue))
-        self._request = request
-
-    def __getstate__(self) -> dict:
-        return {}
-
-    def next_trial(self):
-        trial = super().next_trial()
-        if trial is not None:
-            trial.update_resources(self._request(trial.config["trial"]))
-        return trial
-
-    def save_to_dir(self, dirpath: str, session_str: str) -> None:
+    def save(self, checkpoint_path: str) -> None:
         pass  # the records are the state
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
 
 
 class _InOrder(FIFOScheduler):

@@ -103,14 +103,14 @@ class TrialQueue:
     def avoided(self, trial: str | None = None) -> set[str]:
         """The nodes that get no trials now, or not this one."""
         avoided = {node for node, known in self._nodes.items() if known.unfit or not known.is_probed}
-        suspended = {node for node, known in self._nodes.items() if len(known.failures) >= FAILURES_IN_A_ROW}
-        if self._alive - avoided - suspended:  # the last nodes are used, whatever has failed there
-            avoided |= suspended
+        usable = self._alive - avoided
         if trial is not None and (failed_on := self._trials[trial].failed_on):
-            proven = {node for node, known in self._nodes.items() if known.is_proven} - failed_on - avoided
-            others = self._alive - failed_on - avoided
-            avoided |= (self._alive - proven) if proven & self._alive else failed_on if others else set()
-        return avoided
+            usable = usable - failed_on or usable
+        suspended = {node for node in usable if len(self._nodes[node].failures) >= FAILURES_IN_A_ROW}
+        usable = usable - suspended or usable  # the last nodes are used, whatever has failed there
+        if trial is not None and failed_on:
+            usable = {node for node in usable if self._nodes[node].is_proven} or usable
+        return avoided | (self._alive - usable)
 
     def problem(self) -> str | None:
         """Why no node can run anything; None if one can."""
@@ -139,7 +139,7 @@ class TrialQueue:
         """
         failed_on = self._trials[trial].failed_on
         failed_on.add(node)
-        others = self._alive - failed_on - {other for other, known in self._nodes.items() if known.unfit}
+        others = {n for n in self._alive - failed_on if self._nodes[n].is_probed and not self._nodes[n].unfit}
         elsewhere = len(failed_on) > 1 and self._node(node).is_proven
         if elsewhere or len(failed_on) >= MOST_NODES or not others:
             for other in failed_on:  # it is not their fault

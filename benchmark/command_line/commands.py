@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from benchmark.cluster import shipped_code
+from benchmark.cluster import shipped_code, stop_signals
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import write_report
 from benchmark.planning.experiment import Experiment, ExperimentError
@@ -224,6 +224,7 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
         console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
+        stop_signals.check()
     for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
         console.print(f"not scored again: {reason}", soft_wrap=True)
     return finished and not failures
