@@ -105,6 +105,51 @@ def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, m
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+def test_bad_nodes_cost_no_trial(tmp_path, own_registry):
+    """One fails all it gets at once; one, which joins late, cannot import torch. One that joins late works."""
+    fails = "import os; assert os.environ.get('BAD') != '1', 'this node is bad'; " + SLOW
+    plugin = tiny.write_plugin(tmp_path, "mine", in_step=fails)
+    config = tiny.write_experiment(
+        tmp_path, methods=["mine"], baseline=None, seeds=list(range(10)), training=STEPS, execution=OFTEN,
+        plugins=[str(plugin)],
+    )  # fmt: skip
+    undisturbed(config, tmp_path / "undisturbed")
+    broken, folder = tmp_path / "broken", tmp_path / "results"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise ImportError('libtorch is missing')")
+    with clusters.cluster(nodes=1, cpus=1) as cluster:
+        clusters.add_node(cluster, BAD="1")
+        process = clusters.start(config, folder, "--address", cluster.address, env={**os.environ, "SLOW": "0.3"})
+        wait_for(lambda: steps_of(folder), process)
+        clusters.add_node(cluster, PYTHONPATH=str(broken))
+        clusters.add_node(cluster)
+        out, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, out
+    assert clusters.differences(folder, tmp_path / "undisturbed") == []
+    assert "gets no more trials: 3 in a row failed there at once" in out
+    assert "it cannot run the benchmark (ImportError: libtorch is missing)" in out
+    assert "NoneType" not in out and "Traceback" not in out
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_without_a_fit_node_is_one_line(tmp_path):
+    config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libtorch is missing')")
+    with clusters.cluster(nodes=0, cpus=1) as cluster:
+        clusters.add_node(cluster, PYTHONPATH=str(tmp_path / "broken"))
+        cluster.wait_for_nodes()
+        process = clusters.start(config, tmp_path / "results", "--address", cluster.address)
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, out
+    *_, last = out.strip().splitlines()
+    assert last.startswith("error: no node can run trials: node ") and "libtorch is missing" in last
+    assert "Traceback" not in out and clusters.states(tmp_path / "results") == {}
+
+
+@pytest.mark.ray
 def test_trials_share_declared_gpus_and_never_more_than_fit(tmp_path, own_registry):
     log = tmp_path / "log"
     log.mkdir()
@@ -167,16 +212,3 @@ def test_a_plug_in_goes_to_a_worker_with_the_local_modules_that_it_imports(tmp_p
     plugin_files.unpack(texts)
     assert plugin_files.location(str(plugin)) == there, "all trials of a run use one copy"
     assert plugin_files.location("/not/unpacked.py") == Path("/not/unpacked.py")
-
-
-def test_a_worker_that_does_not_see_the_results_says_so(tmp_path, own_registry):
-    from benchmark.cluster import scheduler
-
-    trial, planned = tiny.one_trial("vnet")
-    actor = object.__new__(scheduler._TrialActor)
-    shared = {"trials": {trial.id: (trial.model_dump_json(), {})}, "results": str(tmp_path / "unseen"),
-              "execution": planned.execution.model_dump_json(), "plugins": {}}  # fmt: skip
-    actor.setup({"trial": trial.id}, **shared)
-    result = actor.step()
-    assert result["done"] and f"does not see {tmp_path / 'unseen'}" in result["progress"]["reason"]
-    assert not (tmp_path / "unseen").exists()

@@ -28,17 +28,24 @@ def states(folder):
     return {path.parent.name: yaml.safe_load(path.read_text())["state"] for path in folder.glob("records/*/trial.yaml")}
 
 
+@pytest.fixture(scope="module")
+def resources(scheduler):
+    from benchmark.cluster import resources
+
+    return resources
+
+
 @pytest.mark.parametrize(
     ("asked", "share"),
     [(0.01, 0.125), (0.125, 0.125), (0.126, 0.25), (0.2, 0.25), (0.3, 0.375), (0.5, 0.5), (0.9, 1), (1, 1), (2, 2)],
 )
-def test_shares_of_a_gpu_are_rounded_up_to_eighths(scheduler, asked, share):
-    assert scheduler.gpu_share(Execution(gpus_per_trial=asked), 4) == share
+def test_shares_of_a_gpu_are_rounded_up_to_eighths(resources, asked, share):
+    assert resources.gpu_share(Execution(gpus_per_trial=asked), 4) == share
 
 
-def test_without_a_gpu_none_is_asked_for(scheduler):
-    assert scheduler.gpu_share(Execution(), 0) == 0
-    assert scheduler.gpu_share(Execution(device="cpu", gpus_per_trial=0.5), 2) == 0
+def test_without_a_gpu_none_is_asked_for(resources):
+    assert resources.gpu_share(Execution(), 0) == 0
+    assert resources.gpu_share(Execution(device="cpu", gpus_per_trial=0.5), 2) == 0
 
 
 @pytest.mark.parametrize(
@@ -57,8 +64,8 @@ def test_the_reason_of_a_lost_trial_is_what_its_error_says(scheduler, text, said
     ("needed", "there", "share"),
     [(1, 80, 0.125), (10, 80, 0.25), (9, 80, 0.125), (33, 80, 0.5), (79, 80, 1), (90, 80, 1), (0, 0, 1)],
 )
-def test_a_measured_share_has_a_tenth_to_spare_and_is_at_most_the_whole(scheduler, needed, there, share):
-    assert scheduler.share_for(needed, there) == share
+def test_a_measured_share_has_a_tenth_to_spare_and_is_at_most_the_whole(resources, needed, there, share):
+    assert resources.share_for(needed, there) == share
 
 
 @pytest.mark.parametrize(
@@ -74,8 +81,11 @@ def test_a_measured_share_has_a_tenth_to_spare_and_is_at_most_the_whole(schedule
 def test_a_machine_that_can_never_hold_a_trial_is_one_clear_line(
     scheduler, monkeypatch, tmp_path, threads, execution, message
 ):
+    from benchmark.cluster import connection
+
     nodes = [{"Alive": True, "Resources": resources} for resources in ({"CPU": 2.0}, {"CPU": 1.0, "memory": 8 * 2**30})]
-    monkeypatch.setattr(scheduler.ray, "init", lambda **options: None)
+    monkeypatch.setattr(connection, "_start", lambda *arguments: None)
+    monkeypatch.setattr(connection, "_watch", lambda *arguments: None)
     monkeypatch.setattr(scheduler.ray, "cluster_resources", dict)
     monkeypatch.setattr(scheduler.ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 99.0}}])
     trial, planned = tiny.one_trial("vnet", training={"threads": threads}, execution=execution)
@@ -156,7 +166,6 @@ def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
 
 @pytest.mark.ray
 def test_a_plug_in_and_its_helper_run_from_their_own_folder(tmp_path):
-    """Ray puts the working directory of the run on its workers' path, where the helper lies, too."""
     plugin = tiny.write_plugin(tmp_path, "mine", in_step="from my_helper import FACTOR; total = FACTOR * total")
     (tmp_path / "my_helper.py").write_text("FACTOR = 2.0")
     path = tiny.write_experiment(tmp_path, methods=["mine"], baseline=None)

@@ -388,6 +388,34 @@ def test_a_name_that_only_the_hidden_package_has_is_a_clash(tmp_path, statement)
     assert "rename yours" in message
 
 
+@pytest.mark.parametrize(
+    ("beside", "statement"),
+    [
+        ("data/deep/er/mine.py", "import data.deep.er.mine"),
+        ("methods/mine.py", "def step():\n    from methods.mine import f"),
+        ("benchmark/mine.py", "try:\n    import benchmark.mine\nexcept ImportError:\n    pass"),
+        ("reports/__init__.py", "from reports import anything"),
+        ("reports.py", "from reports import anything"),
+        ("data.py", "import data"),
+        ("data/masks.py", "import data.masks"),  # both have it
+    ],
+)
+@pytest.mark.parametrize("in_helper", [False, True])
+def test_a_package_of_its_own_with_a_name_of_ours_is_one_line(tmp_path, beside, statement, in_helper):
+    (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+    write(tmp_path / beside, "def f(): pass")
+    path = write(tmp_path / "mine.py", SMALL.format(name="mine", title="mine"))
+    changed = path
+    if in_helper:
+        changed = write(tmp_path / "helper_of_tests.py", "")
+        path.write_text(f"import helper_of_tests\n{path.read_text()}")
+    changed.write_text(f"{changed.read_text()}\n{statement}\n")
+    message = error_of(registry.load_plugin, path)
+    package = beside.split("/")[0].removesuffix(".py")
+    assert f"{package} is a package of this benchmark" in message and str(tmp_path / package) in message
+    assert changed.name in message and "rename yours" in message and "mine" not in registry.names()
+
+
 def test_without_a_package_of_its_own_the_missing_name_is_said(tmp_path):
     (tmp_path / "data").mkdir()  # scans, say
     message = error_of(registry.load_plugin, write(tmp_path / "mine.py", "from data.loaders import load"))

@@ -16,7 +16,6 @@ from helpers.page_folder import page_of, write_pictures
 from helpers.results_folder import cell, plan, values, write_plan, write_record, write_tables_of
 
 from data import phantom
-from data.case import DataError
 from data.names import MOST_BYTES, name_problems
 from data.preview import write_preview
 from reports import figures

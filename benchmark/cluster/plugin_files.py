@@ -20,18 +20,24 @@ def read(plugins: list[str]) -> Texts:
     }
 
 
-def unpack(plugins: Texts) -> None:
+def unpack(plugins: Texts, place: str | None = None) -> None:
     """Write plug-ins into a folder of this machine: all trials of a run use this text, even if the files change.
 
     Plug-ins of one folder get one folder, for they may share helper modules.
+
+    Args:
+        plugins: their text, from `read`.
+        place: where new folders are made; None is the machine's folder for temporary files.
     """
     for path, texts in plugins.items():
         if path not in _UNPACKED:
             origin = Path(path).parent
             if origin not in _FOLDERS:
-                _FOLDERS[origin] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-")).resolve()
-                # First, because Ray puts the working directory of the run on the path, which may be `origin` itself.
-                sys.path.insert(0, str(_FOLDERS[origin]))
+                _FOLDERS[origin] = Path(tempfile.mkdtemp(prefix="semiseg-plugin-", dir=place)).resolve()
+                # Last, as where plug-ins are loaded: no plug-in hides a module of Python or of a library. But before
+                # the plug-in's own folder, which PYTHONPATH may name: that may have changed since.
+                places = [number for number, entry in enumerate(sys.path) if Path(entry).resolve() == origin]
+                sys.path.insert(places[0] if places else len(sys.path), str(_FOLDERS[origin]))
             for name, text in texts.items():
                 (_FOLDERS[origin] / name).parent.mkdir(parents=True, exist_ok=True)
                 (_FOLDERS[origin] / name).write_text(text, encoding="utf-8")

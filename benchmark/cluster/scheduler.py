@@ -1,57 +1,43 @@
-"""Ray Tune runs the trials; this is the only file that knows of Ray.
+"""Ray Tune runs the trials.
 
-The plan decides what is to run and records hold what was reached, so Tune's own storage is scratch: it gets the trials
-that are left, in order, and reports signs of life back.
+The plan decides what is to run and records hold what was reached, so Tune's own storage is scratch: it gets one trial
+after another from the queue and reports signs of life back.
 """
 
-import logging
-import math
 import os
 import shutil
-import socket
-import tempfile
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.trial import allocator
+from benchmark.cluster.connection import LOCAL, connected, ray  # first, as it sets what Ray reads when it is imported
 
-# Ray reads these when it is imported, and workers need some of them, too. No result files of its own, no change of
-# directory, no experiment snapshots.
-ENVIRONMENT = allocator.SETTINGS | {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it `deterministic: true` is not, in cuBLAS
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
-}
-for _name, _value in ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+# isort: split
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler  # noqa: E402
+from benchmark.cluster import node_check, plugin_files, stop_signals
+from benchmark.cluster.actor import FINAL, STARTED, TrialActor, Work
+from benchmark.cluster.node_check import Demands, UnfitNodeError
+from benchmark.cluster.resources import alive_nodes, check_size, gpu_shares
+from benchmark.cluster.trial_queue import RETRIES, TrialQueue
+from benchmark.planning.experiment import Execution, ExperimentError
+from benchmark.records.files import ResultsError, StorageError
+from benchmark.records.results_folder import ResultsFolder
+from benchmark.trial import provenance
+from benchmark.trial.failures import is_killed_worker, less_memory
+from benchmark.trial.run import SHARING, write_failure
+from benchmark.trial.specification import Progress, Trial
+from benchmark.trial.watch import SilentTrials
+from data.errors import one_line
 
-from benchmark.cluster import plugin_files, token_file  # noqa: E402
-from benchmark.planning.experiment import Execution, ExperimentError  # noqa: E402
-from benchmark.records.files import ResultsError, StorageError  # noqa: E402
-from benchmark.records.results_folder import ResultsFolder  # noqa: E402
-from benchmark.records.source_code import CHECKOUT  # noqa: E402
-from benchmark.trial import provenance  # noqa: E402
-from benchmark.trial.failures import is_killed_worker, less_memory  # noqa: E402
-from benchmark.trial.run import SHARING, run_trial, write_failure  # noqa: E402
-from benchmark.trial.smoke import NOT_MEASURED, memory_needs  # noqa: E402
-from benchmark.trial.specification import Progress, Trial  # noqa: E402
-from benchmark.trial.watch import SilentTrials  # noqa: E402
-
-LOCAL = "local"
-RETRIES = 3  # of a trial whose process or machine died, from one checkpoint; its own exceptions are not retried
-_NO_CLUSTER = (
-    "no Ray cluster answers there; start one with `ray start --head`, or leave --address out to use this machine alone"
-)
-FINAL = {"done", "failed", "diverged", "stopped"}
+LOG = "running/ray.log"  # below the results folder: what Ray prints
 WAITING = ("PENDING", "PAUSED")
-EIGHTHS = 8  # actors are reused only between equal requests, so shares of a GPU are rounded
+PROBE_SECONDS = 120  # that a run waits for the first answers of its nodes; the others join when they have answered
+LOOK_SECONDS = 5  # between two looks at which nodes there are
 NOT_REUSED = tune.PlacementGroupFactory([{"CPU": 1, "of a changed process": 1}])  # a request that no trial makes
 
 
@@ -61,155 +47,99 @@ def run_trials(
     execution: Execution,
     on_progress: Callable[[Progress], None],
     address: str = LOCAL,
+    say: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Run trials to records, as many at a time as CPUs, GPUs and memory hold, the longest first.
 
-    `address`: "local", this machine alone; "auto" or HOST:PORT, a Ray cluster that runs. All trials must ask for the
-    same threads (they share one protocol). Returns False if interrupted with Ctrl-C, after the running trials have
-    saved their checkpoints. Raises ExperimentError if no machine can ever hold a trial, or there is no cluster.
+    Args:
+        trials: what is to run. All must ask for the same threads (they share one protocol).
+        results: their results folder.
+        execution: how they are run.
+        on_progress: gets each sign of life.
+        address: "local", this machine alone; "auto" or HOST:PORT, a Ray cluster that runs.
+        say: gets one line about a node that is used no more.
+
+    Returns:
+        False if interrupted, after the running trials have saved their checkpoints.
+
+    Raises:
+        ExperimentError: no machine can ever hold a trial, none is fit for them, or there is no cluster.
+        StorageError: the disk is full, say.
     """
     plugins = plugin_files.read(sorted({path for trial in trials for path in trial.plugins}))
-    _connect(address)
-    try:
-        return _Run(trials, results, execution, on_progress, plugins).run_all()
-    finally:
-        ray.shutdown()
+    with connected(address, results.folder / LOG) as scratch:
+        return _Run(trials, results, execution, on_progress, say, plugins, address, scratch).run_all()
 
 
-def _connect(address: str) -> None:
-    """Start Ray on this machine, or join a cluster and ship the packages, never the checkout with its results."""
-    if address == LOCAL:
-        token_file.make_private()
-        ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    _check_reachable(address)
-    passed_on = {name: os.environ[name] for name in ("SEMISEG_CACHE",) if name in os.environ}
-    shipped = {
-        "py_modules": [str(CHECKOUT / package) for package in ("methods", "data", "benchmark")],
-        "excludes": ["__pycache__"],
-        "env_vars": ENVIRONMENT | passed_on,
-    }
-    try:
-        with tempfile.TemporaryDirectory() as nothing:
-            # Without a working directory of its own, a node would import from the path of this checkout where it has
-            # one, of whatever revision.
-            shipped["working_dir"] = nothing
-            ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExperimentError(f"--address {address}: {_NO_CLUSTER} ({reason})") from error
+class _Run(tune.Callback, tune.Stopper):
+    """One run of trials over Ray, from the measuring of what they need to the last record. Tune reports to it."""
 
-
-def _check_reachable(address: str) -> None:
-    """Raises ExperimentError where nothing answers at HOST:PORT: Ray itself would try for many minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ExperimentError(f"--address {address}: write auto, or HOST:PORT of a Ray cluster's head")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise ExperimentError(f"--address {address}: {_NO_CLUSTER} ({error})") from error
-
-
-class _Run:
-    """One run of trials over Ray, from the measuring of what they need to the last record."""
-
-    def __init__(self, trials, results, execution, on_progress, plugins):
+    def __init__(self, trials, results, execution, on_progress, say, plugins, address, scratch):
         self.trials, self.results, self.execution = {trial.id: trial for trial in trials}, results, execution
-        self.on_progress, self.plugins = on_progress, plugins
+        self.on_progress, self.is_shared, self.scratch = on_progress, address != LOCAL, scratch
+        demands = Demands.of_this_machine(results, trials[0].data if self.is_shared else None)
+        folder = None if self.is_shared else _working_directory()
+        self.work = Work(
+            demands=demands.model_dump_json(), is_shared=self.is_shared, results=str(results.folder),
+            execution=execution, plugins=plugins, folder=folder, scratch=None if self.is_shared else str(scratch),
+        ).model_dump_json()  # fmt: skip
         self.threads = trials[0].training.threads
-        self.most_cpus = max(node.get("CPU", 0) for node in _nodes())
-        self.gpus = self._gpu_shares()
+        self.most_cpus = max(node["Resources"].get("CPU", 0) for node in alive_nodes())
+        self.queue = TrialQueue(results.last_step, say)
+        self.silent = SilentTrials(results)
+        self.at: dict[str, str] = {}  # the node of each trial that has started and not trained yet
+        self.probes: dict = {}  # the node that each unanswered probe is of
+        self.looked = 0.0
+        self.problem: Exception | None = None  # why nothing can go on
+        self._look_at_nodes(wait=PROBE_SECONDS)
+        if self.problem is not None:
+            raise self.problem
+        self.gpus = gpu_shares(self.trials, execution, self.work, on_progress, _labels(self.queue.avoided()))
         for share in set(self.gpus.values()):
-            _check_size(execution, self.threads, share)
+            check_size(execution, self.threads, share)
+        self.order = sorted(self.trials, key=self._longest_first)
+        self.queue.add(self.order)
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune pickles its callbacks into the scratch folder, and a live display cannot be pickled
 
     def run_all(self) -> bool:
-        """Rounds of Tune: a trial whose process died again and again, but got further, is worth another round."""
-        left = list(self.trials)
-        while left:
-            before = {trial: self._step(trial) for trial in left}
-            listener = self._round(left)
-            if listener.stopped is not None:
-                raise StorageError(listener.stopped)
-            for trial, reason in listener.failed_elsewhere.items():
-                self._write_failure(trial, reason)
-            if len(listener.finished | listener.lost.keys()) < len(left):
-                return False
-            left = [trial for trial in listener.lost if self._step(trial) > before[trial]]
-            for trial in listener.lost.keys() - left:
-                self._write_failure(trial, listener.lost[trial])
-        return True
+        """Until every trial has ended, or the run is interrupted."""
+        with stop_signals.given_back() as interrupted:
+            self._tune()
+        if self.problem is not None:
+            raise self.problem
+        return self.queue.is_done and not any(interrupted)
 
-    def _round(self, left: list[str]) -> "_Listener":
-        scratch = tempfile.mkdtemp(prefix="semiseg-tune-")
-        listener = _Listener(self.on_progress, self.results, self.trials)
+    def _tune(self) -> None:
         actor = tune.with_parameters(
-            _TrialActor,
-            trials={trial: (self.trials[trial].model_dump_json(), self._run_facts(trial)) for trial in left},
-            results=str(self.results.folder),
-            execution=self.execution.model_dump_json(),
-            plugins=self.plugins,
+            TrialActor,
+            trials={name: (trial.model_dump_json(), self._run_facts(name)) for name, trial in self.trials.items()},
+            work=self.work,
         )
-        memory = {"memory": int(self.execution.memory_gib * 2**30)} if self.execution.memory_gib else {}
-        threads, gpus = self.threads, self.gpus
         # Tune queues 200 and looks at all of them at every step: what every CPU could take and some to spare will do.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(16 + int(ray.cluster_resources()["CPU"]))
-        order = iter(sorted(left, key=self._longest_first))  # a grid search would copy the whole list for each trial
-        try:
-            tune.Tuner(
-                tune.with_resources(actor, lambda config: {"cpu": threads, "gpu": gpus[config["trial"]], **memory}),
-                param_space={"trial": tune.sample_from(lambda _: next(order))},
-                tune_config=tune.TuneConfig(num_samples=len(left), reuse_actors=True, scheduler=_InOrder()),
-                run_config=tune.RunConfig(
-                    storage_path=scratch, verbose=0, callbacks=[listener], stop=listener,
-                    failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                ),
-            ).fit()  # fmt: skip
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return listener
+        tune.Tuner(
+            actor,
+            tune_config=tune.TuneConfig(
+                num_samples=-1, search_alg=_Trials(self.queue, self._request), reuse_actors=True,
+                scheduler=_InOrder(self.order),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(self.scratch / "tune"), verbose=0, callbacks=[self], stop=self,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()  # fmt: skip
 
     def _longest_first(self, trial: str) -> tuple[float, float]:
         """So that no long trial starts last and leaves the other devices idle; equal requests side by side."""
         return -self.trials[trial].cost, -self.gpus[trial]
 
-    def _gpu_shares(self) -> dict[str, float]:
-        """GPUs that each trial asks for; with `auto` measured, once a method and its settings."""
-        execution, available = self.execution, ray.cluster_resources().get("GPU", 0)
-        if execution.gpus_per_trial != "auto" or execution.device == "cpu" or not available:
-            return dict.fromkeys(self.trials, gpu_share(execution, available))
-        kinds: dict[tuple, list[str]] = {}
-        for trial in self.trials.values():
-            kinds.setdefault((trial.method, str(trial.settings)), []).append(trial.id)
-        firsts = [ids[0] for ids in kinds.values()]
-        needs = self._needs(firsts, min(int(available), len(firsts)))
-        return {trial: share_for(*needs[ids[0]]) for ids in kinds.values() for trial in ids}
-
-    def _needs(self, trials: list[str], gpus: int) -> dict[str, tuple[int, int]]:
-        """Bytes that each trial needs of a GPU, and those there are.
-
-        Each process imports torch anew, so one a GPU measures its part of the trials in turn; where it dies, each of
-        them gets a process of its own.
-        """
-        measure = ray.remote(num_cpus=self.threads, num_gpus=1, max_retries=0)(_measure)
-        groups = [trials[i::gpus] for i in range(gpus)]
-        asked = []
-        for group in groups:
-            first = self.trials[group[0]]
-            sign = f"measuring what {len(group)} of the trials need of a GPU"
-            self.on_progress(Progress(trial=first.id, stage=sign, step=0, iterations=first.training.iterations))
-            texts = [self.trials[trial].model_dump_json() for trial in group]
-            asked.append(measure.remote(texts, self.execution.model_dump_json(), self.plugins))
-        needs = {}
-        for group, future in zip(groups, asked, strict=True):
-            try:
-                needs |= dict(zip(group, ray.get(future), strict=True))
-            except ray.exceptions.RayError:
-                needs |= self._needs(group, len(group)) if len(group) > 1 else {group[0]: NOT_MEASURED}
-        return needs
+    def _request(self, trial: str) -> dict:
+        """What a trial asks for, and which nodes it must not get now."""
+        memory = {"memory": int(self.execution.memory_gib * 2**30)} if self.execution.memory_gib else {}
+        bundle = {"CPU": self.threads, "GPU": self.gpus[trial], **memory}
+        return {"trial": trial, "bundle": bundle, "labels": _labels(self.queue.avoided(trial))}
 
     def _run_facts(self, trial: str) -> dict:
         """What the trial's worker cannot know, for its record."""
@@ -217,163 +147,186 @@ class _Run:
         together = int(1 / min(share, 1) if share else self.most_cpus // self.threads)
         return {**provenance.revision(), SHARING: min(together, len(self.trials))}
 
-    def _step(self, trial: str) -> int:
-        return self.results.last_step(trial)
+    # nodes
+
+    def on_step_begin(self, iteration, trials, **info) -> None:
+        if time.monotonic() - self.looked > LOOK_SECONDS:
+            self._look_at_nodes()
+
+    def _look_at_nodes(self, wait: float = 0) -> None:
+        """Probe nodes that are new, take what probes have found, and stop where no node is left."""
+        if not self.is_shared:
+            return
+        names = {
+            node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
+            for node in alive_nodes()
+            if node["Resources"].get("CPU")
+        }
+        demands = Work.model_validate_json(self.work).demands
+        for node in self.queue.see_nodes(names):
+            here = NodeAffinitySchedulingStrategy(node, soft=False)
+            probe = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(_probe)
+            self.probes[probe.remote(demands)] = node
+            self.queue.probe_begins(node)
+        done, _ = ray.wait([*self.probes], num_returns=len(self.probes), timeout=wait) if self.probes else ([], [])
+        for probe in done:
+            self.queue.probe_ends(self.probes.pop(probe), _answer(probe))
+        if problem := self.queue.problem():
+            self.problem = ExperimentError(f"no node can run trials: {problem}")
+        self.looked = time.monotonic()
+
+    # what Tune reports
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False  # each trial says itself when it is done
+
+    def stop_all(self) -> bool:
+        return self.problem is not None
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        self.silent.heard(trial.config["trial"])
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        for progress in self.silent.news():
+            self.on_progress(progress)
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        progress, node = Progress(**result["progress"]), result["node"]
+        name = progress.trial
+        self.silent.heard(name)
+        if progress.stage in FINAL:
+            self.silent.ended(name)
+        if progress.process_changed:
+            trial.placement_group_factory = NOT_REUSED
+        if progress.stage == STARTED:
+            self.at[name] = node
+            return
+        if progress.stage == "stopped":
+            self.problem = self.problem or StorageError(progress.reason)
+            return
+        at_once = self.at.pop(name, None) is not None
+        if at_once and progress.stage == "failed" and self.queue.fails_at_once(name, node):
+            self._withdraw(name)
+            return
+        if at_once and progress.stage != "failed":
+            self.queue.trains(name, node)
+        if progress.stage in FINAL:
+            self.queue.ends(name)
+        self.on_progress(progress)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        name, error = trial.config["trial"], _error_of(trial)
+        self.silent.ended(name)
+        self.at.pop(name, None)
+        if isinstance(error, UnfitNodeError):
+            if self.is_shared:
+                self.queue.is_unfit(error.node, error.problem)
+                self.queue.comes_back(name)
+            else:
+                self.problem = self.problem or ExperimentError(error.problem)
+        elif _in_creation(error) and self.probes:  # on a node that has joined and cannot run trials, most likely
+            self.queue.comes_back(name)
+        elif not self.queue.dies(name):
+            self._write_failure(name, self._reason(error, name))
+
+    def _reason(self, error: Exception, trial: str) -> str:
+        if is_killed_worker(error) or isinstance(error, ray.exceptions.RayActorError) and not _in_creation(error):
+            advice = less_memory("execution.memory_gib", self.trials[trial])
+            return f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
+        print(error, file=sys.stderr)  # which is the log
+        return f"{last_line(error)} (its traceback is in {self.results.folder / LOG})"
+
+    def _withdraw(self, trial: str) -> None:
+        """Take away the record of a failure that may be the node's."""
+        if self.results.finished_record(trial) is None:
+            shutil.rmtree(self.results.record(trial), ignore_errors=True)
 
     def _write_failure(self, trial: str, reason: str) -> None:
         try:
             self.on_progress(write_failure(self.trials[trial], self.results, "failed", reason))
         except OSError as error:  # the disk is full, say: the trial counts as interrupted, and why is said here
             folder = self.results.folder
-            raise ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}") from error
+            self.problem = ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}")
 
 
-def _measure(trials: list[str], execution: str, plugins: plugin_files.Texts) -> list[tuple[int, int]]:
-    plugin_files.unpack(plugins)
-    return memory_needs([Trial.model_validate_json(t) for t in trials], Execution.model_validate_json(execution))
+def _labels(avoided: set[str]) -> dict[str, str]:
+    """Ray's selector of every node but these."""
+    return {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else {}
 
 
-def share_for(needed: int, available: int) -> float:
-    """Share of a GPU, in eighths, for a trial that needs so many of its bytes, with a tenth to spare."""
-    return min(1.0, math.ceil(EIGHTHS * 1.1 * needed / available) / EIGHTHS) if available else 1.0
+def _working_directory() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return None
 
 
-def gpu_share(execution: Execution, available: float) -> float:
-    """GPUs a trial asks for, where that need not be measured: in eighths, or whole ones."""
-    if execution.device == "cpu" or execution.gpus_per_trial == "auto" and not available:
-        return 0.0
-    asked = execution.gpus_per_trial
-    return math.ceil(EIGHTHS * asked) / EIGHTHS if asked <= 1 else math.ceil(asked)
+def _probe(demands: str) -> str | None:
+    return node_check.find_problem(demands)
 
 
-def _nodes() -> list[dict[str, float]]:
-    """What each machine of the cluster has."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _answer(probe) -> str | None:
+    """What a probe found; a process that cannot even be started is a problem, too."""
+    try:
+        return ray.get(probe)
+    except ray.exceptions.RayError as error:
+        return f"it cannot run the benchmark ({last_line(_cause(error))})"
 
 
-def _check_size(execution: Execution, threads: int, gpus: float) -> None:
-    """Raises ExperimentError where no node can hold a trial: Ray would wait for ever."""
-    if execution.device == "cuda" and not gpus:
-        raise ExperimentError("execution.device is cuda, but there is no GPU or gpus_per_trial is 0: use auto")
-    nodes = _nodes()
-    memory = (execution.memory_gib or 0) * 2**30
-    asked = {"CPU": (threads, "training.threads"), "GPU": (gpus, "execution.gpus_per_trial"),
-             "memory": (memory, "execution.memory_gib")}  # fmt: skip
-    for name, (amount, key) in asked.items():
-        most = max(node.get(name, 0) for node in nodes)
-        if amount > most:
-            unit, scale = ("GiB of memory", 2**30) if name == "memory" else (f"{name}s", 1)
-            raise ExperimentError(
-                f"{key}: a trial asks for {amount / scale:g} {unit}, but the largest machine here has "
-                f"{most / scale:.4g}; lower it"
-            )
-    if not any(all(node.get(name, 0) >= amount for name, (amount, _) in asked.items()) for node in nodes):
-        raise ExperimentError("no machine has the CPUs, GPUs and memory of one trial together: lower training.threads")
+def _error_of(trial) -> Exception:
+    error = trial.get_pickled_error() or RuntimeError(trial.get_error() or "it ended without a word")
+    return _cause(error)
 
 
-class _InOrder(FIFOScheduler):
-    """The oldest trial that waits. Tune's own looks through all that have ended, at every step: thousands, in time."""
-
-    def choose_trial_to_run(self, tune_controller):
-        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status in WAITING)
-        return min(waiting, key=lambda trial: trial.trial_id, default=None)
+def _cause(error: Exception) -> Exception:
+    """The exception that a worker raised, where Ray has wrapped it."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error
 
 
-class _TrialActor(tune.Trainable):
-    """One process that runs trial after trial: a new one would import torch again."""
-
-    def setup(self, config: dict, trials: dict[str, tuple], results: str, execution: str, plugins: dict) -> None:
-        self._trials, self._results = trials, ResultsFolder(results)
-        self._execution = Execution.model_validate_json(execution)
-        plugin_files.unpack(plugins)
-        self._start(config)
-
-    def _start(self, config: dict) -> None:
-        trial, run_facts = self._trials[config["trial"]]
-        trial = Trial.model_validate_json(trial)
-        if self._results.plan_file.exists():
-            self._steps = run_trial(trial, self._results, self._execution, run_facts)
-        else:
-            self._steps = (sign for sign in [_folder_not_visible(trial, self._results.folder)])
-
-    def reset_config(self, new_config: dict) -> bool:
-        self._steps.close()
-        self._start(new_config)
-        return True
-
-    def step(self) -> dict:
-        try:
-            progress = next(self._steps)
-        except StorageError as error:
-            progress = Progress(trial=self.config["trial"], stage="stopped", step=0, iterations=0, reason=str(error))
-        return {"progress": progress.model_dump(), "done": progress.stage in FINAL}
-
-    def cleanup(self) -> None:
-        self._steps.close()  # an interrupted trial saves its checkpoint
-
-
-def _folder_not_visible(trial: Trial, folder: Path) -> Progress:
-    """What a worker can say, but not write, where it does not see the results folder."""
-    reason = f"{socket.gethostname()} does not see {folder}: use a results folder that all nodes share (--results)"
-    return Progress(trial=trial.id, stage="failed", step=0, iterations=trial.training.iterations, reason=reason)
+def _in_creation(error: Exception) -> bool:
+    return "creation task" in str(error)
 
 
 def last_line(error: Exception) -> str:
     """What an error says, without the traceback that Ray puts before it and what Python puts after one it has lost."""
     lines = [line for line in str(error).splitlines() if line.strip() not in ("", "NoneType: None")]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {one_line(lines[-1])}" if lines else type(error).__name__
 
 
-class _Listener(tune.Callback, tune.Stopper):
-    """Takes what Tune reports. finished: trials that ended, however; lost: why the others' processes died; stopped: why
-    none can go on, because the disk is full, say."""
+class _Trials(Searcher):
+    """Tune asks this for the next trial, whose request says which nodes it may use at that moment."""
 
-    def __init__(self, on_progress: Callable[[Progress], None], results: ResultsFolder, trials: dict[str, Trial]):
-        self._on_progress, self._results, self._trials = on_progress, results, trials
-        self._silent = SilentTrials(results)
-        self.finished: set[str] = set()
-        self.lost: dict[str, str] = {}
-        self.failed_elsewhere: dict[str, str] = {}  # on a machine that could not write why
-        self.stopped: str | None = None
+    def __init__(self, queue: TrialQueue, request: Callable[[str], dict]):
+        super().__init__()
+        self._queue, self._request = queue, request
 
     def __getstate__(self) -> dict:
-        return {}  # Tune pickles its callbacks into the scratch folder, and a live display cannot be pickled
+        return {}
 
-    def __call__(self, trial_id: str, result: dict) -> bool:
-        return False  # each trial says itself when it is done
+    def suggest(self, trial_id: str):
+        if self._queue.is_done:
+            return Searcher.FINISHED
+        trial = self._queue.take()
+        return None if trial is None else self._request(trial)
 
-    def stop_all(self) -> bool:
-        return self.stopped is not None
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        pass  # the run has heard of it
 
-    def on_trial_start(self, iteration, trials, trial, **info) -> None:
-        self._silent.heard(trial.config["trial"])
+    def save(self, checkpoint_path: str) -> None:
+        pass  # the records are the state
 
-    def on_step_end(self, iteration, trials, **info) -> None:
-        for progress in self._silent.news():
-            self._on_progress(progress)
+    def restore(self, checkpoint_path: str) -> None:
+        pass
 
-    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
-        progress = Progress(**result["progress"])
-        self._silent.heard(progress.trial)
-        if progress.stage == "stopped":
-            self.stopped = self.stopped or progress.reason
-            return
-        if progress.stage in FINAL:
-            self._silent.ended(progress.trial)
-            self.finished.add(progress.trial)
-        if progress.process_changed:
-            trial.placement_group_factory = NOT_REUSED
-        if progress.stage == "failed" and not self._results.has_record(progress.trial):
-            self.failed_elsewhere[progress.trial] = progress.reason
-        else:
-            self._on_progress(progress)
 
-    def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error, name = trial.get_error(), trial.config["trial"]
-        self._silent.ended(name)
-        if isinstance(error, ray.exceptions.RayActorError) or is_killed_worker(error):
-            advice = less_memory("execution.memory_gib", self._trials[name])
-            reason = f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
-        else:
-            reason = last_line(error)
-        self.lost[name] = reason
+class _InOrder(FIFOScheduler):
+    """The first trial that waits. Tune's own looks through all that have ended, at every step: thousands, in time."""
+
+    def __init__(self, order: list[str]):
+        super().__init__()
+        self._place = {trial: number for number, trial in enumerate(order)}
+
+    def choose_trial_to_run(self, tune_controller):
+        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status in WAITING)
+        return min(waiting, key=lambda trial: self._place[trial.config["trial"]], default=None)

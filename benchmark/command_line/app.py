@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from benchmark.cluster import stop_signals
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
 from data.errors import UserError, one_line, visible
@@ -273,15 +274,22 @@ def info(
 
 
 def main() -> None:
-    """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback."""
+    """Run the command line. What a user can mend is one line on stderr and exit status 2, never a traceback.
+
+    Ended by a signal, the status is the shell's: 143 for SIGTERM, 129 for SIGHUP.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII alone, and a path may hold any bytes
             stream.reconfigure(errors="backslashreplace")
+    stop_signals.install()
+    wrong = 2
     try:
         status = app(standalone_mode=False)
         if status != INTERRUPTED:
             sys.exit(status)
         message = "interrupted; run the same command again to go on"
+        if (signal := stop_signals.received()) is not None:
+            message, wrong = stop_signals.message(signal), 128 + signal
     except UserError as error:
         message = visible(" ".join(str(error).splitlines()))  # a file's name may have two lines
     except Exception as error:
@@ -291,4 +299,4 @@ def main() -> None:
             error.format_message = lambda: f"the command {sys.argv[1]!r} is now called {new!r}"
         message = f"{error.format_message().rstrip('.')}; see --help" if sys.argv[1:] else "no command given"
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(wrong)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
+from benchmark.cluster import shipped_code, stop_signals
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import write_report
 from benchmark.planning.experiment import Experiment, ExperimentError
@@ -44,6 +45,8 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
     Returns:
         False if something failed or the run was interrupted.
     """
+
+    shipped_code.read()  # an edit while the run prepares its data is none of this run
 
     def run_part(part: Experiment, folder: ResultsFolder, dataset: Dataset | None) -> tuple[Plan, bool]:
         if experiment.tuning is not None:  # one of three parts
@@ -97,6 +100,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
 
     `plugins` and `trust`: as of `load_stored_experiment`.
     """
+    shipped_code.read()
     complete = True
     parts = [(part, load_stored_experiment(part.experiment_file, overrides, plugins, trust)) for part in folder.parts()]
     for part, experiment in parts:
@@ -222,7 +226,7 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
 
         with ProgressView(todo, console) as view:
             trials = [planned.trial for planned in todo]
-            finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address)
+            finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address, view.note)
         failures = view.failures
     for planned, reason in failures:
         line = one_line(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}")
@@ -231,6 +235,7 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
         console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
     if not finished:
         console.print("stopped; checkpoints are saved: run the same command again to go on")
+        stop_signals.check()
     for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
         console.print(f"not scored again: {one_line(reason)}", soft_wrap=True)
     return finished and not failures

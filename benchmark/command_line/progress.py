@@ -89,6 +89,10 @@ class ProgressView:
                 soft_wrap=True,
             )
 
+    def note(self, line: str) -> None:
+        """Print a line that is of no single trial, above the table."""
+        self._console.print(line, soft_wrap=True)
+
     @property
     def failures(self) -> list[tuple[PlannedTrial, str]]:
         return [

@@ -1,6 +1,5 @@
 """From an experiment to its trials: which cells there are, which are done, and which are left to run."""
 
-import hashlib
 import inspect
 import json
 import math
@@ -22,7 +21,7 @@ from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import name_of
 from benchmark.records.states import TO_RUN, cell_state
 from benchmark.trial import external_masks
-from benchmark.trial.specification import Trial
+from benchmark.trial.specification import Trial, digest_of
 from data.cache import Dataset, prepare
 from data.errors import one_line
 from data.splits import Fold, labelled_ids, split_hash, unlabelled_ids
@@ -220,17 +219,10 @@ def _make_trial(
     supervised = _is_supervised(entry, experiment)
     unlabelled = [] if supervised else unlabelled_ids(dataset.train_ids, labelled)
     used = [*labelled, *unlabelled, *dataset.test_ids]
-    decisive = {
-        "data": dataset.fingerprint(used),
-        "labelled": labelled,
-        "unlabelled": unlabelled,
-        "test": dataset.test_ids,
-        "method": entry.name,
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "training": experiment.training.model_dump(mode="json"),
-    }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    digest = digest_of(
+        dataset.fingerprint(used), labelled, unlabelled, dataset.test_ids, entry.name,
+        settings.model_dump(mode="json"), seed, experiment.training,
+    )  # fmt: skip
     trial_id = f"{entry.name}-{count}-s{seed}-{digest}"
     info = method.info
     method_file = name_of(Path(inspect.getsourcefile(method)).resolve())

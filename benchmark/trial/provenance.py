@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmark.cluster import plugin_files
-from benchmark.records.source_code import source_hash
+from benchmark.records.source_code import CHECKOUT, source_hash
 from benchmark.trial import allocator
 from methods.shared.networks.autocast import CPU_HAS_BF16
 
@@ -25,11 +25,14 @@ PACKAGES = ("methods", "data", "benchmark")  # whose code decides numbers
 
 @cache
 def revision() -> dict:
-    """The checkout's git revision and whether its files differ from it; None where there is no git or no checkout."""
+    """The checkout's git revision and whether its code differs from it; None where there is no git or no checkout."""
+    if _git("ls-files", "--error-unmatch", "benchmark/trial/provenance.py") is None:
+        return {"git_revision": None, "git_dirty": None}  # a copy of the code within somebody's repository
     changes = _git("status", "--porcelain", "--untracked-files=no")  # a user's own files beside it change no code
+    unknown = _git("ls-files", "--others", *(f"{package}/*.py" for package in PACKAGES))  # also in subfolders
     return {
         "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": None if changes is None else bool(changes),
+        "git_dirty": None if changes is None or unknown is None else bool(changes or unknown),
     }
 
 
@@ -87,9 +90,11 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says in the checkout, even where a hook has named another repository."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
     try:
         return subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True, env=environment
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -12,9 +12,10 @@ from benchmark.planning.experiment import Execution, ExperimentError
 from benchmark.records import numerics, source_code
 from benchmark.records.numerics import Numerics
 from benchmark.trial.process_state import configure_torch
-from benchmark.trial.specification import Trial
+from benchmark.trial.specification import Trial, digest_of
 from benchmark.trial.training import build_method
 from data.cache import Dataset, prepare
+from data.case import DataError, shorten_list
 from data.sources import DataSettings
 from methods.shared import registry
 from methods.shared.method import Method
@@ -87,3 +88,21 @@ def data_workers(execution: Execution, method: Method, device: torch.device) -> 
     if execution.data_workers != "auto":
         return execution.data_workers
     return WORKERS_FOR_A_GPU if device.type == "cuda" and method.extra_arrays() else 1
+
+
+def check_data(trial: Trial) -> None:
+    """Whether the trial's cases have the content here that they had where it was planned.
+
+    Raises:
+        DataError: they have not, or cannot be read.
+    """
+    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    used = [*trial.labelled, *trial.unlabelled, *trial.test]
+    if missing := sorted(set(used) - {*dataset.train_ids, *dataset.test_ids, *dataset.labelled_pool}):
+        raise DataError(f"{dataset.name} lacks {shorten_list(missing)}, which the run was planned with")
+    digest = digest_of(
+        dataset.fingerprint(used), trial.labelled, trial.unlabelled, trial.test, trial.method, trial.settings,
+        trial.seed, trial.training,
+    )  # fmt: skip
+    if not trial.id.endswith(f"-{digest}"):
+        raise DataError(f"cases of {dataset.name} have another content than when the run was planned")

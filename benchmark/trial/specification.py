@@ -1,5 +1,8 @@
 """What a worker needs to run one trial, and what it reports while it runs."""
 
+import hashlib
+import json
+
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.records.models import Cell, Data
@@ -58,3 +61,30 @@ class Progress(BaseModel):
     reason: str | None = None
     notes: list[str] = []  # what a user should hear of, though the trial goes on
     process_changed: bool = False  # the trial left its process other than it was: no further trial may run in it
+
+
+def digest_of(
+    data: str, labelled: list[str], unlabelled: list[str], test: list[str], method: str, settings: dict, seed: int,
+    training: Training,
+) -> str:  # fmt: skip
+    """Ten hex digits of all that decides a trial's numbers, the end of its id.
+
+    Args:
+        data: fingerprint of the cases' content, see `Dataset.fingerprint`.
+        labelled, unlabelled, test: ids of cases.
+        method: its name.
+        settings: of the method, defaults included.
+        seed: of the trial.
+        training: the protocol's block.
+    """
+    decisive = {
+        "data": data,
+        "labelled": labelled,
+        "unlabelled": unlabelled,
+        "test": test,
+        "method": method,
+        "settings": settings,
+        "seed": seed,
+        "training": training.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]

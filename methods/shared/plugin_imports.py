@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 OURS = ("data", "methods", "benchmark", "reports")  # packages of this project: they win over a plug-in's folder
+OURS_IN = Path(__file__).resolve().parents[2]  # where they lie
 
 
 def find_helpers(plugin: Path) -> dict[str, Path]:
@@ -52,6 +53,34 @@ def find_clash(helpers: dict[str, Path]) -> str | None:
     return None
 
 
+def find_own_packages(plugin: Path, helpers: dict[str, Path]) -> str | None:
+    """Which import of a plug-in means a package of its own folder that has the name of one of this project.
+
+    Python would look for the module in this project's package and not find it, or find another. The text is searched,
+    so that an import within a function is found before hours of training.
+
+    Args:
+        plugin: the plug-in's file.
+        helpers: as `find_helpers` returns them.
+
+    Returns:
+        What clashes and what to do, or None.
+    """
+    files = [plugin]
+    for helper in helpers.values():
+        files += sorted(helper.rglob("*.py")) if helper.is_dir() else [helper]
+    for file in files:
+        for module in _imported_modules(file):
+            package = module.split(".")[0]
+            own = package in OURS and _own(plugin.parent, module)
+            if own and _location(package) not in (own, own / "__init__.py"):
+                return (
+                    f"{file.name} imports {module}, but {package} is a package of this benchmark and hides {own}: "
+                    "rename yours"
+                )
+    return None
+
+
 def explain(error: BaseException, folder: Path) -> str | None:
     """What to change in a plug-in whose import failed because of a module of this project.
 
@@ -82,14 +111,47 @@ def explain(error: BaseException, folder: Path) -> str | None:
 
 
 def _imported_names(file: Path) -> list[str]:
-    """The top-level names that a file imports; none if it is no valid Python, which its import will say."""
+    """The top-level names that a file imports."""
+    return [module.split(".")[0] for module in _imported_modules(file)]
+
+
+def _imported_modules(file: Path) -> list[str]:
+    """What a file imports, `from a import b` as a.b; nothing if it is no valid Python, which its import will say."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError):
         return []
     modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules += [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 0 and n.module]
-    return [module.split(".")[0] for module in modules]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return modules
+
+
+def _own(folder: Path, module: str) -> Path | None:
+    """The file or folder of this name in a folder, if it is what the import of a module there would need.
+
+    A package `data` beside a plug-in that imports `data.masks` is no clash if it has no `masks`: ours is meant.
+    """
+    package, *rest = module.split(".")
+    top = folder / package
+    if not rest:
+        return top if any(top.rglob("*.py")) else _file(top)
+    if not top.is_dir():  # `from data import load` of data.py; but data.masks.x can only be the project's
+        return _file(top) if len(rest) == 1 and not _is_module(OURS_IN / package, rest[0]) else None
+    if _is_module(top, rest[0]):
+        return top
+    from_init = len(rest) == 1 and (top / "__init__.py").is_file() and not _is_module(OURS_IN / package, rest[0])
+    return top if from_init and rest[0] != "*" else None
+
+
+def _file(path: Path) -> Path | None:
+    module = path.with_name(f"{path.name}.py")
+    return module if module.is_file() else None
+
+
+def _is_module(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").is_file() or any((folder / name).rglob("*.py"))
 
 
 def _module_in(folder: Path, name: str) -> Path | None:

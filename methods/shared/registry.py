@@ -121,7 +121,7 @@ def load_plugin(path: str | Path) -> list[str]:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     try:
-        if clash := plugin_imports.find_clash(helpers):
+        if clash := plugin_imports.find_own_packages(path, helpers) or plugin_imports.find_clash(helpers):
             raise MethodError(f"plug-in {path}: {clash}")
         if module_name in sys.modules:  # it is loaded again, perhaps because a helper has changed
             _forget(_modules_below(helpers))

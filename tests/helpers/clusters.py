@@ -34,6 +34,11 @@ def cluster(nodes: int, cpus: int, gpus: int = 0) -> Iterator:
         del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
+def add_node(made, **environment: str) -> None:
+    """One more node, of one CPU, whose workers see these variables."""
+    made.add_node(num_cpus=1, env_vars=environment)
+
+
 def start(config: Path, folder: Path, *options: str, **more) -> subprocess.Popen:
     """`run` in a process group of its own, far from the checkout."""
     return subprocess.Popen(

@@ -137,7 +137,7 @@ def no_drawing(monkeypatch):
     draw_nothing(monkeypatch)
 
 
-def trials_in_this_process(trials, results, execution, on_progress, address) -> bool:
+def trials_in_this_process(trials, results, execution, on_progress, address, say=print) -> bool:
     """What `run_trials` of the scheduler does, without Ray."""
     for trial in trials:
         for progress in run_trial(trial, results, execution):
