@@ -8,14 +8,17 @@ when it is truly better by `gap`.
 The 5.5 % are judged in two steps, because the highest of several hundred estimated rates is too high by chance. First
 every setting is simulated. Then the settings with the highest rates are simulated again with new random numbers and
 more replications. The second rates decide.
+
+`make stars` prints the tables of docs/statistics.md.
 """
 
+import sys
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from reports.statistics.family_simulation import FamilyDesign
+from reports.statistics.family_simulation import FamilyDesign, simulate_family, star_and_ring_rates, star_power
 
 SEEDS, CASES, METHODS = (2, 3, 5), (12, 20, 40), (4, 8, 18)
 LIMIT = 0.055
@@ -56,7 +59,8 @@ class Scenario:
         }[self.reference]
         if self.reference in ("calmest", "wildest"):
             seed_sds[1:] = _first(seed_sds[1:], (methods - 1) // 2)  # power is that of a row from the middle
-        return FamilyDesign(seeds, cases, tuple(seed_sds), interaction_sd, residual_sd, self.heavy, self.dead)
+        counts = (seeds,) * methods
+        return FamilyDesign(counts, cases, tuple(seed_sds), interaction_sd, residual_sd, self.heavy, self.dead)
 
 
 def _first(values: list[float], place: int) -> list[float]:
@@ -81,3 +85,69 @@ GRID = tuple(
     (scenario, scenario.design(seeds, cases, methods))
     for scenario, seeds, cases, methods in product(SCENARIOS, SEEDS, CASES, METHODS)
 )
+
+REPLICATIONS, AT_ONCE = 4000, 4000
+HIGHEST, MORE_REPLICATIONS = 16, 20_000
+
+
+def false_rates(
+    design: FamilyDesign, replications: int, rng: np.random.Generator, pooled: bool = True
+) -> tuple[float, float]:
+    """Shares of families without a true difference that have a star, and that have a ring."""
+    parts = [min(AT_ONCE, replications - done) for done in range(0, replications, AT_ONCE)]
+    rates = [star_and_ring_rates(simulate_family(design, part, rng), pooled) for part in parts]
+    star, ring = np.average(rates, axis=0, weights=parts)
+    return float(star), float(ring)
+
+
+def simulated(place: int, replications: int = REPLICATIONS) -> list[float]:
+    """Rates of the setting at this place of the grid: star, ring and power, with the pool and then without it."""
+    scenario, design = GRID[place]
+    rates = []
+    for pooled in (True, False):  # the same families for both
+        rng = np.random.default_rng([0, place])
+        rates += false_rates(design, replications, rng, pooled)
+        rates.append(star_power(simulate_family(design, replications, rng, scenario.gap), pooled))
+    return rates
+
+
+def overview(rates: np.ndarray) -> str:
+    """The first table; `rates` has a line of `simulated` for each setting of the grid."""
+    lines = [
+        "| Seed, method-by-case, residual SD | Seeds | False star [%] | False ring [%] | Power [%]"
+        " | Without pool: false star [%] | False ring [%] | Power [%] |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for scenario, seeds in product(SCENARIOS, SEEDS):
+        of = rates[[known is scenario and design.seeds[0] == seeds for known, design in GRID]]
+        highest, power = 100 * of.max(0), 100 * of.mean(0)
+        numbers = [highest[0], highest[1], power[2], highest[3], highest[4], power[5]]
+        lines.append(_line(scenario.name, seeds, *(f"{number:.1f}" for number in numbers)))
+    return "\n".join(lines)
+
+
+def highest_again(rates: np.ndarray, replications: int = MORE_REPLICATIONS) -> str:
+    """The second table: the settings with the highest rates, with new random numbers."""
+    lines = [
+        "| Seed, method-by-case, residual SD | Seeds | Cases | Methods | False star [%] | False ring [%] |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for place in np.argsort(-rates[:, :2].max(1), kind="stable")[:HIGHEST]:
+        scenario, design = GRID[place]
+        again = false_rates(design, replications, np.random.default_rng([1, int(place)]))
+        sizes = (design.seeds[0], design.cases, len(design.seeds))
+        lines.append(_line(scenario.name, *sizes, *(f"{100 * rate:.1f}" for rate in again)))
+    return "\n".join(lines)
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    rates = np.array([simulated(place) for place in range(len(GRID))])
+    sys.stdout.write(f"{overview(rates)}\n\n{highest_again(rates)}\n")
+
+
+if __name__ == "__main__":
+    main()
