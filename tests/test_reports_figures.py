@@ -26,7 +26,9 @@ from reports.figures import (
 from reports.figures.measured import measured_in, shown_runs
 from reports.figures.segmentations import Segmentations, error_limit
 from reports.figures.surfaces import Truth, draw_meshes, surface, viewed
+from reports.measures import scores
 from reports.results import read_results
+from reports.significance import significance
 from reports.statistics import paired_t_test
 
 SHAPE, CENTRE = (26, 22, 18), np.array([12, 11, 9])
@@ -344,7 +346,7 @@ def test_significance_compares_all_pairs(full):
 
 
 def test_significance_marks_both_tests(tmp_path):
-    planned = plan([cell(method, seed=seed) for method in "ab" for seed in (1, 2)])
+    planned = plan([cell(method, seed=seed) for method in "ab" for seed in (1, 2, 3)])
     folder = write_plan(tmp_path, planned)
     rng = np.random.default_rng(0)
     tables = {}
@@ -359,8 +361,26 @@ def test_significance_marks_both_tests(tmp_path):
     assert sum(len(line.get_xdata()) for line in marks) == 4  # a dot and a ring in both halves
     assert "(1 of them); it compares trained checkpoints" in figure.caption
     _, by_cases, _ = pairwise_map.pairwise(source_of(folder).at(8), ["A", "B"])
-    mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 2 for method in "ab"]
+    mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 3 for method in "ab"]
     assert by_cases.loc["A", "B"] == pytest.approx(paired_t_test(*mean).p)
+
+
+def test_rings_follow_the_test_of_the_stars(tmp_path):
+    """The map's p of reference and row is the table's before Holm's correction, which counts other comparisons."""
+    planned = plan([cell(method, seed=seed) for method in "abcde" for seed in (1, 2, 3)])
+    folder = write_plan(tmp_path, planned)
+    rng = np.random.default_rng(0)
+    for planned_cell in planned["cells"]:
+        dice = rng.normal(0.9 - 0.02 * (planned_cell["method"] == "b"), 0.001, 6) + rng.normal(0, 0.003)
+        write_record(folder, planned, planned_cell, table_of(planned, dice))
+    results = read_results(folder)
+    tests = significance(results, scores(results)).set_index(["measure", "method"]).loc["dice_percent"]
+    source = source_of(folder)
+    rows = ["B", *"ACDE"]
+    *_, rings = pairwise_map.pairwise(source.at(8), rows)
+    upper = rings.to_numpy()[np.triu_indices(5, 1)]
+    assert rings.loc["A", "B"] == pytest.approx(min(1, 10 * tests.loc["a", "seeds_p"]))
+    assert upper.min() == pytest.approx(10 * tests["seeds_p"].min())
 
 
 def test_cost_says_what_was_timed_while_packed(full):

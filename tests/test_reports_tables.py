@@ -235,8 +235,8 @@ def test_a_run_far_from_the_others_of_its_row_is_said(tmp_path):
 
 
 def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
-    planned = plan(cells_of("a", "b", seeds=(1, 2)), reference="A")
-    tables = {c["trial"]: scored(planned, c["seed"] + 2 * (c["method"] == "b")) for c in planned["cells"]}
+    planned = plan(cells_of("a", "b", "c", "d", seeds=(1, 2)), reference="A")
+    tables = {c["trial"]: scored(planned, c["seed"] + 2 * ord(c["method"])) for c in planned["cells"]}
     for c in planned["cells"]:
         dice = tables[c["trial"]]["metric"] == "dice"
         tables[c["trial"]].loc[dice, "value"] *= 0.1 if c["seed"] == 1 else 1  # one seed of each method fails

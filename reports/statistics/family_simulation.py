@@ -60,20 +60,24 @@ def simulate_family(
     """
     scores = []
     for seeds, seed_sd in zip(design.seeds, design.seed_sd, strict=True):
-        runs = (replications, seeds, 1)
-        by_run = seed_sd * _noise(rng, design.heavy, runs)
+        runs, single = (replications, seeds, 1), (replications, seeds, design.cases)
+        by_run = np.float32(seed_sd) * _noise(rng, design.heavy, runs)
         if design.dead:
             by_run -= (rng.random(runs) < design.dead) * rng.uniform(*DEATH, runs)
-        of_method = design.residual_sd * _noise(rng, design.heavy, (replications, seeds, design.cases))
+        of_method = np.float32(design.residual_sd) * _noise(rng, design.heavy, single)
         of_method += by_run
-        of_method += design.interaction_sd * rng.standard_normal((replications, 1, design.cases))
+        of_method += np.float32(design.interaction_sd) * _noise(rng, False, (replications, 1, design.cases))
         scores.append(of_method)
-    scores[1] += gap
+    scores[1] += np.float32(gap)
     return scores
 
 
 def _noise(rng: np.random.Generator, heavy: bool, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_t(3, shape) / np.sqrt(3) if heavy else rng.standard_normal(shape)
+    """Random numbers of standard deviation 1, in single precision, which is several times faster."""
+    normal = rng.standard_normal(shape, dtype=np.float32)
+    if heavy:  # t = normal / sqrt(chi-square / 3), and its variance is 3
+        normal /= np.sqrt(2 * rng.standard_gamma(1.5, shape, dtype=np.float32))
+    return normal
 
 
 def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.ndarray, pooled: bool) -> np.ndarray:
@@ -95,11 +99,11 @@ def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.nd
         >>> scores = simulate_family(design, replications=1000, rng=np.random.default_rng(0), gap=3.0)
         >>> p = pair_p_values(scores, np.array([0, 0]), np.array([1, 2]), pooled=True)
         >>> (p < 0.05).mean(0).round(2).tolist()
-        [0.8, 0.02]
+        [0.76, 0.02]
     """
     seeds, cases = np.array([of_method.shape[1] for of_method in scores]), scores[0].shape[2]
     means, runs, residuals = (np.stack(part, axis=1) for part in zip(*map(_within, scores), strict=True))
-    by_case = np.stack([of_method.mean(1) for of_method in scores], axis=1) - means[..., None]
+    by_case = np.stack([of_method.mean(1, dtype=float) for of_method in scores], axis=1) - means[..., None]
     covariance = by_case @ by_case.transpose(0, 2, 1) / (cases - 1)
     variances = np.diagonal(covariance, axis1=1, axis2=2)
     squares = MeanSquares(
@@ -117,8 +121,9 @@ def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.nd
 def _within(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, variance of a run's mean, and residual mean square of a method; scores (families, seeds, cases)."""
     seeds, cases = scores.shape[1:]
-    by_run, by_case, mean = scores.mean(2), scores.mean(1), scores.mean((1, 2))
-    rest = (scores**2).sum((1, 2)) - cases * (by_run**2).sum(1) - seeds * (by_case**2).sum(1) + seeds * cases * mean**2
+    by_run, by_case, mean = (scores.mean(axes, dtype=float) for axes in (2, 1, (1, 2)))
+    rest = np.einsum("frc,frc->f", scores, scores, dtype=float)
+    rest += -cases * (by_run**2).sum(1) - seeds * (by_case**2).sum(1) + seeds * cases * mean**2
     return mean, by_run.var(1, ddof=1), np.maximum(rest, 0) / ((seeds - 1) * (cases - 1))
 
 
