@@ -27,8 +27,8 @@ from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ran
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
+from reports.statistics.pooling import RunPool, pool_variances, run_pool
 from reports.statistics.power import Spread, detectable_difference, spread
-from reports.statistics.run_pool import RunPool, pool_variances, run_pool
 from reports.statistics.score_matrices import score_matrices
 from reports.statistics.seed_aware import (
     ONE_SEED,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.run_pool import FEWEST_METHODS, FEWEST_SEEDS, pool_variances
+from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, pool_variances
 from reports.statistics.seed_aware import MeanSquares, two_sided_p, variance_of_difference
 
 LEVEL = 0.05

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from reports.statistics.run_pool import RunPool, pool_variances
+from reports.statistics.pooling import RunPool, pool_variances
 from reports.statistics.score_matrices import score_matrices
 from reports.statistics.seed_aware import MeanSquares, mean_squares, variance_of_difference
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from reports.statistics.run_pool import FEWEST_METHODS, FEWEST_SEEDS, RunPool
+from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, RunPool
 from reports.statistics.score_matrices import score_matrices
 
 ONE_SEED = "one seed: how much a method varies from seed to seed is not known"

@@ -12,6 +12,7 @@ from reports.statistics.score_matrices import score_matrices
 # Both chosen on the grid of `family_grid`: the most power among the values that keep 5.5 % in every setting.
 CAP = 8  # a method counts in the pool with at most this many times the median
 TRUST = 0.4  # degrees of freedom that the pool lends, for each further method and each run beyond two
+MOST_LENDERS = 16  # further methods, as in the largest family of the grid; with 28, rings were false in 8 %
 FEWEST_METHODS, FEWEST_SEEDS = 4, 3  # a smaller family needs three seeds of each method
 
 
@@ -31,8 +32,8 @@ class RunPool:
         """Raise run variances to the pool's, and give the degrees of freedom that they then have.
 
         A variance above the pool's keeps its own seeds - 1 degrees of freedom. One below it is replaced by the pool's.
-        Then each method beyond the two compared lends 0.4 degrees of freedom for each run beyond two. With two runs
-        nothing is lent: a method that varies much looks steady too often to be told from one that is.
+        Then each method beyond the two compared, up to 16, lends 0.4 degrees of freedom for each run beyond two. With
+        two runs nothing is lent: a method that varies much looks steady too often to be told from one that is.
 
         Args:
             variance: variance of a run's mean, of shape (...).
@@ -47,7 +48,7 @@ class RunPool:
             ([2.0, 5.0], [4.0, 2.0])
         """
         beyond_two = np.minimum.outer(np.asarray(self.seeds), seeds).mean(0) - 2
-        lent = TRUST * max(len(self.seeds) - 2, 0) * np.maximum(beyond_two, 0)
+        lent = TRUST * np.clip(len(self.seeds) - 2, 0, MOST_LENDERS) * np.maximum(beyond_two, 0)
         return np.maximum(variance, self.variance), seeds - 1 + np.where(variance > self.variance, 0, lent)
 
 
