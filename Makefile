@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint golden docs site chaos fuzz scale bench bench-paper bench-gpu growth precision clean
+.PHONY: demo test test-fast lint golden docs site chaos fuzz scale bench bench-paper bench-gpu growth precision stars \
+        distance-network clean
 
 demo: .venv/installed  ## the main job on phantoms, to a finished report
 	$(BIN)/python run_benchmark.py run configs/demo.yaml --results results/demo
@@ -55,6 +56,12 @@ growth: .venv/installed  ## how time and memory grow with patch, cases, trials a
 
 precision: .venv/installed  ## what bf16 costs in Dice: three seeds each, on the LA folder
 	$(BIN)/python tests/speed/precision.py
+
+distance-network: .venv/installed  ## whether DTML's distance network survives its first steps, 20 seeds, on the LA folder
+	$(BIN)/python tests/reliability/distance_network.py
+
+stars: .venv/installed  ## how often stars and rings are false, on the grid of docs/statistics.md (5 minutes of one core)
+	$(BIN)/python -m reports.statistics.family_grid
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

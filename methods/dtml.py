@@ -33,7 +33,7 @@ class DTML(Method):
         )
         shift: float = setting(0.0, "M_d predicts T(z - shift), see vnet_sdm; without effect if M_s predicts")
         distance_bias: float | None = setting(
-            0.25, "fixed bias of the distance head, see vnet_sdm; null trains it (code)"
+            0.25, "fixed bias of M_d's head with mask, see vnet_sdm; null trains it (code)"
         )
 
     @classmethod
@@ -49,7 +49,8 @@ class DTML(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.segmenter = backbone()
-        self.regressor = backbone(segmentation=False, signed_distance=True, distance_bias=settings.distance_bias)
+        bias = settings.distance_bias if settings.supervision == "mask" else None  # a regression loss needs none
+        self.regressor = backbone(segmentation=False, signed_distance=True, distance_bias=bias)
 
     def extra_arrays(self):
         return (

@@ -29,7 +29,7 @@ class DistanceVNet(Method):
             "prediction is T(z - shift): 0 (code); 0.0075, half of the first step outside, corrects the bias of dis",
         )
         distance_bias: float | None = setting(
-            0.25, "fixed bias of the distance head, which keeps it alive; null trains it, as torch draws it (code)"
+            0.25, "fixed bias of the head with mask, which keeps it alive; null trains it (code)"
         )
         labelled_patches: Literal["all", "half"] = setting("all", "as for the supervised V-Net")
 
@@ -43,7 +43,8 @@ class DistanceVNet(Method):
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
-        self.network = backbone(segmentation=False, signed_distance=True, distance_bias=settings.distance_bias)
+        bias = settings.distance_bias if settings.supervision == "mask" else None  # a regression loss needs none
+        self.network = backbone(segmentation=False, signed_distance=True, distance_bias=bias)
 
     def extra_arrays(self):
         return (

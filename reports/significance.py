@@ -26,6 +26,8 @@ COLUMNS = KEYS + PAIR + RANKS
 def significance(results: Results, scores: Scores) -> pd.DataFrame:
     """Test every row of the tables against the reference method.
 
+    The seed-aware tests of a family share the pool of its run variances, as `statistics.run_pool` explains.
+
     The reference is the plan's, a display name, in the same budget. Dice and 95HD are tested, under the plan's
     postprocessing. A family is one measure in one budget. Holm's correction and ranks are within a family. Ceilings
     belong to no family.
@@ -66,12 +68,12 @@ def decision(line: pd.Series) -> tuple[float, bool]:
     """The p value that decides about a line of `significance`.
 
     The seed-aware test decides about methods. With one run of either method there is no such test. Then the test over
-    cases decides, and only about checkpoints.
+    cases decides, and only about checkpoints. Two runs in a small family decide nothing: p is NaN.
 
     Returns:
         The Holm-corrected p value, and whether it is the seed-aware test's.
     """
-    seed_aware = pd.notna(line["seeds_p_holm"])
+    seed_aware = pd.notna(line["seeds_p_holm"]) or line["seeds_reason"] == statistics.TWO_SEEDS
     return (line["seeds_p_holm"] if seed_aware else line["cases_p_holm"]), seed_aware
 
 
@@ -84,22 +86,23 @@ def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measur
         for row in rows[[key for key in KEYS if key in rows]].to_dict("records")
     ]
     tested = [line for line in lines if reference is not None and line["row"] != reference]
+    pool = statistics.run_pool(tables.values())
     for line in tested:
-        line |= _pair(tables[reference], tables[line["row"]], comparisons=len(tested))
+        line |= _pair(tables[reference], tables[line["row"]], pool, comparisons=len(tested))
     for kind in ("cases", "wilcoxon", "seeds"):
         for line, p in zip(tested, statistics.holm([line[f"{kind}_p"] for line in tested]), strict=True):
             line[f"{kind}_p_holm"] = p
     return lines
 
 
-def _pair(first: pd.DataFrame, second: pd.DataFrame, comparisons: int) -> dict:
+def _pair(first: pd.DataFrame, second: pd.DataFrame, pool: statistics.RunPool | None, comparisons: int) -> dict:
     """All tests of the reference against one row, from their score tables."""
     by_case = statistics.paired_t_test(first.mean(), second.mean())
     signed_rank = statistics.wilcoxon(first.mean(), second.mean())
-    by_seed = statistics.seed_aware_test(first, second)
+    by_seed = statistics.seed_aware_test(first, second, pool)
     low, high = statistics.effect_interval(first, second)
-    spread = statistics.spread(first, second)
-    seeds = min(by_seed.seeds) if np.isfinite(spread.seed_sd) else 0  # with 0, the detectable difference is NaN
+    spread, tested = statistics.spread(first, second), statistics.spread(first, second, pool)
+    seeds = min(by_seed.seeds) if np.isfinite(by_seed.p) else 0  # with 0, the detectable difference is NaN
     return {
         "runs_reference": by_seed.seeds[0], "runs": by_seed.seeds[1], "cases": by_case.n,
         "difference": by_case.difference, "cases_low": by_case.low, "cases_high": by_case.high,
@@ -111,8 +114,8 @@ def _pair(first: pd.DataFrame, second: pd.DataFrame, comparisons: int) -> dict:
         "comparisons": comparisons, "case_sd": spread.case_sd, "seed_sd": spread.seed_sd,
         "cases_detectable": statistics.detectable_difference(by_case.n, spread.case_sd, comparisons=comparisons),
         "seeds_detectable": statistics.detectable_difference(
-            by_seed.cases, spread.case_sd, seeds, spread.seed_sd,
-            residual_sd=spread.residual_sd, comparisons=comparisons,
+            by_seed.cases, tested.case_sd, seeds, tested.seed_sd,
+            residual_sd=tested.residual_sd, pool=pool, comparisons=comparisons,
         ),
     }  # fmt: skip
 

@@ -26,7 +26,9 @@ from reports.figures import (
 from reports.figures.measured import measured_in, shown_runs
 from reports.figures.segmentations import Segmentations, error_limit
 from reports.figures.surfaces import Truth, draw_meshes, surface, viewed
+from reports.measures import scores
 from reports.results import read_results
+from reports.significance import significance
 from reports.statistics import paired_t_test
 
 SHAPE, CENTRE = (26, 22, 18), np.array([12, 11, 9])
@@ -344,7 +346,7 @@ def test_significance_compares_all_pairs(full):
 
 
 def test_significance_marks_both_tests(tmp_path):
-    planned = plan([cell(method, seed=seed) for method in "ab" for seed in (1, 2)])
+    planned = plan([cell(method, seed=seed) for method in "ab" for seed in (1, 2, 3)])
     folder = write_plan(tmp_path, planned)
     rng = np.random.default_rng(0)
     tables = {}
@@ -359,8 +361,26 @@ def test_significance_marks_both_tests(tmp_path):
     assert sum(len(line.get_xdata()) for line in marks) == 4  # a dot and a ring in both halves
     assert "(1 of them); it compares trained checkpoints" in figure.caption
     _, by_cases, _ = pairwise_map.pairwise(source_of(folder).at(8), ["A", "B"])
-    mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 2 for method in "ab"]
+    mean = [sum(table for trial, table in tables.items() if trial[0] == method) / 3 for method in "ab"]
     assert by_cases.loc["A", "B"] == pytest.approx(paired_t_test(*mean).p)
+
+
+def test_rings_follow_the_test_of_the_stars(tmp_path):
+    """The same p as in the table, but for Holm's correction, which counts ten pairs here and four rows there."""
+    planned = plan([cell(method, seed=seed) for method in "abcde" for seed in (1, 2, 3)])
+    folder = write_plan(tmp_path, planned)
+    rng = np.random.default_rng(0)
+    for planned_cell in planned["cells"]:
+        better = {"a": 0.02, "b": -0.02}.get(planned_cell["method"], 0)  # no pair differs more than A and B
+        dice = rng.normal(0.9 + better, 0.001, 6) + rng.normal(0, 0.003)
+        write_record(folder, planned, planned_cell, table_of(planned, dice))
+    results = read_results(folder)
+    tests = significance(results, scores(results)).set_index(["measure", "method"]).loc["dice_percent"]
+    source = source_of(folder)
+    rows = ["B", *"ACDE"]
+    *_, rings = pairwise_map.pairwise(source.at(8), rows)
+    assert rings.loc["A", "B"] == pytest.approx(10 * tests.loc["a", "seeds_p"])  # the smallest of ten pairs
+    assert rings.loc["A", "B"] == rings.min(axis=None) < 0.05
 
 
 def test_cost_says_what_was_timed_while_packed(full):

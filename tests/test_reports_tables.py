@@ -24,6 +24,7 @@ from helpers.results_folder import (
 from reports import durations, labels_saved, measures
 from reports.results import read_results
 from reports.tables import make_tables
+from reports.tables.comparison import detectable_note
 from reports.tables.rendering import latex, markdown
 
 
@@ -235,13 +236,25 @@ def test_a_run_far_from_the_others_of_its_row_is_said(tmp_path):
 
 
 def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
-    planned = plan(cells_of("a", "b", seeds=(1, 2)), reference="A")
-    tables = {c["trial"]: scored(planned, c["seed"] + 2 * (c["method"] == "b")) for c in planned["cells"]}
+    planned = plan(cells_of("a", "b", "c", "d", seeds=(1, 2)), reference="A")
+    tables = {c["trial"]: scored(planned, c["seed"] + 2 * ord(c["method"])) for c in planned["cells"]}
     for c in planned["cells"]:
         dice = tables[c["trial"]]["metric"] == "dice"
         tables[c["trial"]].loc[dice, "value"] *= 0.1 if c["seed"] == 1 else 1  # one seed of each method fails
     text = text_of(write_folder(tmp_path, planned, tables))
     assert "Seed-aware test with 2 seeds: none, because Dice cannot differ by more than 100 points." in text
+
+
+@pytest.mark.parametrize("p", [0.04, 0.06])
+def test_no_row_has_a_star_under_a_line_that_says_nothing_can_be_found(p):
+    tests = pd.DataFrame({
+        "measure": "dice_percent", "case_sd": 10.0, "cases": 12, "comparisons": 3, "runs": 3, "runs_reference": 3,
+        "seeds_detectable": [60.0, 120.0, 130.0], "cases_detectable": 8.0, "seeds_p_holm": [p, 1.0, 1.0],
+        "seeds_reason": "", "reference": "B",
+    })  # fmt: skip
+    note = detectable_note(tests, cases=12)
+    assert ("none, because Dice cannot differ by more than 100 points." in note) == (p > 0.05)
+    assert ("none in most rows, which vary more than the marked ones." in note) == (p < 0.05)
 
 
 def test_csv_is_plain(tmp_path):

@@ -13,7 +13,7 @@ from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.style import SMALL, WIDTH, new_figure, wrapped
 from reports.measures import DICE
-from reports.statistics import holm, paired_t_test, seed_aware_test
+from reports.statistics import holm, paired_t_test, run_pool, seed_aware_test
 
 PER_BUDGET = True
 TITLES = {"significance": "Differences in Dice between all methods"}
@@ -45,7 +45,8 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
 
     Returns:
         Three tables, methods by methods: mean Dice of row minus column; p of the paired t-test over cases; p of the
-        seed-aware test. Both p are Holm-corrected over all pairs, and NaN where a test cannot be made.
+        seed-aware test, with the pool of all methods as in tables. Both p are Holm-corrected over all pairs, and NaN
+        where a test cannot be made.
     """
     cases = per_case(runs, DICE)
     index = ["draw", "trial"] if runs["draw"].nunique() > 1 else "trial"
@@ -53,7 +54,8 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
               for row, group in runs.groupby("row")}  # fmt: skip
     pairs = list(combinations(rows, 2))
     paired = [paired_t_test(cases[a], cases[b]) for a, b in pairs]
-    seeded = [seed_aware_test(scores[a], scores[b]) for a, b in pairs]
+    pool = run_pool(scores.values())
+    seeded = [seed_aware_test(scores[a], scores[b], pool) for a, b in pairs]
     return (
         _matrix(rows, [test.difference for test in paired], sign=-1),
         _matrix(rows, holm([test.p for test in paired])),

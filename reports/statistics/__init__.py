@@ -27,9 +27,12 @@ from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ran
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
+from reports.statistics.pooling import RunPool, pool_variances, run_pool
 from reports.statistics.power import Spread, detectable_difference, spread
 from reports.statistics.score_matrices import score_matrices
 from reports.statistics.seed_aware import (
+    ONE_SEED,
+    TWO_SEEDS,
     MeanSquares,
     SeedAwareTest,
     mean_squares,
@@ -39,9 +42,12 @@ from reports.statistics.seed_aware import (
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
 
 __all__ = [
+    "ONE_SEED",
+    "TWO_SEEDS",
     "CriticalDifference",
     "MeanSquares",
     "PairedTest",
+    "RunPool",
     "SeedAwareTest",
     "SimulatedDesign",
     "Spread",
@@ -54,7 +60,9 @@ __all__ = [
     "holm",
     "mean_squares",
     "paired_t_test",
+    "pool_variances",
     "ranking",
+    "run_pool",
     "score_matrices",
     "seed_aware_test",
     "simulate_scores",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
+from reports.statistics.pooling import RunPool, pool_variances
 from reports.statistics.score_matrices import score_matrices
 from reports.statistics.seed_aware import MeanSquares, mean_squares, variance_of_difference
 
@@ -28,7 +29,7 @@ class Spread:
     residual_sd: float = np.nan
 
 
-def spread(first: pd.DataFrame, second: pd.DataFrame) -> Spread:
+def spread(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | None = None) -> Spread:
     """Estimate the standard deviations that `detectable_difference` needs.
 
     Variances of both methods are pooled, weighted by their degrees of freedom. case_sd contains the residual averaged
@@ -37,6 +38,8 @@ def spread(first: pd.DataFrame, second: pd.DataFrame) -> Spread:
     Args:
         first: score table of the first method, of shape (runs, cases).
         second: score table of the second method. `score_matrices` says which runs and cases are left out.
+        pool: of the family, as from `run_pool`. With it no method varies less from run to run than the pool, as in
+            the test.
 
     Returns:
         Standard deviations in the scores' unit. All are NaN for fewer than two cases.
@@ -62,7 +65,8 @@ def spread(first: pd.DataFrame, second: pd.DataFrame) -> Spread:
     if min(counts) < 2:
         return Spread(case_sd)
     squares, weights = mean_squares(a, b), [count - 1 for count in counts]
-    runs, residual = (float(np.average(values, weights=weights)) for values in (squares.runs, squares.residuals))
+    by_run = squares.runs if pool is None else np.maximum(squares.runs, pool.variance)
+    runs, residual = (float(np.average(values, weights=weights)) for values in (by_run, squares.residuals))
     return Spread(case_sd, float(np.sqrt(max(runs - residual / cases, 0))), float(np.sqrt(residual)))
 
 
@@ -73,6 +77,7 @@ def detectable_difference(
     seed_sd: float = 0.0,
     *,
     residual_sd: float = 0.0,
+    pool: RunPool | None = None,
     comparisons: int = 1,
     power: float = 0.8,
     alpha: float = 0.05,
@@ -89,6 +94,8 @@ def detectable_difference(
         seed_sd: standard deviation from run to run, as in `Spread`. Only used with `seeds`.
         residual_sd: standard deviation of the residual, as in `Spread`. case_sd contains it already, so it only
             changes how conservative the seed-aware test is.
+        pool: of the family, as from `run_pool`, if the seed-aware test will have one. To plan a family, give the
+            variance that is expected: RunPool(seed_sd**2 + residual_sd**2 / cases, seeds=(3,) * methods).
         comparisons: size of the family of tests. p must fall below alpha / comparisons. This is Bonferroni's level,
             and the level that Holm's correction asks of the smallest p.
         power: probability of a finding, between 0 and 1.
@@ -111,6 +118,10 @@ def detectable_difference(
         1.06 points of Dice between checkpoints
         >>> print(f"{detectable_difference(20, 1.6, seeds=3, seed_sd=0.8, residual_sd=1):.2f} between methods")
         2.77 between methods
+        >>> pool = RunPool(0.8**2 + 1 / 20, seeds=(3,) * 8)
+        >>> difference = detectable_difference(20, 1.6, 3, 0.8, residual_sd=1, pool=pool, comparisons=7)
+        >>> print(f"{difference:.2f} in a family of eight")
+        4.33 in a family of eight
     """
     if min(case_sd, seed_sd, residual_sd) < 0:
         raise ValueError("standard deviations must not be negative")
@@ -128,7 +139,8 @@ def detectable_difference(
     if error == 0:
         return 0.0
     squares = _simulated_mean_squares(cases, case_sd, seeds, seed_sd, residual_sd)
-    variance, df = variance_of_difference(squares, (seeds, seeds), cases)
+    estimated = None if pool is None else _simulated_pool(pool, squares, seeds)
+    variance, df = variance_of_difference(squares, (seeds, seeds), cases, estimated)
     critical = special.stdtrit(df, 1 - level) * np.sqrt(variance)
 
     def shortfall(difference: float) -> float:
@@ -143,7 +155,7 @@ def _simulated_mean_squares(cases: int, case_sd: float, seeds: int, seed_sd: flo
     A noncentral t with the degrees of freedom of the true standard deviations would promise too much power with few
     seeds. The test has to estimate its degrees of freedom, and the estimate is often smaller.
     """
-    by_case, *by_method = _estimated_variances(cases - 1, *2 * [seeds - 1], *2 * [(seeds - 1) * (cases - 1)])
+    by_case, *by_method = _estimated_variances(0, cases - 1, *2 * [seeds - 1], *2 * [(seeds - 1) * (cases - 1)])
     runs, residual = seed_sd**2 + residual_sd**2 / cases, residual_sd**2
     return MeanSquares(
         cases=case_sd**2 * by_case,
@@ -152,8 +164,16 @@ def _simulated_mean_squares(cases: int, case_sd: float, seeds: int, seed_sd: flo
     )
 
 
+def _simulated_pool(pool: RunPool, squares: MeanSquares, seeds: int) -> RunPool:
+    """The pools that replications estimate: of the two methods, and of others that truly vary as `pool` says."""
+    others = sorted(pool.seeds)[2:]
+    estimated = _estimated_variances(1, *(count - 1 for count in others))
+    variances = np.stack([*squares.runs, *(pool.variance * estimate for estimate in estimated)], axis=-1)
+    return pool_variances(variances, (seeds, seeds, *others))
+
+
 @lru_cache(maxsize=32)
-def _estimated_variances(*dfs: int) -> list[np.ndarray]:
-    """Estimates of a variance of 1 with these degrees of freedom, one in each replication."""
-    rng = np.random.default_rng(0)
+def _estimated_variances(stream: int, *dfs: int) -> list[np.ndarray]:
+    """Estimates of a variance of 1 with these degrees of freedom, one in each replication; a stream is independent."""
+    rng = np.random.default_rng(stream)
     return [rng.chisquare(df, REPLICATIONS) / df for df in dfs]

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, RunPool
 from reports.statistics.score_matrices import score_matrices
 
 ONE_SEED = "one seed: how much a method varies from seed to seed is not known"
+TWO_SEEDS = "two seeds: too few where fewer than four methods are compared"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class MeanSquares:
     residuals: tuple[np.ndarray, np.ndarray]
 
 
-def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame) -> SeedAwareTest:
+def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | None = None) -> SeedAwareTest:
     """Test of the difference between two methods, with runs and cases both as random samples.
 
     A seed is to a method what a reader is to an imaging modality in a multi-reader multi-case study. Seeds are nested
@@ -65,10 +67,13 @@ def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame) -> SeedAwareTest:
         first: score table of the first method, of shape (runs, cases).
         second: score table of the second method. The numbers of runs may differ.
             `score_matrices` says which runs and cases are left out.
+        pool: of the family, as from `run_pool`, where the test is one of several. Give it wherever p values are
+            corrected for several comparisons. Without it, a correction finds too much with two to four runs.
 
     Returns:
         Difference, interval, degrees of freedom, p value and effect size. All but the difference are NaN for fewer
-        than two runs of either method, for fewer than two cases, and if scores do not vary.
+        than two runs of either method, for fewer than two cases, and if scores do not vary. p alone is NaN for two
+        runs in a pool of fewer than four methods.
 
     Raises:
         ValueError: an argument is not a score table.
@@ -96,12 +101,13 @@ def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame) -> SeedAwareTest:
         return SeedAwareTest(seeds, cases, difference, reason=ONE_SEED)
     if cases < 2:
         return SeedAwareTest(seeds, cases, difference, reason="fewer than two cases")
-    _, error, df, p = seed_aware_statistics(a, b)
+    _, error, df, p = seed_aware_statistics(a, b, pool)
     # zero up to rounding: the t statistic would be a ratio of rounding errors
     if error <= 1e-12 * max(1.0, np.abs(a).max(), np.abs(b).max()):
         reason = "the difference is the same in every case and every run"
         return SeedAwareTest(seeds, cases, difference, reason=reason)
     half_width = float(special.stdtrit(df, 0.975) * error)
+    untold = pool is not None and min(seeds) < FEWEST_SEEDS and len(pool.seeds) < FEWEST_METHODS
     return SeedAwareTest(
         seeds=seeds,
         cases=cases,
@@ -109,19 +115,21 @@ def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame) -> SeedAwareTest:
         low=difference - half_width,
         high=difference + half_width,
         df=float(df),
-        p=float(p),
+        p=np.nan if untold else float(p),
         dz=difference / _single_difference_sd(a, b),
+        reason=TWO_SEEDS if untold else "",
     )
 
 
 def seed_aware_statistics(
-    first: np.ndarray, second: np.ndarray
+    first: np.ndarray, second: np.ndarray, pool: RunPool | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The numbers of the seed-aware test for many pairs of score matrices at once.
 
     Args:
         first: scores of the first method, of shape (..., runs, cases).
         second: scores of the second method on the same cases in the same order.
+        pool: of the family, of shape (...), or None.
 
     Returns:
         Difference of means, its standard error, degrees of freedom and two-sided p value, of shape (...) each.
@@ -129,13 +137,19 @@ def seed_aware_statistics(
     """
     difference = first.mean((-2, -1)) - second.mean((-2, -1))
     counts = (first.shape[-2], second.shape[-2])
-    variance, df = variance_of_difference(mean_squares(first, second), counts, first.shape[-1])
+    variance, df = variance_of_difference(mean_squares(first, second), counts, first.shape[-1], pool)
+    return difference, np.sqrt(variance), df, two_sided_p(difference, variance, df)
+
+
+def two_sided_p(difference: np.ndarray, variance: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """p values of differences with these variances and degrees of freedom, by the t distribution."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * special.stdtr(df, -np.abs(difference) / np.sqrt(variance))
-    return difference, np.sqrt(variance), df, p
+        return 2 * special.stdtr(df, -np.abs(difference) / np.sqrt(variance))
 
 
-def variance_of_difference(squares: MeanSquares, counts: tuple[int, int], cases: int) -> tuple[np.ndarray, np.ndarray]:
+def variance_of_difference(
+    squares: MeanSquares, counts: tuple[int, int], cases: int, pool: RunPool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the variance of the difference of two methods' means, and its degrees of freedom.
 
     The model is score = method + case + method x case + run(method) + residual. All terms but the method are random and
@@ -147,7 +161,10 @@ def variance_of_difference(squares: MeanSquares, counts: tuple[int, int], cases:
     So C + R - E is the unbiased estimate of the variance of the difference. The test uses
 
         variance = max(C, R, C + R - E)
-        df = min(variance^2 / ((runs1 / R1)^2 / (R1 - 1) + (runs2 / R2)^2 / (R2 - 1)), n - 1)
+        df = min(variance^2 / ((runs1 / R1)^2 / df1 + (runs2 / R2)^2 / df2), n - 1)
+
+    with df1 = R1 - 1 and df2 = R2 - 1. With a `pool`, runs1 and runs2 are at least the pool's, and `RunPool.floored`
+    has their degrees of freedom.
 
     max(R, C + R - E) and the first df are Hillis' for readers nested in modalities. They are Satterthwaite's
     approximation with R as the only uncertain part. Two changes make the test safer:
@@ -159,8 +176,9 @@ def variance_of_difference(squares: MeanSquares, counts: tuple[int, int], cases:
 
     Args:
         squares: mean squares of the two methods, of shape (...) each.
-        counts: numbers of runs of the two methods, at least 2 each.
+        counts: numbers of runs of the two methods, at least 2 each; arrays of shape (...) where they differ.
         cases: number of cases, at least 2.
+        pool: of the family that the test is one of, of shape (...), or None.
 
     Returns:
         Variance, in the square of the scores' unit, and degrees of freedom, of shape (...) each.
@@ -179,14 +197,17 @@ def variance_of_difference(squares: MeanSquares, counts: tuple[int, int], cases:
         >>> print(f"{variance:.3f}, df = {df:.1f}")
         0.317, df = 4.0
     """
-    if min(counts) < 2 or cases < 2:
+    if min(map(np.min, counts)) < 2 or cases < 2:
         raise ValueError(f"two runs of each method and two cases are needed, not {counts} runs and {cases} cases")
+    runs, dfs = squares.runs, [count - 1 for count in counts]
+    if pool is not None:
+        runs, dfs = zip(*map(pool.floored, squares.runs, counts), strict=True)
     by_case = squares.cases / cases
-    by_run = [square / count for square, count in zip(squares.runs, counts, strict=True)]
+    by_run = [square / count for square, count in zip(runs, counts, strict=True)]
     residual = sum(square / (count * cases) for square, count in zip(squares.residuals, counts, strict=True))
     variance = np.maximum(np.maximum(by_case, sum(by_run)), by_case + sum(by_run) - residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = variance**2 / sum(share**2 / (count - 1) for share, count in zip(by_run, counts, strict=True))
+        df = variance**2 / sum(share**2 / df for share, df in zip(by_run, dfs, strict=True))
     return variance, np.minimum(df, cases - 1)
 
 

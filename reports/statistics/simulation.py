@@ -6,9 +6,11 @@ import numpy as np
 from scipy import stats
 
 from reports.statistics.bootstrap import bootstrap_weights, resampled_differences
+from reports.statistics.family_simulation import star_and_ring_rates
 from reports.statistics.seed_aware import seed_aware_statistics
 
 CASES = 20
+FAMILY = 18  # methods of a simulated family
 CASE_SD = 5.0  # both methods share it, so that it cancels, whatever it is
 TAILS = ("normal", "heavy")
 
@@ -109,3 +111,17 @@ def interval_rate(first: np.ndarray, second: np.ndarray, rng: np.random.Generato
         for a, b in zip(first, second, strict=True)
     ]
     return float(np.mean([low > 0 or high < 0 for low, high in ends]))
+
+
+def family_rates(
+    design: SimulatedDesign, replications: int, rng: np.random.Generator, methods: int = FAMILY
+) -> tuple[float, float]:
+    """Shares of families of equally good methods with a star, and with a ring, both false.
+
+    The reference varies as the first method of `design`, all other methods as the second.
+    """
+    scores = [
+        _method_part(design, design.runs[place > 0], design.seed_sd[place > 0], replications, rng)
+        for place in range(methods)
+    ]
+    return star_and_ring_rates(scores)

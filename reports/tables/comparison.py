@@ -15,7 +15,7 @@ from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
 BY_SEEDS, BY_CASES = "*", "(*)"
-ONE_SEED = "one seed"
+FEW_SEEDS = {statistics.ONE_SEED: "one seed", statistics.TWO_SEEDS: "two seeds"}
 UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
@@ -87,7 +87,7 @@ def _difference(line: dict) -> str:
 
 
 def _p_over_seeds(line: dict) -> str:
-    return ONE_SEED if str(line["seeds_reason"]).startswith(ONE_SEED) else p_value(line["seeds_p_holm"])
+    return FEW_SEEDS.get(line["seeds_reason"]) or p_value(line["seeds_p_holm"])
 
 
 def _rank(line: dict) -> str:
@@ -119,9 +119,13 @@ def detectable_note(tests: pd.DataFrame, cases: int) -> str:
     seeds = " or ".join(str(int(n)) for n in np.unique(known[["runs", "runs_reference"]]))
     points = known["seeds_detectable"].median()
     if known.empty:
-        by_seeds = "Seed-aware test: unknown, because it needs two seeds of each method."
-    elif points > 100:
+        few = (tested["seeds_reason"] == statistics.TWO_SEEDS).any()
+        needed = "three seeds of each of fewer than four methods" if few else "two seeds of each method"
+        by_seeds = f"Seed-aware test: unknown, because it needs {needed}."
+    elif points > 100 and not (tested["seeds_p_holm"] < LEVEL).any():
         by_seeds = f"Seed-aware test with {seeds} seeds: none, because Dice cannot differ by more than 100 points."
+    elif points > 100:
+        by_seeds = f"Seed-aware test with {seeds} seeds: none in most rows, which vary more than the marked ones."
     else:
         by_seeds = f"Seed-aware test with {seeds} seeds: {points:.1f} points between two methods."
     return (
@@ -150,7 +154,7 @@ def _test_notes(rows: pd.DataFrame) -> list[str]:
     notes = []
     if len(tested):
         found = f"{int(tested['significant'].sum())} of {len(tested)} rows have one."
-        notes = [TESTS_NOTE, *_one_seed_notes(tested), f"{MARKS_NOTE} {found}", INTERVAL_NOTE]
+        notes = [TESTS_NOTE, *_few_seeds_notes(tested), f"{MARKS_NOTE} {found}", INTERVAL_NOTE]
         notes += [
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
             for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
@@ -158,23 +162,29 @@ def _test_notes(rows: pd.DataFrame) -> list[str]:
     return notes + [RANK_NOTE] * bool(rows["rank"].notna().any())
 
 
-def _one_seed_notes(tested: pd.DataFrame) -> list[str]:
-    one_seed = tested["seeds_reason"].str.startswith(ONE_SEED)
-    if not one_seed.any():
-        return []
-    named = tested[one_seed].groupby("display", sort=False)["labelled"]
-    of = [f"{name} ({', '.join(map(str, budgets))} labelled)" for name, budgets in named]
-    which = "no row has a" if one_seed.all() else f"{', '.join(of)}: no"
-    return [
-        f"One seed: {which} p over seeds. With one seed of the row or of the reference, the variation from seed to "
-        "seed is unknown."
-    ]
+def _few_seeds_notes(tested: pd.DataFrame) -> list[str]:
+    """Which rows have no p over seeds for want of seeds, and why."""
+    notes = []
+    for reason, words in FEW_SEEDS.items():
+        concerned = tested["seeds_reason"] == reason
+        if concerned.any():
+            named = tested[concerned].groupby("display", sort=False)["labelled"]
+            of = [f"{name} ({', '.join(map(str, budgets))} labelled)" for name, budgets in named]
+            which = "no row has a" if concerned.all() else f"{', '.join(of)}: no"
+            notes.append(f"{words.capitalize()}: {which} p over seeds. {WHY_NOT[reason]}")
+    return notes
 
 
+WHY_NOT = {
+    statistics.ONE_SEED: "With one seed of the row or of the reference, the variation from seed to seed is unknown.",
+    statistics.TWO_SEEDS: "With two seeds of the row or of the reference and fewer than four methods, a test that "
+    "should err in 5 % of tables errs in up to 10 %. Train a third seed.",
+}
 TESTS_NOTE = (
     "p over cases: two-sided paired t-test on Dice between the reference and the row, as in papers. Each case is "
     "averaged over seeds. This test compares trained checkpoints, not methods: it ignores how much a method varies "
     "from seed to seed. p over seeds: seed-aware test, which takes seeds and cases as samples. It compares methods. "
+    "It counts a method as no steadier from seed to seed than the pool of all rows of its budget. "
     "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
     "95HD, effect sizes and ranks within cases."
 )

@@ -1,0 +1,149 @@
+"""The grid on which a rule for stars and rings must keep its promise. It was written before any result was seen.
+
+A *star* marks a row that differs from the reference, a *ring* a pair in the map of all pairs. In every setting no two
+methods truly differ, so each star and each ring is false. A rule passes if in every setting at most 5.5 % of the
+families have a false star, and at most 5.5 % have a false ring. Power is how often the second method gets its star
+when it is truly better by `gap`.
+
+The 5.5 % are judged in two steps, because the highest of several hundred estimated rates is too high by chance. First
+every setting is simulated. Then the settings with the highest rates are simulated again with new random numbers and
+more replications. The second rates decide.
+
+`make stars` prints the tables of docs/statistics.md.
+"""
+
+import sys
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from reports.statistics.family_simulation import FamilyDesign, simulate_family, star_and_ring_rates, star_power
+
+SEEDS, CASES, METHODS = (2, 3, 5), (12, 20, 40), (4, 8, 18)
+LIMIT = 0.055
+CALMEST, WILDEST = 0.2, 5.0  # seed SDs between which methods lie where they are unequal
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way in which scores vary.
+
+    Attributes:
+        name: how tables call it.
+        sds: seed, method by case and residual, in points of Dice.
+        reference: "alike", if all methods have the same seed SD. Else the seed SDs differ, and this says where the
+            reference stands: "calmest", "middle" or "wildest" of SDs from 0.2 to 5 in equal ratios; "alone" if it has
+            5 and all others the first of `sds`.
+        gap: true difference with which power is measured, in points of Dice.
+        heavy, dead: as in `FamilyDesign`.
+    """
+
+    name: str
+    sds: tuple[float, float, float]
+    reference: str
+    gap: float
+    heavy: bool = False
+    dead: float = 0.0
+
+    def design(self, seeds: int, cases: int, methods: int) -> FamilyDesign:
+        """The scenario at one size of the family."""
+        seed_sd, interaction_sd, residual_sd = self.sds
+        spread = np.geomspace(CALMEST, WILDEST, methods).tolist()
+        seed_sds = {
+            "alike": [seed_sd] * methods,
+            "calmest": spread,
+            "wildest": spread[::-1],
+            "middle": _first(spread, methods // 2),
+            "alone": [WILDEST] + [seed_sd] * (methods - 1),
+        }[self.reference]
+        if self.reference in ("calmest", "wildest"):
+            seed_sds[1:] = _first(seed_sds[1:], (methods - 1) // 2)  # power is that of a row from the middle
+        counts = (seeds,) * methods
+        return FamilyDesign(counts, cases, tuple(seed_sds), interaction_sd, residual_sd, self.heavy, self.dead)
+
+
+def _first(values: list[float], place: int) -> list[float]:
+    """The same values with that of `place` in front."""
+    return [values[place], *values[:place], *values[place + 1 :]]
+
+
+SCENARIOS = (
+    Scenario("0.8 / 1 / 1", (0.8, 1, 1), "alike", gap=3),
+    Scenario("0.3 / 2 / 2", (0.3, 2, 2), "alike", gap=3),
+    Scenario("3 / 1 / 1", (3, 1, 1), "alike", gap=8),
+    Scenario("0.2 / 1 / 1", (0.2, 1, 1), "alike", gap=2),
+    Scenario("seeds 0.2 to 5, reference calmest", (0, 1, 1), "calmest", gap=5),
+    Scenario("seeds 0.2 to 5, reference in the middle", (0, 1, 1), "middle", gap=5),
+    Scenario("seeds 0.2 to 5, reference wildest", (0, 1, 1), "wildest", gap=12),
+    Scenario("0.8 / 1 / 1, reference 5", (0.8, 1, 1), "alone", gap=12),
+    Scenario("0.8 / 1 / 1, heavy tails", (0.8, 1, 1), "alike", gap=3, heavy=True),
+    Scenario("3 / 1 / 1, heavy tails", (3, 1, 1), "alike", gap=8, heavy=True),
+    Scenario("0.8 / 1 / 1, 6 % dead runs", (0.8, 1, 1), "alike", gap=3, dead=0.06),
+)
+GRID = tuple(
+    (scenario, scenario.design(seeds, cases, methods))
+    for scenario, seeds, cases, methods in product(SCENARIOS, SEEDS, CASES, METHODS)
+)
+
+REPLICATIONS, AT_ONCE = 2000, 2000
+HIGHEST, MORE_REPLICATIONS = 16, 20_000
+
+
+def simulated(place: int, replications: int = REPLICATIONS) -> list[float]:
+    """Rates of the setting at this place of the grid: star, ring and power, with the pool and then without it."""
+    scenario, design = GRID[place]
+    rng = np.random.default_rng([0, place])
+    equal, unequal = (simulate_family(design, replications, rng, gap) for gap in (0, scenario.gap))
+    rates = [(*star_and_ring_rates(equal, pooled), star_power(unequal, pooled)) for pooled in (True, False)]
+    return [rate for of_rule in rates for rate in of_rule]
+
+
+def simulated_again(place: int, replications: int = MORE_REPLICATIONS) -> tuple[float, float]:
+    """Rates of false stars and rings at this place of the grid, with other random numbers."""
+    rng = np.random.default_rng([1, place])
+    design, parts = GRID[place][1], replications // AT_ONCE
+    star, ring = np.mean([star_and_ring_rates(simulate_family(design, AT_ONCE, rng)) for _ in range(parts)], axis=0)
+    return float(star), float(ring)
+
+
+def overview(rates: np.ndarray) -> str:
+    """The first table; `rates` has a line of `simulated` for each setting of the grid."""
+    lines = [
+        "| Seed, method-by-case, residual SD | Seeds | False star [%] | False ring [%] | Power [%]"
+        " | Without pool: false star [%] | False ring [%] | Power [%] |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for scenario, seeds in product(SCENARIOS, SEEDS):
+        of = rates[[known is scenario and design.seeds[0] == seeds for known, design in GRID]]
+        highest, power = 100 * of.max(0), 100 * of.mean(0)
+        numbers = [highest[0], highest[1], power[2], highest[3], highest[4], power[5]]
+        lines.append(_line(scenario.name, seeds, *(f"{number:.1f}" for number in numbers)))
+    return "\n".join(lines)
+
+
+def highest_again(rates: np.ndarray) -> str:
+    """The second table: the settings with the highest rates, with new random numbers."""
+    lines = [
+        "| Seed, method-by-case, residual SD | Seeds | Cases | Methods | False star [%] | False ring [%] |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for place in np.argsort(-rates[:, :2].max(1), kind="stable")[:HIGHEST]:
+        scenario, design = GRID[place]
+        again = simulated_again(int(place))
+        sizes = (design.seeds[0], design.cases, len(design.seeds))
+        lines.append(_line(scenario.name, *sizes, *(f"{100 * rate:.1f}" for rate in again)))
+    return "\n".join(lines)
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    rates = np.array([simulated(place) for place in range(len(GRID))])
+    sys.stdout.write(f"{overview(rates)}\n\n{highest_again(rates)}\n")
+
+
+if __name__ == "__main__":
+    main()
