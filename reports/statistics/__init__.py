@@ -25,6 +25,7 @@ Example:
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
+from reports.statistics.margin import interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.power import Spread, detectable_difference, spread
@@ -52,11 +53,13 @@ __all__ = [
     "detectable_difference",
     "effect_interval",
     "holm",
+    "interval_over_runs",
     "mean_squares",
     "paired_t_test",
     "ranking",
     "score_matrices",
     "seed_aware_test",
+    "side_of_margin",
     "simulate_scores",
     "spread",
     "variance_of_difference",
