@@ -1,4 +1,4 @@
-"""Is a method's mean the same as a known figure, up to a margin? Runs are the sample; the cases are those of the figure."""
+"""Is a method's mean the same as a known figure, up to a margin? Runs are the sample, the cases are the figure's."""
 
 import numpy as np
 from scipy import special

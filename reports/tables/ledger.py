@@ -224,7 +224,7 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
         "figure here may differ from that of the comparison.",
         f"Verdict on Dice. {REPRODUCED.capitalize()}: the 95 % confidence interval of our mean minus the published "
         f"figure lies within ±{margin:g} points (report.margin). {NOT_REPRODUCED.capitalize()}: it lies outside. "
-        f"{NOT_PRECISE.capitalize()}: neither; more seeds make it narrower. The interval is mean ± t·s/√S over S seeds, "
+        f"{NOT_PRECISE.capitalize()}: neither; more seeds make it narrower. It is mean ± t·s/√S over S seeds, "
         "with the cases as they are, because the published figure is of the same ones. One seed has none. "
         f"“{ONE_RUN.capitalize()}”: published figures are of one run each, and this one lies where one further run of "
         "ours would fall (95 %). The other figures have no margin and no verdict.",
