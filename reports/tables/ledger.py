@@ -226,9 +226,13 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
         f"figure lies within ±{margin:g} points (report.margin). {NOT_REPRODUCED.capitalize()}: it lies outside. "
         f"{NOT_PRECISE.capitalize()}: neither; more seeds make it narrower. It is mean ± t·s/√S over S seeds, "
         "with the cases as they are, because the published figure is of the same ones. One seed has none. "
-        f"“{ONE_RUN.capitalize()}”: published figures are of one run each, and this one lies where one further run of "
-        "ours would fall (95 %). The other figures have no margin and no verdict.",
+        "The other figures have no margin and no verdict.",
     ]
+    if frame["caveats"].str.contains(ONE_RUN).any():
+        notes.append(
+            f"{ONE_RUN.capitalize()}: published figures are of one run each, and this one lies where one further run "
+            "of ours would fall (95 % prediction interval)."
+        )
     if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
         notes.append(f"{UNSURE} Written down from memory, not read again. Look it up before you quote it.")
     return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]
