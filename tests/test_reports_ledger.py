@@ -275,6 +275,12 @@ def test_only_the_papers_labelled_cases_count(tmp_path):
     assert line["differences"] == "labelled cases drawn at random, not the first of the list"
 
 
+def test_rows_that_no_paper_has_leave_the_ledger_without_a_block(tmp_path):
+    table = ledger_of(write_folder(tmp_path, plan(cells_of("mine"), **OFFICIAL)))
+    assert table.blocks == [] and set(table.frame["verdict"]) == {"not planned"}
+    assert table.notes[2].startswith("Published figures of Dice with a row of ours: none.")
+
+
 def test_other_data_have_no_ledger(tmp_path):
     folder = write_folder(tmp_path, plan([cell("ua_mt")], data={"name": "Phantom"}))
     table = ledger_of(folder)

@@ -228,7 +228,7 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
         "with the cases as they are, because the published figure is of the same ones. One seed has none. "
         "The other figures have no margin and no verdict.",
     ]
-    if frame["caveats"].str.contains(ONE_RUN).any():
+    if any(ONE_RUN in str(caveats) for caveats in frame["caveats"]):  # NaN where nothing is planned
         notes.append(
             f"{ONE_RUN.capitalize()}: published figures are of one run each, and this one lies where one further run "
             "of ours would fall (95 % prediction interval)."
