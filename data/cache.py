@@ -71,8 +71,15 @@ class Dataset:
         The arrays are the native ones: they are the same on every machine, where interpolated ones may differ in the
         last bit.
         """
+        return self._hash(ids, self.spacing)
+
+    def stored_fingerprint(self, ids: list[str]) -> str:
+        """The fingerprint of cases as they are stored, whatever the training grid: sixteen hex digits."""
+        return self._hash(ids, None)[:16]
+
+    def _hash(self, ids: list[str], spacing: float | tuple[float, ...] | None) -> str:
         contents = [[case_id, _description(self._native[case_id])["content"]] for case_id in ids]
-        return hashlib.sha256(json.dumps([contents, self.spacing]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([contents, spacing]).encode()).hexdigest()
 
     @property
     def test_fingerprint(self) -> str:

@@ -12,9 +12,11 @@ from benchmark.records.states import NOT_RUN, PROGRESS
 from reports.published import spacing_of
 from reports.results import CELL_KEYS, TIMES, Results, cells_frame
 
+# Blocks of a plan that folders which are reported on as one must share.
+MEANING = {"experiment", "data", "training", "evaluation", "report"}
 # What of a plan's data block differs from fold to fold.
 DIFFERING = (
-    "fingerprint", "split", "split_hash", "train", "with_label", "test",
+    "fingerprint", "stored_fingerprints", "split", "split_hash", "train", "with_label", "test",
     "native_spacing", "other_spacings", "folds",
 )  # fmt: skip
 IDENTITY = ("role", "method", "display", "settings", "draw", "seed")
@@ -35,7 +37,7 @@ def pooled(experiments: dict[Folders, Results]) -> dict[Folders, Results]:
         plan = results.plan
         folds = plan.data.folds
         if folds and not plan.tuned:
-            shared = plan.model_dump(mode="json", include={"experiment", "data", "training", "evaluation"})
+            shared = plan.model_dump(mode="json", include=MEANING)
             shared["data"] = {key: value for key, value in shared["data"].items() if key not in DIFFERING}
             meaning = [shared, folds["folds"], folds["seed"]]
             validations.setdefault(json.dumps(meaning, sort_keys=True), {})[folds["fold"]] = folders
@@ -137,6 +139,7 @@ def _data(parts: dict[int, Results]) -> Data:
     which = "" if len(parts) == folds["folds"] else f" (only folds {', '.join(map(str, parts))})"
     return first.model_copy(update={
         "fingerprint": _hash([block.fingerprint for block in blocks]),
+        "stored_fingerprints": {},
         "split": f"{folds['folds']} folds{which}, seed {folds['seed']}, {sizes} training cases in each",
         "split_hash": _hash([block.split_hash for block in blocks]),
         "train": largest,

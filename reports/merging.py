@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.records.states import PROGRESS
-from reports.folds import pooled
+from reports.folds import MEANING, pooled
 from reports.results import Results, read_results
 
 
@@ -24,7 +24,7 @@ def read_folders(folders: Sequence[Path | str], packed_timings: bool = False) ->
     experiments: dict[str, dict[Path, Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
         results = read_results(folder, packed_timings)
-        meaning = results.plan.model_dump(mode="json", include={"experiment", "data", "training", "evaluation"})
+        meaning = results.plan.model_dump(mode="json", include=MEANING)
         experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
     merged = pooled({tuple(parts): _merge(list(parts.values())) for parts in experiments.values()})
     titles = Counter(results.plan.title for results in merged.values())

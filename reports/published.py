@@ -15,13 +15,25 @@ CERTAINTY = {
     "memory": "from memory, not read again",
     "memory, Dice and 95HD confirmed elsewhere": "from memory, Dice and 95HD confirmed elsewhere",
 }
+# What a paper may leave open, in the words of a verdict; entries have null or "unknown" there.
+LEFT_OPEN = {"checkpoint": "checkpoint", "largest_component": "postprocessing", "iterations": "iterations"}
 LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing", None: "postprocessing not known"}
 
 
 @cache
 def literature() -> dict:
-    """published.yaml as it stands: data, preparation, train, training, stride, sources, entries."""
-    return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+    """published.yaml as it stands: data, reading, preparation, train, training, stride, sources, entries."""
+    return _read("published.yaml")
+
+
+@cache
+def distributed_cases() -> dict:
+    """published_cases.yaml: hash of the published split, and fingerprints of its training and test cases."""
+    return _read("published_cases.yaml")
+
+
+def _read(name: str) -> dict:
+    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
 def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> list[dict]:
@@ -51,30 +63,60 @@ def differences(entry: dict, plan: StoredPlan, cell: Mapping) -> list[str]:
     """Why a planned cell is not comparable with a published entry: one phrase for each reason, none if it is.
 
     Postprocessing is no reason, because results exist under both. What a paper does not state is no reason either;
-    `describe` says that it is not stated.
+    `left_open` says what that is.
     """
-    data, ours, evaluation, theirs = plan.data, plan.training.model_dump(mode="json"), plan.evaluation, literature()
-    reasons = []
-    if data.split != "official":
-        sizes = f"{data.train} training and {data.test} test cases"
-        reasons.append(f"{sizes} (split {data.split}), not the official split")
-    if (data.preparation or theirs["preparation"]) != theirs["preparation"]:
-        reasons.append(f"images {data.preparation}, not {theirs['preparation']}")
+    ours, evaluation, theirs = plan.training.model_dump(mode="json"), plan.evaluation, literature()
+    data = plan.data
+    reasons = _other_cases(data)
+    if plan.tuned:
+        reasons.append("settings were tuned here")
     if cell["draw"] != "first":
         reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):
         reasons.append(f"trained at {millimetres(data.spacing)} mm, not at the scans' own spacing")
-    for key, value in theirs["training"].items():
-        if key in ours and ours[key] != value:
+    iterations = entry["iterations"] or theirs["training"]["iterations"]
+    for key, value in (theirs["training"] | {"iterations": iterations}).items():
+        if ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
     if list(evaluation.stride) != theirs["stride"]:
         reasons.append(f"stride {times(evaluation.stride)}, not {times(theirs['stride'])}")
+    if evaluation.empty != "worst":
+        reasons.append(f"empty predictions are left out of distances (evaluation.empty: {evaluation.empty})")
     reasons += [f"setting {setting}" for setting in cell["unpublished"]]
     if entry["checkpoint"].startswith("best on test"):
         reasons.append("theirs is the best checkpoint on the test cases, ours the last")
-    if entry["iterations"] not in (None, theirs["training"]["iterations"]):
-        reasons.append(f"theirs trained for {entry['iterations']} iterations")
     return reasons
+
+
+def _other_cases(data: Data) -> list[str]:
+    """In what our cases are not the published ones: lists, images, or the files under the published names."""
+    theirs, distributed, reasons = literature(), distributed_cases(), []
+    if data.split_hash != distributed["split"]:
+        sizes = f"{data.train} training and {data.test} test cases"
+        reasons.append(f"{sizes} (split {data.split}), not the official split")
+    for key, value in theirs["reading"].items():
+        if data.reading.get(key, value) != value:
+            reasons.append(f"images read with {key} {_words(data.reading[key])}, not {value}")
+    if (data.preparation or theirs["preparation"]) != theirs["preparation"]:
+        reasons.append(f"images {data.preparation}, not {theirs['preparation']}")
+    if reasons:  # the files differ then, and these say why
+        return reasons
+    if not data.stored_fingerprints:
+        return ["which files the cases are was not recorded (`run` the experiment again: it records that)"]
+    others = [side for side, hash_ in data.stored_fingerprints.items() if hash_ != distributed[side]]
+    names = {"train": "training", "test": "test"}
+    return [f"other files than the distributed ones under the names of the {names[side]} cases" for side in others]
+
+
+def left_open(entry: dict, variant: str) -> list[str]:
+    """What is not known of the run behind a published figure, one word each.
+
+    Args:
+        entry: the published figures.
+        variant: of the method, in the row that is compared with them; "" where it has one only.
+    """
+    unknown = [word for key, word in LEFT_OPEN.items() if entry[key] in (None, "unknown")]
+    return unknown + ["variant"] * (variant != "" and entry["variant"] is None)
 
 
 def describe(entry: dict) -> str:

@@ -71,6 +71,7 @@ def test_a_trial_id_changes_with_what_decides_its_numbers(changes):
     [
         {"name": "renamed", "title": "A title", "reference": "DTML"},
         {"evaluation": {"stride": [4, 4, 4], "empty": "exclude", "postprocessing": "none"}},
+        {"report": {"margin": 2}},
         {"execution": {"device": "auto", "data_workers": 2, "window_batch": 1, "checkpoint_minutes": 1}},
         {"methods": [{"name": "dtml", "display": "Mine"}]},
         {"methods": [{"name": "dtml", "settings": {"consistency_weight": 1.0}}]},  # the default, spelt out
@@ -303,3 +304,21 @@ def test_a_plan_reads_the_states_again(results):
     assert again.dataset is plan.dataset
     assert [p.trial.cell.role for p in again.to_run()] == ["method", "ceiling"]
     assert [p.trial.cell.role for p in again.to_run({"failed"})] == ["floor", "method", "ceiling"]
+
+
+def test_a_plan_holds_the_margin_and_fingerprints_of_the_cases_as_stored(tmp_path):
+    results = ResultsFolder(tmp_path / "results")
+    results.create()
+
+    def written(**changes):
+        write_plan(make_plan(tiny.experiment(**changes), results))
+        return results.read_plan()
+
+    before = written()
+    assert before.report.margin == 1 and set(before.data.stored_fingerprints) == {"train", "test"}
+    assert before.data.stored_fingerprints["test"] == before.data.fingerprint  # trained on the cases' own grid
+    coarse = written(data={"spacing": 2.5}, report={"margin": 0.5})
+    assert coarse.report.margin == 0.5 and coarse.data.fingerprint != before.data.fingerprint
+    assert coarse.data.stored_fingerprints == before.data.stored_fingerprints
+    more = written(data={"train": 5}).data.stored_fingerprints
+    assert more["train"] != before.data.stored_fingerprints["train"]

@@ -1,6 +1,8 @@
 """The left-atrium reader: what it reads, and what it says about what it cannot read."""
 
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from helpers.la_folder import IMAGE, LABEL, write_la_case, write_la_folder
 
 from data.cache import prepare
 from data.case import DataError
+from data.fetch import verify_la
 from data.sources import LASettings, open_source
+from data.splits import split_hash
+from reports import published
 
 
 @pytest.fixture
@@ -100,6 +105,20 @@ def real():
 def test_real_development_split(real):
     source = open_source(settings(real))
     assert (len(source.train_ids), len(source.test_ids)) == (28, 12)
+
+
+@pytest.mark.slow
+def test_the_distributed_cases_have_the_fingerprints_that_the_ledger_knows(real, tmp_path):
+    if wrong := verify_la(Path(real)):
+        pytest.skip(f"SEMISEG_LA has not the 100 cases as distributed: {len(wrong)} are missing or others")
+    known = published.distributed_cases()
+    try:
+        dataset = prepare(LASettings(source="la", root=real), tmp_path / "cache")
+        assert split_hash(dataset.train_ids, dataset.test_ids) == known["split"]
+        assert dataset.stored_fingerprint(dataset.train_ids) == known["train"]
+        assert dataset.stored_fingerprint(dataset.test_ids) == known["test"]
+    finally:
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # 1.4 GB
 
 
 def test_real_case_at_half_resolution(real, tmp_path):

@@ -22,6 +22,7 @@ def fold(folder, number, cells=None, folds=3, missing=(), ceiling=28, **changes)
     data = {
         "folds": {"folds": folds, "fold": number, "seed": 0}, "split": f"folds {folds}, fold {number}, seed 0",
         "split_hash": f"s{number}", "fingerprint": f"f{number}", "train": ceiling,
+        "stored_fingerprints": {"train": f"t{number}", "test": f"f{number}"},
     }  # fmt: skip
     planned = plan(cells, **({"data": data} | changes))
     tables = {}
@@ -106,6 +107,7 @@ def test_ceilings_of_folds_of_different_size_are_one_row(tmp_path):
         {"experiment": "other"},
         {"training": {"iterations": 500}},
         {"evaluation": {"empty": "exclude"}},
+        {"report": {"margin": 2}},
         {"tuned": {"experiment": "x", "how": "tuned"}},
         {"folds": 4},
     ],

@@ -130,6 +130,8 @@ def test_a_record_of_todays_code_is_preferred_to_a_stale_one(tmp_path):
         {"evaluation": {"stride": [18, 18, 4]}},
         {"evaluation": {"postprocessing": "largest_component"}},
         {"evaluation": {"empty": "exclude"}},
+        {"report": {"margin": 2}},
+        {"data": {"stored_fingerprints": {"train": "0ff", "test": "f00"}}},
     ],
 )
 def test_other_experiments_data_and_protocols_stay_apart(tmp_path, change):

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from benchmark.records.models import Tuned
-from benchmark.records.protocol import Block, Evaluation, Training
+from benchmark.records.protocol import Block, Evaluation, Report, Training
 from data import names
 from data.augment import AUGMENTATIONS
 from data.errors import UserError
@@ -98,6 +98,7 @@ class Experiment(Block):
     reference: str | None = Field(None, description="display name of the method that the others are tested against")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    report: Report = Report()
     execution: Execution = Execution()
     tuning: Tuning | None = None
     tuned: Tuned | None = None

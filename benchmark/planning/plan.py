@@ -280,6 +280,10 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> Data:
         native_spacing=first,
         other_spacings={case_id: spacing for case_id, spacing in spacings.items() if spacing != first},
         fingerprint=dataset.test_fingerprint,
+        stored_fingerprints={
+            side: dataset.stored_fingerprint(ids)
+            for side, ids in (("train", dataset.train_ids), ("test", dataset.test_ids))
+        },
         split=_split_text(settings),
         split_hash=split_hash(dataset.train_ids, dataset.test_ids),
         folds=settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
@@ -317,6 +321,7 @@ def write_plan(plan: Plan) -> None:
         data=plan.trials[0].trial.data_summary,
         training=experiment.training.model_dump(),
         evaluation=experiment.evaluation,
+        report=experiment.report,
         cells=[planned.trial.cell for planned in plan.trials] + external_masks.cells_of(folder),
     )
     content = experiment.model_dump(mode="json")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmark.records.numerics import Numerics
-from benchmark.records.protocol import Evaluation, Training
+from benchmark.records.protocol import Evaluation, Report, Training
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had hashes of source files instead of numerics versions
@@ -62,7 +62,10 @@ class Cell(Stored):
 
 
 class Data(Stored):
-    """What a table says of the data. `fingerprint` is of the test cases: figures of one table share it."""
+    """What a table says of the data. `fingerprint` is of the test cases: figures of one table share it.
+
+    `stored_fingerprints` are of the training and of the test cases as stored, whatever the training grid.
+    """
 
     name: str
     source: str = ""
@@ -70,6 +73,7 @@ class Data(Stored):
     native_spacing: Spacing
     other_spacings: dict[str, Spacing] = {}
     fingerprint: str
+    stored_fingerprints: dict[str, str] = {}
     split: str
     split_hash: str
     folds: dict[str, int] | None = None
@@ -116,6 +120,7 @@ class StoredPlan(Stored):
     data: Data
     training: Training
     evaluation: Evaluation
+    report: Report = Report()
     cells: list[Cell]
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The two blocks of an experiment that decide its numbers: how weights are trained, and how they are scored."""
+"""The blocks of an experiment that decide what its report says: how weights are trained, scored and judged."""
 
 from typing import Any, Literal
 
@@ -57,6 +57,14 @@ class Evaluation(Block):
     )
     empty: Literal["worst", "exclude"] = Field(
         "worst", description="surface distances of an empty prediction: the image diagonal, or left out"
+    )
+
+
+class Report(Block):
+    """By what results are judged. It decides no number, so that a change of it needs no new training or scoring."""
+
+    margin: PositiveFloat = Field(
+        1.0, le=100, description="points of Dice: a smaller difference counts as none, from a published figure for one"
     )
 
 

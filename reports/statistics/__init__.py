@@ -25,6 +25,7 @@ Example:
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
+from reports.statistics.margin import interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.pooling import RunPool, pool_variances, run_pool
@@ -58,6 +59,7 @@ __all__ = [
     "detectable_difference",
     "effect_interval",
     "holm",
+    "interval_over_runs",
     "mean_squares",
     "paired_t_test",
     "pool_variances",
@@ -65,6 +67,7 @@ __all__ = [
     "run_pool",
     "score_matrices",
     "seed_aware_test",
+    "side_of_margin",
     "simulate_scores",
     "spread",
     "variance_of_difference",

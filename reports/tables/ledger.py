@@ -2,30 +2,34 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from reports import published
 from reports.measures import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
 from reports.results import Results
+from reports.statistics.margin import OPEN, OUTSIDE, WITHIN, interval_over_runs, side_of_margin
 from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, runs_of, signed, state_of
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
 FIGURES = {measure.metric: measure for measure in (DICE, JACCARD, ASD, HD95)}
 DISTANCES = ("asd", "hd95")
-FEWEST_SEEDS = 3
 
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+REPRODUCED, NOT_REPRODUCED, NOT_PRECISE = "reproduced", "not reproduced", "not precise enough"
+VERDICTS = {WITHIN: REPRODUCED, OUTSIDE: NOT_REPRODUCED, OPEN: NOT_PRECISE}
 NOT_COMPARABLE, NO_FIGURE, NOT_PLANNED = "not comparable", "no figure of ours", "not planned"
+NO_MARGIN = "no margin"  # of figures other than Dice: no verdict, because none is declared for them
 
 NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
+STALE = "some of our records are stale (§)"
+ONE_RUN = "one run of ours may reach it"
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
 
 THEIRS = ["entry", "method", "variant", "published_labelled", "published_unlabelled", "figure", "published", "source",
           "repeated_in", "certainty", "iterations", "checkpoint", "largest_component", "headline",
           "remark"]  # fmt: skip
 ROW = ["row", "display", "settings", "labelled", "unlabelled"]
-OURS = ["postprocessing", "seeds", "mean", "seed_sd", "low", "high", "gap", "verdict", "differences"]
+OURS = ["postprocessing", "seeds", "mean", "seed_sd", "gap", "low", "high", "run_low", "run_high", "verdict",
+        "caveats", "differences"]  # fmt: skip
 COLUMNS = THEIRS + ROW + OURS
 
 
@@ -33,13 +37,14 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
     """One line for each published figure and row of its method, variant and budget; then those without such a row.
 
     Ours are runs on the papers' labelled cases (draw "first") if there are any. They are scored under the published
-    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases. low,
-    high: see `prediction_interval`. With three seeds or more a comparable figure is reproduced if it lies within.
-    differences: of the protocols. There are no lines for data other than the papers'.
+    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases. gap:
+    mean minus the published figure. low, high: its 95 % confidence interval. run_low, run_high: where one further run
+    of ours would fall. verdict: of Dice, by the plan's margin. caveats: what to know beside it. differences: of the
+    protocols. There are no lines for data other than the papers'.
     """
     if results.plan.data.name != published.literature()["data"]:
         return pd.DataFrame(columns=COLUMNS)
-    entries = published.literature()["entries"]
+    entries, margin = published.literature()["entries"], results.plan.report.margin
     cells = with_rows(results.cells)
     empty = empty_predictions(results)["empty"]
     lines = []
@@ -52,6 +57,9 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
         ):
             scored = published.postprocessing(entry, results.plan.evaluation.postprocessing)
             reasons = published.differences(entry, results.plan, runs.iloc[0])
+            reasons += [STALE] if runs["stale"].ne("").any() else []
+            reasons = [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
+            left_open = published.left_open(entry, line["variant"])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
@@ -59,7 +67,8 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
                 means = values[counted].mean(axis=1).dropna().to_numpy(dtype=float)
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
-                lines.append(_theirs(entry, figure) | ours | _compared(entry[figure], means, why))
+                compared = _compared(entry[figure], means, why, left_open, margin if figure == "dice" else None)
+                lines.append(_theirs(entry, figure) | ours | compared)
     compared = {line["entry"] for line in lines}
     for place, entry in enumerate(entries):
         if place not in compared:
@@ -82,32 +91,31 @@ def _theirs(entry: dict, figure: str) -> dict:
     }
 
 
-def _compared(theirs: float, means: np.ndarray, differences: list[str]) -> dict:
-    """`means`: ours, one for each seed."""
-    seeds = len(means)
-    low, high = prediction_interval(means)
+def _compared(
+    theirs: float, means: np.ndarray, differences: list[str], left_open: list[str], margin: float | None
+) -> dict:
+    """`means`: ours, one for each seed. `margin`: None for a figure that none is declared for."""
+    seeds, caveats = len(means), []
     mean = means.mean() if seeds else np.nan
+    low, high, run_low, run_high = np.full(4, np.nan)
+    if seeds:
+        low, high = interval_over_runs(means - theirs)
+        run_low, run_high = interval_over_runs(means, new_runs=1)
     if seeds == 0:
         verdict = NO_FIGURE
     elif differences:
         verdict = NOT_COMPARABLE
-    elif seeds < FEWEST_SEEDS:
-        verdict = UNDECIDED
+    elif margin is None:
+        verdict = NO_MARGIN
     else:
-        verdict = REPRODUCED if low <= theirs <= high else NOT_REPRODUCED
+        verdict = VERDICTS[side_of_margin(low, high, margin)]
+        caveats = [f"their {word} not known" for word in left_open]
+        caveats += [ONE_RUN] if verdict == NOT_REPRODUCED and run_low <= theirs <= run_high else []
     return {
-        "seeds": seeds, "mean": mean, "seed_sd": means.std(ddof=1) if seeds > 1 else np.nan, "low": low, "high": high,
-        "gap": mean - theirs, "verdict": verdict, "differences": "; ".join(differences),
+        "seeds": seeds, "mean": mean, "seed_sd": means.std(ddof=1) if seeds > 1 else np.nan, "gap": mean - theirs,
+        "low": low, "high": high, "run_low": run_low, "run_high": run_high, "verdict": verdict,
+        "caveats": "; ".join(caveats), "differences": "; ".join(differences),
     }  # fmt: skip
-
-
-def prediction_interval(means: np.ndarray) -> tuple[float, float]:
-    """Where 95 % of new seeds' means fall: mean ± t·s·√(1 + 1/S) of S seeds; NaN with fewer than two."""
-    seeds = len(means)
-    if seeds < 2:
-        return np.nan, np.nan
-    reach = stats.t.ppf(0.975, seeds - 1) * means.std(ddof=1) * np.sqrt(1 + 1 / seeds)
-    return means.mean() - reach, means.mean() + reach
 
 
 COLUMNS_SHOWN = [
@@ -116,7 +124,7 @@ COLUMNS_SHOWN = [
     Column("mean", "Ours"),
     Column("seeds", "Seeds"),
     Column("gap", "Ours − published"),
-    Column("low", "Dice of one new seed [95 %]"),
+    Column("low", "Dice: 95 % interval of the difference"),
     Column("verdict", "Verdict", numeric=False),
 ]
 UNSURE = "?"
@@ -152,8 +160,8 @@ def _row(line: dict, entry: pd.DataFrame, sources: dict, letters: dict) -> Row:
     budget = (first["published_labelled"], first["published_unlabelled"])
     other = "" if budget == (line["labelled"], line["unlabelled"]) else f" ({budget[0]}/{budget[1]})"
     unsure = UNSURE * first["certainty"].startswith("memory")
-    low, high = dice[["low", "high"]].clip(0, 100)  # a Dice has no more room than that
-    interval = MISSING if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+    low, high = dice[["low", "high"]].clip(-dice["published"], 100 - dice["published"])  # a Dice has no more room
+    interval = MISSING if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
     means, gaps = (_joined(of["mean"], number), _joined(of["gap"], signed)) if first["seeds"] else (MISSING, MISSING)
     verdict = _verdict(entry, letters) if line["runs_done"] else state_of(line)
     seeds = runs_of(line) if len(line["draws"].split()) == 1 else f"{first['seeds']} of draw “first”"
@@ -173,14 +181,15 @@ def _joined(values: pd.Series, text) -> str:
 
 
 def _verdict(entry: pd.DataFrame, letters: dict) -> str:
-    """One word where it is one for all figures, else the figures of each."""
+    """The verdict on Dice with its caveats; and the figures that are not comparable though Dice is."""
     texts: dict[str, list[str]] = {}
-    for line in entry.to_dict("records"):
-        why = f" ({_ranges(line['differences'].split('; '), letters)})" if line["verdict"] == NOT_COMPARABLE else ""
-        texts.setdefault(line["verdict"] + why, []).append(FIGURES[line["figure"]].title)
-    if len(texts) == 1:
-        return next(iter(texts))
-    return "; ".join(f"{', '.join(figures)} {text}" for text, figures in texts.items())
+    for line in entry[entry["verdict"] != NO_MARGIN].to_dict("records"):
+        beside = [line["caveats"]] if line["caveats"] else []
+        if line["verdict"] == NOT_COMPARABLE:
+            beside = [_ranges(line["differences"].split("; "), letters)]
+        text = line["verdict"] + "".join(f" ({part})" for part in beside)
+        texts.setdefault(text, []).append(FIGURES[line["figure"]].title)
+    return "; ".join(text if "Dice" in figures else f"{', '.join(figures)} {text}" for text, figures in texts.items())
 
 
 def _ranges(reasons: list[str], letters: dict[str, str]) -> str:
@@ -201,7 +210,7 @@ def _letter(place: int) -> str:
 
 
 def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
-    theirs = published.literature()
+    theirs, margin = published.literature(), results.plan.report.margin
     if results.plan.data.name != theirs["data"]:
         return [f"No published figures are shown: they are for {theirs['data']}."]
     verdicts = frame.loc[frame["figure"] == "dice", "verdict"]
@@ -213,11 +222,17 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
         "Dice and Jaccard are in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, "
         "scored under the published postprocessing where it is known (see the sources), else under the plan's. So a "
         "figure here may differ from that of the comparison.",
-        "Verdict: reproduced if the published figure lies within the 95 % prediction interval for one new seed of "
-        f"ours, mean ± t·s·√(1 + 1/S) with S seeds. {UNDECIDED.capitalize()}: fewer than {FEWEST_SEEDS} seeds. "
-        "Intervals of Dice are shown from 0 to 100 at most. A wide interval reproduces easily, so look at its width. "
-        "Published figures are of one run each.",
+        f"Verdict on Dice. {REPRODUCED.capitalize()}: the 95 % confidence interval of our mean minus the published "
+        f"figure lies within ±{margin:g} points (report.margin). {NOT_REPRODUCED.capitalize()}: it lies outside. "
+        f"{NOT_PRECISE.capitalize()}: neither; more seeds make it narrower. It is mean ± t·s/√S over S seeds, "
+        "with the cases as they are, because the published figure is of the same ones. One seed has none. "
+        "The other figures have no margin and no verdict.",
     ]
+    if any(ONE_RUN in str(caveats) for caveats in frame["caveats"]):  # NaN where nothing is planned
+        notes.append(
+            f"{ONE_RUN.capitalize()}: published figures are of one run each, and this one lies where one further run "
+            "of ours would fall (95 % prediction interval)."
+        )
     if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
         notes.append(f"{UNSURE} Written down from memory, not read again. Look it up before you quote it.")
     return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]
