@@ -1,5 +1,6 @@
 """Reads an experiment file and applies overrides; error messages say which key is wrong."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
-    files = [str((path.parent / Path(p).expanduser()).resolve()) for p in experiment.plugins]
-    files += [str(Path(p).expanduser().resolve()) for p in plugins]
+    files = [str((path.parent / os.path.expanduser(p)).resolve()) for p in experiment.plugins]
+    files += [str(Path(os.path.expanduser(p)).resolve()) for p in plugins]
     for file in files:
         registry.load_plugin(file)
     return experiment.model_copy(update={"plugins": files})
