@@ -10,6 +10,7 @@ from benchmark.records.case_values import COLUMNS
 from benchmark.records.models import SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, planned_states
+from data.errors import visible
 
 CELL_KEYS = tuple(Cell.model_fields)
 TRAINING_TIMES = ("seconds_training", "iterations_per_second")
@@ -30,7 +31,8 @@ class Results:
     provenance: one row a readable record, index trial, columns as found in the provenance.json files.
     unplanned: records in the folder that belong to no planned cell.
     records: {trial: folder of its record}, of the cells that are scored.
-    pictures: {case: file with its image and truth}, of the test cases that have one.
+    pictures: {case: file with its image and truth}, of the test cases that have one. A file whose name is no text is
+        no case's.
     """
 
     plan: StoredPlan
@@ -63,9 +65,11 @@ def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
         cells=cells_frame([cell_row(cell, state) for cell, state in found]),
         cases=pd.DataFrame(values, columns=["trial", *COLUMNS]),
         provenance=_timed(pd.DataFrame.from_dict(provenance, orient="index"), packed_timings),
-        unplanned=sorted({path.parent.name for path in results.folder.glob("records/*/trial.yaml")} - planned),
+        unplanned=sorted({visible(path.parent.name) for path in results.folder.glob("records/*/trial.yaml")} - planned),
         records={cell.trial: results.record(cell.trial) for cell, state in found if state.values is not None},
-        pictures={path.stem: path for path in sorted(results.folder.glob("cases/*.npz"))},
+        pictures={
+            path.stem: path for path in sorted(results.folder.glob("cases/*.npz")) if visible(path.stem) == path.stem
+        },
     )
 
 
