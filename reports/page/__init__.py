@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
-from reports.page.viewer_cases import MEASURES, choose, describe_cases, pack_cases
+from reports.page.viewer_cases import choose, describe_cases, measures_of, pack_cases
 from reports.page.viewer_volumes import packed
 from reports.results import Results
 from reports.tables import Table, Tables, rendering
@@ -104,7 +104,7 @@ def _cases(results: Results) -> dict:
         "data": data,
         "volumes": {},
         "notes": contents.notes_on_cases(results, shown, {}, 0),
-        "measures": [(name, name) for name in MEASURES],
+        "measures": [(name, name) for name in measures_of(results)],
         "postprocessings": [
             (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
             for name in sorted(POSTPROCESSINGS, key=lambda name: name != headline)

@@ -14,13 +14,18 @@ SHOWN = ["checkpoint", "postprocessing", "class", "structure", "metric", "unit"]
 def long_frame(results: Results) -> pd.DataFrame:
     """One line for each row of the tables, checkpoint, postprocessing, class, metric and unit, in cases.csv's units.
 
-    mean, sd (n - 1), n: over test cases, each averaged over runs. seed_sd: over runs, of their means over cases. runs:
-    how many (seeds x draws). seeds: which seeds. structure: the name of the class. The metrics `predicted` and
-    `reference` are volumes. `nsd_2mm` is NSD at a tolerance of 2 mm: two tolerances are two metrics.
+    mean, sd (n - 1), n: over test cases, each averaged over runs; a case that is undefined in one run is left out.
+    seed_sd: over runs, of their means over these cases. runs: how many (seeds x draws). seeds: which seeds. structure:
+    the name of the class. The metrics `predicted` and `reference` are volumes. `nsd_2mm` is NSD at a tolerance of 2 mm:
+    two tolerances are two metrics.
     """
     cells = with_rows(results.cells)
     values = results.cases.merge(cells[["trial", "row"]], on="trial")
     keys = ["row", *SCORED]
+    if (undefined := values["value"].isna()).any():
+        values["value"] = values["value"].mask(
+            undefined.groupby([values[key] for key in [*keys, "case"]]).transform("any")
+        )
     by_case = values.groupby([*keys, "case"])["value"].mean().groupby(keys).agg(mean="mean", sd="std", n="count")
     by_run = values.groupby([*keys, "trial"])["value"].mean().groupby(keys).agg(seed_sd="std", runs="size")
     done = cells[cells["trial"].isin(values["trial"])].groupby("row")["seed"]
