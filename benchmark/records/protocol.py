@@ -56,8 +56,9 @@ class Evaluation(Block):
         "largest_component", description="what the table's headline figures show; both are always stored"
     )
     empty: Literal["worst", "exclude"] = Field(
-        "worst", description="surface distances of an empty prediction: the image diagonal, or left out"
+        "worst", description="distances where only prediction or truth is empty: the image diagonal, or left out"
     )
+    nsd_tolerance: PositiveFloat = Field(2.0, description="mm up to which surfaces count as equal in NSD")
 
 
 class Report(Block):

@@ -1,43 +1,44 @@
 """The numbers that all tables begin with. A row is a method with its settings at one budget."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from benchmark.records.states import DONE
-from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
+from reports.measures import DICE, ROW_KEYS, Measure, Scores, empty_predictions, measures, with_rows
 from reports.results import Results
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
 RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
-FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high"]  # of each measure
+FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
         "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
 
 
-def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.DataFrame:
-    """One line for each row, under the plan's postprocessing.
+def table_rows(results: Results, scores: Scores, tests: pd.DataFrame, structure: int | None = None) -> pd.DataFrame:
+    """One line for each row, under the plan's postprocessing, of means over structures or of one structure.
 
     Budgets ascend. In each the floor stands before the methods, which are in the plan's order. Ceilings are last.
     `…_mean`, `…_sd` (n - 1): over test cases; each case is averaged over classes, then over runs (seeds and draws).
-    `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `cases`: those with a Dice. `empty`:
-    predictions without a voxel though there is a structure to find, of all runs x cases x classes.
+    `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `…_cases`: cases that have a value;
+    `cases`: those with a Dice. `empty`: predictions without a voxel though there is a structure to find, of all runs x
+    cases x classes.
     Tests (on Dice) come from `tests`, the frame of `significance`, which explains them. `interval` says where `low`
     and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
     """
     cells = with_rows(results.cells)
     postprocessing = results.plan.evaluation.postprocessing
-    empty = empty_predictions(results)
+    empty = empty_predictions(results, structure)
     empty = empty[empty.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
     tested = tests[tests["measure"] == DICE.name].set_index("row")
     lines = []
     for row, group in cells.groupby("row", sort=False):
-        measured = {m: scores.get((row, postprocessing, m.name)) for m in measures(results)}
         line = {"row": row} | group.iloc[0][ROW_KEYS + DESCRIPTION].to_dict() | _runs(group)
         line |= empty[empty.index.isin(group["trial"])].sum().to_dict()
-        for measure, runs in measured.items():
-            line |= {} if runs is None else _summary(measure.name, runs)
-        line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
+        line |= summaries(scores, row, postprocessing, measures(results))
+        line["cases"] = line[f"{DICE.name}_cases"]
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
     figures = [f"{measure.name}_{what}" for measure in measures(results) for what in FIGURES]
     frame = pd.DataFrame(lines, columns=["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *figures, *COUNTS, *TEST])
@@ -59,10 +60,19 @@ def _runs(group: pd.DataFrame) -> dict:
     }
 
 
-def _summary(name: str, runs: pd.DataFrame) -> dict:
-    by_case, by_run = runs.mean(), runs.mean(axis=1)
-    figures = (by_case.mean(), by_case.std(ddof=1), by_run.std(ddof=1), by_run.min(), by_run.max())
-    return {f"{name}_{what}": figure for what, figure in zip(FIGURES, figures, strict=True)}
+def summaries(scores: Scores, row: int, postprocessing: str, of: Sequence[Measure]) -> dict:
+    """The FIGURES of a row in several measures; without scores no case has a value."""
+    line = {}
+    for measure in of:
+        figures: dict = {"cases": 0}
+        if (runs := scores.get((row, postprocessing, measure.name))) is not None:
+            by_case, by_run = runs.mean(), runs.mean(axis=1)
+            figures = {
+                "mean": by_case.mean(), "sd": by_case.std(ddof=1), "seed_sd": by_run.std(ddof=1),
+                "run_low": by_run.min(), "run_high": by_run.max(), "cases": int(by_case.count()),
+            }  # fmt: skip
+        line |= {f"{measure.name}_{what}": figure for what, figure in figures.items()}
+    return line
 
 
 def _test(line: pd.Series) -> dict:
