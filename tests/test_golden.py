@@ -77,9 +77,9 @@ def test_any_number_that_moves_is_noticed(name, key, where):
 
 def test_a_raised_version_asks_for_new_numbers():
     known = copy.deepcopy(stored())
-    known["dtml"]["version"] = 0
-    assert complaint(PARTS["dtml"], known, {}) == (
-        "dtml has version 1, and its golden numbers are of version 0: make golden"
+    known["urpc"]["version"] = 0
+    assert complaint(PARTS["urpc"], known, {}) == (
+        "urpc has version 1, and its golden numbers are of version 0: make golden"
     )
 
 
