@@ -38,8 +38,8 @@ class Execution(Block):
     )
     order: Literal["longest_first", "as_listed"] = Field(
         "longest_first",
-        description="longest_first: all devices end at about the same time; as_listed: seed by seed, floors and ceiling "
-        "first, so that a run that is not through can be read already",
+        description="longest_first: all devices end at about the same time; as_listed: seed by seed, floors and "
+        "ceiling first, so that a run that is not through can be read already",
     )
     data_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
