@@ -91,7 +91,7 @@ def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, m
     monkeypatch.setenv("SLOW", "0.3")
     folder = tmp_path / "results"
     process = clusters.start(config, folder)
-    for victim, survived in (("ray::ResourceTrainable.train", True), ("raylet", False), ("run_benchmark.py", False)):
+    for victim, survived in (("ray::_Inner.train", True), ("raylet", False), ("run_benchmark.py", False)):
         wait_for(lambda: any(step > 2 for step in steps_of(folder).values()), process)
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         killed = [one for one in tree if any(word.endswith(victim) for word in command(one))]
@@ -128,7 +128,6 @@ def test_bad_nodes_cost_no_trial(tmp_path, own_registry):
     assert process.returncode == 0, out
     assert clusters.differences(folder, tmp_path / "undisturbed") == []
     assert "gets no more trials: 3 in a row failed there at once" in out
-    assert "it cannot run the benchmark (ImportError: libtorch is missing)" in out
     assert "NoneType" not in out and "Traceback" not in out
 
 

@@ -40,6 +40,12 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+def has_come(number: int) -> None:
+    """For a signal that somebody else has caught. Raises KeyboardInterrupt."""
+    _received.append(signal.Signals(number))
+    raise KeyboardInterrupt
+
+
 def _stop(number: int, frame) -> None:
     _received.append(signal.Signals(number))
     leave_terminal()
