@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -214,12 +215,12 @@ def test_a_process_that_was_changed_gets_no_further_trial(own_registry, tmp_path
     from benchmark.cluster import scheduler
 
     trial, planned = tiny.one_trial("vnet")
-    listener = scheduler._Listener(lambda progress: None, tiny.new_results(tmp_path), {trial.id: trial})
+    run = Mock(at={})
     for changed in (False, True):
         progress = next(iter(run_trial(trial, tiny.new_results(tmp_path / str(changed)), planned.execution)))
         progress = progress.model_copy(update={"stage": "done", "process_changed": changed})
         ended = type("Ended", (), {"placement_group_factory": "as asked for"})()
-        listener.on_trial_result(1, [], ended, {"progress": progress.model_dump()})
+        scheduler._Run.on_trial_result(run, 1, [], ended, {"progress": progress.model_dump(), "node": "a"})
         assert (ended.placement_group_factory == "as asked for") is not changed
 
 

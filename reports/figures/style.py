@@ -135,12 +135,13 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
 def drawable(text: str) -> str:
     """A name as matplotlib can draw it: one line of visible characters.
 
-    Control characters, and marks that turn the direction of writing, go: they have no picture. Matplotlib leaves names
-    that begin with an underscore out of keys, so that a space without width goes before it. Very long names are cut.
+    Control characters are spelled out. Marks that turn the direction of writing go: they have no picture. Matplotlib
+    leaves names that begin with an underscore out of keys, so a space without width goes before it. Very long names are
+    cut.
 
     Example:
         >>> drawable("two\\nlines"), drawable("a\\x07b")
-        ('two lines', 'ab')
+        ('two lines', 'a\\\\x07b')
     """
     line = "".join(c for c in one_line(text) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
     line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
