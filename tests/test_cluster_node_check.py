@@ -23,12 +23,12 @@ def results(tmp_path):
     return folder
 
 
-def demands_of(results, **changes):
+def demands_of(results, /, **changes):
     demands = Demands.of_this_machine(results, tiny.experiment().data.model_dump(mode="json"))
     return demands.model_copy(update=changes).model_dump_json()
 
 
-def problem_of(results, **changes):
+def problem_of(results, /, **changes):
     find_problem.cache_clear()
     return find_problem(demands_of(results, **changes))
 
