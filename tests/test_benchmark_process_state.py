@@ -125,8 +125,8 @@ def test_a_change_is_named_and_the_process_given_up(own_registry, undo, tmp_path
     last = tiny.run(trial, results, planned)[-1]
     assert last.stage == "done" and last.process_changed
     assert said in last.notes[0] and last.notes[0].endswith("; the process runs no further trial")
-    [change] = json.loads((results.record(trial.id) / "provenance.json").read_text())["process_changed"]
-    assert said in change
+    changes = json.loads((results.record(trial.id) / "provenance.json").read_text())["process_changed"]
+    assert any(said in change for change in changes)  # modules that import a shared table name it too
 
 
 def test_a_change_of_a_trial_that_fails_is_noticed_too(own_registry, undo, tmp_path):
