@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from data.progress import follow
 from reports import statistics
 from reports.measures import DICE, Measure, Scores, hd95, with_rows
 from reports.results import Results
@@ -87,7 +88,7 @@ def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measur
     ]
     tested = [line for line in lines if reference is not None and line["row"] != reference]
     pool = statistics.run_pool(tables.values())
-    for line in tested:
+    for line in follow(tested, "computing tests"):
         line |= _pair(tables[reference], tables[line["row"]], pool, comparisons=len(tested))
     for kind in ("cases", "wilcoxon", "seeds"):
         for line, p in zip(tested, statistics.holm([line[f"{kind}_p"] for line in tested]), strict=True):

@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from benchmark.cluster import stop_signals
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
-from data.errors import UserError, one_line, visible
+from data.errors import UserError, visible
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -148,28 +147,36 @@ def predict(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes. Default: report in the first folder.")
+    ] = None,
     packed_timings: Annotated[
         bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
     ] = False,
 ) -> None:
-    """Write DIR/report from the records of a results folder; over several folders, into the first."""
-    from benchmark.command_line.reporting import write_report
+    """Write the report of a results folder. Several folders give one report."""
+    from benchmark.command_line.reporting import show_report
 
-    console.print(
-        f"report: {write_report(*map(ResultsFolder, folders), packed_timings=packed_timings)}", soft_wrap=True
-    )
+    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings)
 
 
 @app.command()
 def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
+    from benchmark.command_line.cells import Line, print_cells
+    from benchmark.records.case_values import mean_dice
     from benchmark.records.states import DONE, MEANING, planned_states
 
-    table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
-    states = planned_states(ResultsFolder(folder))
-    for cell, state in states:
-        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(state.reason))
-    console.print(table)
+    results = ResultsFolder(folder)
+    states = planned_states(results)
+    postprocessing = results.read_plan().evaluation.postprocessing
+    print_cells(
+        (
+            Line(cell, state.state, state.reason, mean_dice(state.values, postprocessing) if state.values else None)
+            for cell, state in states
+        ),
+        console,
+    )
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
         console.print(f"{name}: {MEANING[name]}", soft_wrap=True)

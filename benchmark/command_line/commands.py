@@ -8,12 +8,12 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Column, Table
 
 from benchmark.cluster import shipped_code, stop_signals
+from benchmark.command_line.cells import Line, print_cells
 from benchmark.command_line.progress import ProgressView
-from benchmark.command_line.reporting import write_report
+from benchmark.command_line.reporting import show_report
 from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_stored_experiment, read_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
@@ -26,6 +26,7 @@ from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNR
 from benchmark.trial import external_masks
 from data.cache import Dataset, prepare
 from data.errors import one_line
+from data.progress import follow
 from methods.shared import registry
 from reports.durations import duration
 
@@ -62,7 +63,7 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
     plan, complete = run_part(experiment, folder, dataset)
     if experiment.tuning is not None and has_ended(plan):
         complete = tune(plan, run_part) and complete
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    show_report(console, folder)
     return complete
 
 
@@ -121,7 +122,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
                 console.print(line, soft_wrap=True)
             complete = _run_trials(plan, todo, "local", console) and complete and not damaged
             complete = _add_later_metrics(plan, console) and complete
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    show_report(console, folder)
     return complete
 
 
@@ -146,7 +147,7 @@ def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
     experiment = read_experiment(folder.experiment_file)
     found: dict[tuple[str, str], list[float]] = {}
     pairs = differences(folder, trial, prepare(experiment.data))
-    for value, by_medpy in track(pairs, "scoring with medpy", console=console, transient=True):
+    for value, by_medpy in follow(pairs, "scoring with medpy"):
         found.setdefault((value.metric, value.unit), []).append(abs(value.value - by_medpy))
     table = Table("metric", "unit", "values compared", "largest difference from medpy")
     for (metric, unit), compared in found.items():
@@ -190,7 +191,8 @@ def add_masks(
         plan = _same_plan(experiment, folder)
         trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
         write_plan(plan)
-        console.print(f"scored as {trial}; report: {write_report(folder)}", soft_wrap=True)
+        console.print(f"scored as {trial}", soft_wrap=True)
+        show_report(console, folder)
         return _send(plan, experiment.execution.copy_to, console)
 
 
@@ -268,12 +270,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     from benchmark.planning.estimate import seconds_of_training
 
     plan = make_plan(experiment, folder)
-    # A trial's name begins with its method, budget and seed; it is what other commands ask for.
-    table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
-    for planned in plan.trials:
-        cell = planned.trial.cell
-        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, one_line(planned.reason))
-    console.print(table)
+    print_cells((Line(planned.trial.cell, planned.state, planned.reason) for planned in plan.trials), console)
     todo = plan.to_run(also)
     _print_counts(plan, todo, console)
     if experiment.tuning is not None:

@@ -58,10 +58,12 @@ def sweep(results: Results, rows: pd.DataFrame) -> Table:
     shown = frame.assign(labels_saved=frame["labels_saved"].fillna(frame["labels_saved_beyond"]))  # to sort by
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
-        blocks = [_block(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities]
+        blocks = [
+            across_budgets(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities
+        ]
     elif len(frame):
         heading, budget = (heading_of(budgets[0]), budgets[0]) if budgets else (ALL_LABELLED, None)
-        blocks = [_block(shown, heading, [(q, q.label, budget) for q in quantities])]
+        blocks = [across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])]
     else:
         blocks = []
     return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
@@ -90,7 +92,7 @@ GAP = Column("gap_share", "Gap closed [%]", lambda share: number(100 * share, 0)
 SAVED = Column("labels_saved", "Labels saved [cases]", line=_saved)
 
 
-def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
+def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
     """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
     ranked = frame[frame["role"] != "ceiling"]
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
