@@ -203,8 +203,11 @@ def predict(
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for scan, labels in predict_scans(record, images, to, normalise, voxel, plugins, trust):
-        console.print(f"{scan}: {labels}", soft_wrap=True)
+    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust):
+        volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in found.volumes.items())
+        console.print(f"{found.scan}: {found.labels} ({volumes})", soft_wrap=True)
+        if empty := [name for name, volume in found.volumes.items() if not volume]:
+            console.print(f"  nothing was found of {', '.join(empty)}", style="yellow", soft_wrap=True)
 
 
 def _fetch(plan: Plan, uri: str) -> int:
