@@ -181,6 +181,15 @@ def test_a_file_whose_method_breaks_the_contract(command, tmp_path, two_checks):
     ]
 
 
+def test_one_fault_that_breaks_several_checks_is_told_once(command, tmp_path, monkeypatch):
+    titles = ["never sees labels of unlabelled cases", "learns from unlabelled images", "trains every parameter"]
+    monkeypatch.setattr(checks, "CHECKS", {title: checks.CHECKS[title] for title in titles})
+    status, out, _ = command("check", tiny.write_plugin(tmp_path, "broken", in_step="raise KeyError('no')"))
+    broken = [line for line in out.splitlines() if line.startswith("  broken")]
+    assert status == 1 and len(broken) == 3 and out.count("KeyError") == 1
+    assert all(line.endswith(f": as “{titles[0]}”") for line in broken[1:])
+
+
 def test_all_methods_of_a_file_are_checked(command, tmp_path, two_checks):
     plugin = tiny.write_plugin(tmp_path, "one")
     plugin.write_text(plugin.read_text() + plugin.read_text().replace('"one"', '"two"'))

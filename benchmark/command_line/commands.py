@@ -283,9 +283,13 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
         search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
         console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
-        seconds = seconds_of_training(train, experiment)
-        console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate"
-                      + (", without tuning)" if experiment.tuning else ")"))  # fmt: skip
+        what = " without tuning" if experiment.tuning else ""
+        try:
+            seconds = seconds_of_training(plan, train)
+        except Exception as error:  # whatever a method's code raises; `--smoke` names the cell
+            console.print(f"no estimate of time: {one_line(f'{type(error).__name__}: {error}')}", soft_wrap=True)
+        else:
+            console.print(f"about {duration(seconds)} of training{what} on this machine, one trial at a time")
 
 
 def smoke(experiment: Experiment, console: Console) -> None:
@@ -346,9 +350,12 @@ def check(method: str, console: Console) -> bool:
     for name in _names(method):
         registry.get(name)  # refuses an unknown one before anything is said of it
         console.print(name)
+        first: dict[str, str] = {}  # the check that met a reason first: one fault may break all of them
         for outcome in checks.check(name):
             outcomes.append(outcome)
             reason = f": {outcome.reason}" if outcome.reason else ""
+            if outcome.state == "broken" and first.setdefault(outcome.reason, outcome.title) != outcome.title:
+                reason = f": as “{first[outcome.reason]}”"
             style = "red" if outcome.state == "broken" else None
             console.print(f"  {outcome.state:<14}  {outcome.title}{reason}", style=style, soft_wrap=True)
     counts = Counter(outcome.state for outcome in outcomes)
