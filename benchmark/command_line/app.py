@@ -24,7 +24,14 @@ RENAMED = {"score": "add-masks"}  # commands of earlier versions
 INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
 console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the experiment. `KEY+=[…]` adds to a list, `KEY-=[…]` takes out of it.",
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
@@ -118,6 +125,19 @@ def add_masks(
     folder, files = ResultsFolder(results), list(map(str, plugins))
     if not commands.add_masks(masks, name, labelled, unlabelled, seed, folder, files, trust, console):
         raise typer.Exit(1)
+
+
+@app.command()
+def remove_masks(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What tables call the row.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that has it.")],
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
+) -> None:
+    """Take out a row that `add-masks` has added, with all its budgets and seeds."""
+    from benchmark.command_line import commands
+
+    commands.remove_masks(name, ResultsFolder(results), list(map(str, plugins)), trust, console)
 
 
 @app.command()

@@ -189,11 +189,32 @@ def add_masks(
     experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
     with run_lock(folder):
         plan = _same_plan(experiment, folder)
+        if labelled not in experiment.labelled:
+            console.print(
+                f"no method of this experiment has {labelled} labelled cases: the row stands alone in its budget "
+                f"(the experiment has {', '.join(map(str, experiment.labelled))})",
+                style="yellow", soft_wrap=True,
+            )  # fmt: skip
         trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
         write_plan(plan)
         console.print(f"scored as {trial}", soft_wrap=True)
         show_report(console, folder)
         return _send(plan, experiment.execution.copy_to, console)
+
+
+def remove_masks(name: str, folder: ResultsFolder, plugins: list[str], trust: bool, console: Console) -> None:
+    """Take rows of another tool's masks out of a results folder, and write its report.
+
+    `plugins` and `trust`: as of `load_stored_experiment`.
+    """
+    folder.read_plan()
+    experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
+    with run_lock(folder):
+        plan = _same_plan(experiment, folder)
+        removed = external_masks.remove(name, folder)
+        write_plan(plan)
+        console.print(f"removed {', '.join(removed)}", soft_wrap=True)
+        show_report(console, folder)
 
 
 def predict(
