@@ -58,6 +58,13 @@ class Evaluation(Block):
     empty: Literal["worst", "exclude"] = Field(
         "worst", description="surface distances of an empty prediction: the image diagonal, or left out"
     )
+    diverged: Literal["worst", "exclude"] = Field(
+        "worst", description="a run that diverged: Dice 0 and distances of the image diagonal, or left out unranked"
+    )
+
+
+# Keys of `Evaluation` that choose among what is known of each record: a change of them needs no new scoring.
+CHOSEN_BY_REPORT = ("postprocessing", "diverged")
 
 
 class Report(Block):
