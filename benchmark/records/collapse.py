@@ -5,6 +5,7 @@ The rule is declared here and printed under each comparison. It only marks a run
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,7 +133,10 @@ def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], p
             cell.unlabelled,
         )
         wanted = (CHECKPOINT, postprocessing, "dice")
-        dice = [v.value for v in values or () if (v.checkpoint, v.postprocessing, v.metric) == wanted]
-        if dice := [value for value in dice if value == value]:
-            rows[row][cell.trial] = 100 * fmean(dice)
+        cases: dict[str, list[float]] = defaultdict(list)
+        for value in values or ():
+            if (value.checkpoint, value.postprocessing, value.metric) == wanted and not math.isnan(value.value):
+                cases[value.case].append(value.value)
+        if cases:
+            rows[row][cell.trial] = 100 * fmean(map(fmean, cases.values()))
     return {trial: reason for row in rows.values() for trial, reason in far_below(row).items()}

@@ -1,27 +1,34 @@
 """The numbers that all tables begin with. A row is a method with its settings at one budget."""
 
+from dataclasses import replace
+
 import pandas as pd
 
-from benchmark.records.states import DONE
-from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, measures, with_rows
-from reports.results import Results
+from benchmark.records.states import DIVERGED, DONE
+from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, held_back, measures, scores, with_rows
+from reports.results import Results, is_left_out, trained
 from reports.significance import LEVEL, decision
+from reports.tables.formats import FAULTS
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
-RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
-FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high"]  # of each measure
+RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", *FAULTS]
+FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "mean_of_all"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
         "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
 
 
-def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.DataFrame:
+def table_rows(results: Results, scored: Scores, tests: pd.DataFrame) -> pd.DataFrame:
     """One line for each row, under the plan's postprocessing.
 
     Budgets ascend. In each the floor stands before the methods, which are in the plan's order. Ceilings are last.
     `…_mean`, `…_sd` (n - 1): over test cases; each case is averaged over classes, then over runs (seeds and draws).
     `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `cases`: those with a Dice. `empty`:
     predictions without a voxel though there is a structure to find, of all runs x cases x classes.
+    `runs_counted`: those that were done, and those that count with the worst values.
+    `collapsed`, `diverged`, `left_out`: how many of its runs have collapsed without an error, count with the worst
+    values because they diverged, and are in no mean because they failed or diverged. `…_mean_of_all`: where runs are
+    left out, the mean with the worst values for them.
     Tests (on Dice) come from `tests`, the frame of `significance`, which explains them. `interval` says where `low`
     and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
     """
@@ -30,13 +37,16 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
     empty = empty_predictions(results)
     empty = empty[empty.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
     tested = tests[tests["measure"] == DICE.name].set_index("row")
+    of_all = _with_those_left_out(results)
     lines = []
     for row, group in cells.groupby("row", sort=False):
-        measured = {m: scores.get((row, postprocessing, m.name)) for m in measures(results)}
+        measured = {m: scored.get((row, postprocessing, m.name)) for m in measures(results)}
         line = {"row": row} | group.iloc[0][ROW_KEYS + DESCRIPTION].to_dict() | _runs(group)
         line |= empty[empty.index.isin(group["trial"])].sum().to_dict()
         for measure, runs in measured.items():
             line |= {} if runs is None else _summary(measure.name, runs)
+            if (all_runs := of_all.get((row, postprocessing, measure.name))) is not None:
+                line[f"{measure.name}_mean_of_all"] = all_runs.mean().mean()
         line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
     figures = [f"{measure.name}_{what}" for measure in measures(results) for what in FIGURES]
@@ -47,22 +57,39 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame) -> pd.Data
 
 
 def _runs(group: pd.DataFrame) -> dict:
-    counts = group["state"].mask(group["scored"].astype(bool), DONE).value_counts(sort=False)
+    done, scored = trained(group), group["scored"].astype(bool)
+    diverged = scored & group["state"].eq(DIVERGED)
+    counts = group["state"].mask(done & ~diverged, DONE).value_counts(sort=False)
     return {
         "runs_planned": len(group),
-        "runs_done": int(group["scored"].sum()),
+        "runs_done": int(done.sum()),
+        "runs_counted": int(scored.sum()),
         "seeds": " ".join(map(str, group["seed"].unique())),
         "draws": " ".join(map(str, group["draw"].unique())),
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
         "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
         "stale": int(group["stale"].ne("").sum()),
+        "collapsed": int((done & group["collapsed"].ne("")).sum()),
+        "diverged": int(diverged.sum()),
+        "left_out": int(is_left_out(group).sum()) if scored.any() else 0,
     }
+
+
+def _with_those_left_out(results: Results) -> Scores:
+    """The scores of rows that lack runs, with what these count as."""
+    rows = held_back(results)
+    if not rows:
+        return {}
+    cells = with_rows(results.cells)
+    concerned = cells.loc[cells["row"].isin(rows), "trial"]
+    cases = pd.concat([results.cases, results.left_out], ignore_index=True)
+    return scores(replace(results, cases=cases[cases["trial"].isin(concerned)]))
 
 
 def _summary(name: str, runs: pd.DataFrame) -> dict:
     by_case, by_run = runs.mean(), runs.mean(axis=1)
     figures = (by_case.mean(), by_case.std(ddof=1), by_run.std(ddof=1), by_run.min(), by_run.max())
-    return {f"{name}_{what}": figure for what, figure in zip(FIGURES, figures, strict=True)}
+    return {f"{name}_{what}": figure for what, figure in zip(FIGURES[:-1], figures, strict=True)}
 
 
 def _test(line: pd.Series) -> dict:

@@ -5,12 +5,12 @@ import pandas as pd
 from reports.labels_saved import labels_saved
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
-from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, signed, state_of
+from reports.tables.formats import ALL_LABELLED, FAULTS, MISSING, heading_of, name_of, number, signed, state_of
 from reports.tables.notes import with_notes
-from reports.tables.table import NAME, Block, Cell, Column, Row, Table
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
-        "runs_done", "runs_planned", "states"]  # fmt: skip
+        "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
 ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
 
@@ -22,7 +22,8 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
     labelled, how many more cases these are.
     """
-    means = {m.name: rows[f"{m.name}_mean"].astype(float) for m in (DICE, hd95(results))}
+    trained = rows["runs_done"] > 0
+    means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in (DICE, hd95(results))}
     frame = rows[KEYS].assign(**means, ceiling=float("nan"))
     # merged parts may have several baselines: the first counts
     supervised = frame.drop_duplicates(["role", "labelled"]).set_index("labelled")
@@ -67,7 +68,7 @@ def sweep(results: Results, rows: pd.DataFrame) -> Table:
 
 def _mean(measure: Measure) -> Column:
     def text(line: dict) -> str:
-        done, planned = line["runs_done"], line["runs_planned"]
+        done, planned = line["runs_counted"], line["runs_planned"]
         return number(line[measure.name]) + ("" if done == planned else f" ({done} of {planned})")
 
     return Column(measure.name, measure.label, line=text, better=measure.better)
@@ -84,13 +85,13 @@ SAVED = Column("labels_saved", "Labels saved [cases]", line=_saved)
 
 def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
     """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
-    ranked = frame[frame["role"] != "ceiling"]
+    ranked = competing(frame)
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
     rows: list[Row] = []
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | {"stale": lines["stale"].sum()}
+            first = lines.iloc[0].to_dict() | lines[["stale", *FAULTS, "runs_done"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)

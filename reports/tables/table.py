@@ -110,11 +110,12 @@ def rows_of(columns: Sequence[Column], frame: pd.DataFrame) -> list[Row]:
 
 
 def ranked_rows(columns: Sequence[Column], frame: pd.DataFrame, state: Callable[[dict], str]) -> list[Row]:
-    """The rows of one budget, with a rule before methods and ceilings. Ceilings are not ranked.
+    """The rows of one budget, with a rule before methods and ceilings. Ceilings are not ranked, nor are rows whose mean
+    lacks a run that failed or diverged.
 
     In a row without runs one cell says its state instead of all figures.
     """
-    ranked = frame[frame["role"] != "ceiling"]
+    ranked = competing(frame)
     ranks = [column.ranks(ranked) for column in columns]
     figures = [place for place, column in enumerate(columns) if column.figure]
     rows: list[Row] = []
@@ -126,6 +127,11 @@ def ranked_rows(columns: Sequence[Column], frame: pd.DataFrame, state: Callable[
         rows.append(Row(cells, rule=before not in ("", line["role"]), key=line.get("row")))
         before = line["role"]
     return rows
+
+
+def competing(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are ranked."""
+    return frame[(frame["role"] != "ceiling") & (frame["left_out"] == 0)]
 
 
 def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
