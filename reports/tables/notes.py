@@ -116,7 +116,7 @@ def stale_notes(results: Results) -> list[str]:
     """What the mark § means here."""
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
     diverged = results.cells.loc[results.cells["stale"].ne(""), "state"].eq(DIVERGED).any()
-    again = f"run --rerun stale{' --retry-failed' * diverged}"
+    again = f"run --rerun stale{' --retry-failed' * bool(diverged)}"
     advice = {True: "To score these records again: evaluate.", False: f"To make these records again: {again}."}
     return [f"§ Stale: {reason}. {advice[reason.startswith('numerics of scoring')]}" for reason in stale]
 
