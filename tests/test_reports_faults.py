@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers.page_folder import write_case
+from helpers.page_folder import write_picture
 from helpers.results_folder import (
     CASES,
     cell,
@@ -192,7 +192,7 @@ def test_shapes_that_an_earlier_plan_lacks_come_from_pictures(tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[5:10, 5:10, 5:10] = 1
     for case in CASES:
-        write_case(folder, case, truth)
+        write_picture(folder, case, truth)
     assert "lacks the shapes" not in text_of(folder)
     [results] = read_folders([folder])
     worst = results.cases[(results.cases["trial"] == "a-8-2-first") & (results.cases["metric"] == "hd95")]
