@@ -95,7 +95,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     Raises DataError for anything wrong with the data, its settings or the cache's folder; DataProblems for all that is
     wrong with single cases at once.
     """
-    folder = Path(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench").expanduser().absolute()
+    folder = cache_folder(cache)
     source = open_source(settings)
     raise_problems(name_problems([*source.train_ids, *source.test_ids]))
     sides = _sides(source, settings)
@@ -121,6 +121,15 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             f"cannot build the cache in {folder} ({error}): set SEMISEG_CACHE to a folder with room that can be written"
         ) from error
     return Dataset(source, settings, native, training)
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """The folder of the cache. Raises DataError where it lies in a home that there is not."""
+    name = str(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench")
+    expanded = os.path.expanduser(name)
+    if expanded.startswith("~"):
+        raise DataError(f"no home directory is known for the cache {name}: set SEMISEG_CACHE to a folder")
+    return Path(expanded).absolute()
 
 
 def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:

@@ -118,7 +118,8 @@ def _patient_of(pattern: re.Pattern, case_id: str) -> str:
     found = pattern.search(case_id)
     if found is None:
         raise DataError(
-            f"data.patients {pattern.pattern!r} finds no patient in the name of case {case_id!r}: correct the pattern"
+            f"data.patients {shorten(pattern.pattern)!r} finds no patient in the name of case {case_id!r}: correct the "
+            "pattern"
         )
     return found[1] if pattern.groups and found[1] is not None else found[0]
 

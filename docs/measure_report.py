@@ -20,9 +20,13 @@ from benchmark.records.results_folder import ResultsFolder  # noqa: E402
 
 METHOD_FILE = "methods/shared/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20
-METRICS = [("dice", ""), ("jaccard", ""), *((m, u) for m in ("asd", "hd95", "assd") for u in ("voxel", "mm"))]
+METRICS = [
+    *((m, "") for m in ("dice", "jaccard", "nsd")), ("volume_error", "percent"),
+    *((m, u) for m in ("asd", "hd95", "assd", "hd95_max") for u in ("voxel", "mm")),
+]  # fmt: skip
 HISTORY = 50  # lines
-TYPICAL = {"dice": 0.85, "jaccard": 0.75, "asd": 2.0, "hd95": 8.0, "assd": 2.0}
+TYPICAL = {"dice": 0.85, "jaccard": 0.75, "nsd": 0.8, "volume_error": 3.0, "asd": 2.0, "hd95": 8.0, "assd": 2.0,
+           "hd95_max": 9.0}  # fmt: skip
 BLOCKS = {
     "data": {"name": "LA", "source": "la", "spacing": None, "native_spacing": [0.625] * 3, "fingerprint": "f00",
              "split": "official", "split_hash": "5911a5", "train": 80, "test": TEST, "classes": 1},

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pandas as pd
+
 from benchmark.records.case_values import CHECKPOINT
 from benchmark.records.collapse import far_below
 from reports.measures import DICE, with_rows
@@ -24,4 +26,4 @@ def with_runs_far_below(results: Results) -> Results:
         "; ".join(filter(None, [why, low.get(trial)]))
         for trial, why in zip(cells["trial"], cells["collapsed"], strict=True)
     ]
-    return replace(results, cells=cells.assign(collapsed=collapsed))
+    return replace(results, cells=cells.assign(collapsed=pd.Series(collapsed, cells.index, dtype=object)))

@@ -10,6 +10,7 @@ from benchmark.records.case_values import COLUMNS
 from benchmark.records.models import SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, planned_states
+from data.errors import visible
 from reports.worst import WITHOUT_VALUES, counts, worst_frame
 
 CELL_KEYS = tuple(Cell.model_fields)
@@ -34,7 +35,8 @@ class Results:
     provenance: one row a readable record, index trial, columns as found in the provenance.json files.
     unplanned: records in the folder that belong to no planned cell.
     records: {trial: folder of its record}, of the cells that were scored.
-    pictures: {case: file with its image and truth}, of the test cases that have one.
+    pictures: {case: file with its image and truth}, of the test cases that have one. A file whose name is no text is
+        no case's.
     """
 
     plan: StoredPlan
@@ -61,7 +63,8 @@ def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
     plan = results.read_plan()
     found = planned_states(results)
     planned = {cell.trial for cell in plan.cells}
-    pictures = {path.stem: path for path in sorted(results.folder.glob("cases/*.npz"))}
+    files = sorted(results.folder.glob("cases/*.npz"))
+    pictures = {path.stem: path for path in files if visible(path.stem) == path.stem}
     provenance = {cell.trial: state.provenance for cell, state in found if state.record is not None}
     values = [(cell.trial, *value) for cell, state in found for value in state.values or ()]
     cases = pd.DataFrame(values, columns=["trial", *COLUMNS])
@@ -75,7 +78,7 @@ def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
         cases=pd.concat([cases, worst[is_counted]], ignore_index=True) if counted else cases,
         left_out=worst[~is_counted],
         provenance=_timed(pd.DataFrame.from_dict(provenance, orient="index"), packed_timings),
-        unplanned=sorted({path.parent.name for path in results.folder.glob("records/*/trial.yaml")} - planned),
+        unplanned=sorted({visible(path.parent.name) for path in results.folder.glob("records/*/trial.yaml")} - planned),
         records={cell.trial: results.record(cell.trial) for cell, state in found if state.values is not None},
         pictures=pictures,
     )

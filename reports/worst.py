@@ -12,8 +12,8 @@ from benchmark.records.models import Cell, StoredPlan
 from benchmark.records.states import DIVERGED, FAILED, CellState
 from reports.published import spacing_of
 
-OVERLAPS = ("dice", "jaccard")
-DISTANCES = ("asd", "hd95", "assd")
+OVERLAPS = {("dice", ""): 0.0, ("jaccard", ""): 0.0, ("nsd", ""): 0.0, ("volume_error", "percent"): -100.0}
+DISTANCES = ("asd", "hd95", "assd", "hd95_max")
 WITHOUT_VALUES = (DIVERGED, FAILED)
 
 
@@ -26,7 +26,9 @@ def counts(state: str, plan: StoredPlan) -> bool:
 def worst_frame(
     found: Iterable[tuple[Cell, CellState]], plan: StoredPlan, cases: pd.DataFrame, pictures: Mapping[str, Path]
 ) -> pd.DataFrame:
-    """Dice and Jaccard 0, and the image diagonal as each distance, for each run that diverged or failed.
+    """What a prediction without a voxel scores, for each run that diverged or failed.
+
+    Dice, Jaccard and normalised surface Dice are 0, the volume error is -100 %, distances are the image diagonal.
 
     Where a test case lacks a structure there is no value, as for an empty prediction.
 
@@ -63,7 +65,7 @@ def _of_case(case: str, plan: StoredPlan, pictures: Mapping[str, Path]) -> dict[
     shape = plan.shapes.get(case)
     if shape is None and case in pictures and (picture := read_picture(pictures[case])) is not None:
         shape = picture[0].shape
-    scores = {(metric, ""): 0.0 for metric in OVERLAPS}
+    scores = dict(OVERLAPS)
     for unit, sides in (("voxel", (1, 1, 1)), ("mm", spacing_of(plan.data, case))):
         diagonal = math.nan if shape is None else math.hypot(*(n * side for n, side in zip(shape, sides, strict=True)))
         scores |= {(metric, unit): diagonal for metric in DISTANCES}

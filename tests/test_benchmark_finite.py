@@ -210,7 +210,7 @@ def segmenting(tmp_path, monkeypatch, command, no_ray):
     outcome = command("run", "mine.yaml", "--results", "results")
     assert outcome[0] == 0, outcome
     [record] = (tmp_path / "results/records").iterdir()
-    return record, plugin, lambda: command("predict", record, "scans/imagesTs", "--to", "segmented")
+    return record, plugin, lambda: command("predict", record, "scans/imagesTs", "--to", "segmented", "--trust")
 
 
 @contextmanager

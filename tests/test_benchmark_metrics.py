@@ -11,6 +11,7 @@ from scipy import ndimage
 from benchmark.trial.metrics import case_metrics, largest_components, overlap, surface_distances
 
 ISOTROPIC = (1.0, 1.0, 1.0)
+DISTANCES = ("asd", "hd95", "assd", "hd95_max")
 
 
 def blobs(seed, shape=(15, 12, 9)):
@@ -72,7 +73,7 @@ def test_special_shapes_score_as_with_medpy(prediction, reference, spacing):
 
 @pytest.mark.parametrize("mask", [blobs(3), voxel(0, 9, 4), box((0, 0, 0), (10, 10, 10))])
 def test_a_perfect_prediction(mask):
-    assert surface_distances(mask, mask, (0.7, 1.9, 3.1), "worst") == {"asd": 0, "hd95": 0, "assd": 0}
+    assert surface_distances(mask, mask, (0.7, 1.9, 3.1), "worst") == dict.fromkeys(DISTANCES, 0)
     assert overlap(mask, mask) == {("dice", ""): 1, ("jaccard", ""): 1}
 
 
@@ -93,7 +94,7 @@ def test_one_empty_mask_is_at_the_image_diagonal_or_left_out(spacing):
     diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip((6, 8, 10), spacing, strict=True)))
     for prediction, reference in ((nothing, something), (something, nothing)):
         worst = surface_distances(prediction, reference, spacing, "worst")
-        assert worst == pytest.approx({"asd": diagonal, "hd95": diagonal, "assd": diagonal})
+        assert worst == pytest.approx(dict.fromkeys(DISTANCES, diagonal))
         assert all(np.isnan(d) for d in surface_distances(prediction, reference, spacing, "exclude").values())
         assert overlap(prediction, reference) == {("dice", ""): 0, ("jaccard", ""): 0}
 
@@ -111,10 +112,11 @@ def test_rows_of_a_case_with_several_classes():
     for value, seed in ((1, 0), (2, 1)):
         prediction[blobs(seed)], reference[blobs(10 + seed)] = value, value
     reference[0, 0, 0] = 3  # a class that the prediction misses
-    rows = case_metrics(prediction, reference, 3, spacing, "worst")
+    rows = case_metrics(prediction, reference, 3, spacing, "worst", 2.0)
     found = {(row["class"], row["metric"], row["unit"]): row["value"] for row in rows}
     names = [("predicted", "voxel"), ("reference", "voxel"), ("dice", ""), ("jaccard", "")]
-    names += [(name, unit) for unit in ("voxel", "mm") for name in ("asd", "hd95", "assd")]
+    names += [("nsd", ""), ("volume_error", "percent")]
+    names += [(name, unit) for unit in ("voxel", "mm") for name in DISTANCES]
     assert len(rows) == len(found) and set(found) == {(c, *name) for c in (1, 2, 3) for name in names}
     for value in (1, 2):
         p, r = prediction == value, reference == value

@@ -13,6 +13,8 @@ from helpers import tiny
 
 from benchmark.command_line import app
 from benchmark.planning.experiment import Execution, ExperimentError
+from benchmark.planning.plan import make_trials
+from data.cache import prepare
 
 ENTRY = Path(__file__).parents[1] / "run_benchmark.py"
 
@@ -46,6 +48,18 @@ def test_shares_of_a_gpu_are_rounded_up_to_eighths(resources, asked, share):
 def test_without_a_gpu_none_is_asked_for(resources):
     assert resources.gpu_share(Execution(), 0) == 0
     assert resources.gpu_share(Execution(device="cpu", gpus_per_trial=0.5), 2) == 0
+
+
+def test_trials_as_listed_run_seed_by_seed_with_floors_and_ceiling_first(scheduler):
+    planned = tiny.experiment(methods=["ua_mt", "dtc"], labelled=[2, 3], seeds={2: [9, 4], 3: [9]}, baseline="vnet")
+    trials = make_trials(planned, prepare(planned.data))
+    by_id = {trial.id: trial for trial in trials}
+    order = [by_id[name] for name in scheduler.seed_by_seed(trials)]
+    assert [(t.seed, t.method, t.cell.role, len(t.labelled)) for t in order] == [
+        (9, "vnet", "floor", 2), (9, "vnet", "floor", 3), (9, "vnet", "ceiling", 4),
+        (9, "ua_mt", "method", 2), (9, "dtc", "method", 2), (9, "ua_mt", "method", 3), (9, "dtc", "method", 3),
+        (4, "vnet", "floor", 2), (4, "vnet", "ceiling", 4), (4, "ua_mt", "method", 2), (4, "dtc", "method", 2),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

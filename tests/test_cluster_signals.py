@@ -48,6 +48,9 @@ def ended(process, tree, folder):
 @pytest.mark.parametrize(("number", "to_all"), [("SIGTERM", False), ("SIGTERM", True), ("SIGHUP", False)])
 def test_a_signal_saves_checkpoints(tmp_path, number, to_all):
     process, tree = start(tmp_path)
+    listening = [(one.name(), connection.laddr.ip) for one in tree for connection in one.net_connections()
+                 if connection.status == psutil.CONN_LISTEN]  # fmt: skip
+    assert listening and not [pair for pair in listening if "127.0.0.1" not in pair[1]], "others reach these"
     number = getattr(signal, number)
     (os.killpg if to_all else os.kill)(process.pid, number)
     status, said = ended(process, tree, tmp_path)
@@ -98,6 +101,8 @@ def handlers():
     """The test's own handlers; the process's are put back."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
     before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:  # nohup and a shell's background ignore some
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     stop_signals._received.clear()
     for number, handler in before.items():
@@ -133,7 +138,7 @@ def test_a_signal_outside_of_training_ends_the_command(tmp_path, command, no_ray
     monkeypatch.setattr(
         "benchmark.command_line.commands.write_report", lambda *folders: signal.raise_signal(number) or "nowhere"
     )
-    monkeypatch.setattr(stop_signals, "_let_go_of_the_terminal", lambda: None)
+    monkeypatch.setattr(stop_signals, "leave_terminal", lambda: None)
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None)
     status, _, stderr = command("run", config, "--results", tmp_path / "results")
     assert (status, stderr) == (

@@ -54,9 +54,12 @@ def test_records_of_the_study_stay_done_whatever_source_is_renamed_or_moved(tmp_
     shutil.unpack_archive(PAGES / "la_half_dev.tar.xz", tmp_path)
     monkeypatch.setattr("benchmark.records.numerics.source_hash", lambda path: "another source")
     folder = ResultsFolder(tmp_path / "la_half_dev")
-    assert Counter(state.state for _, state in planned_states(folder)) == {"done": 93}
+    states = Counter((planned.method, state.state) for planned, state in planned_states(folder))
+    by_later_numerics = {("dtml", "stale"): 5, ("vnet_sdm", "stale"): 5}  # their distance head got a fixed bias
+    assert {key: number for key, number in states.items() if key[1] != "done"} == by_later_numerics
+    assert states.total() == 93
     monkeypatch.setattr("benchmark.records.numerics.TRAINING", 2)
     assert Counter(state.state for _, state in planned_states(folder)) == {"stale": 93}
     monkeypatch.setattr("benchmark.records.numerics.TRAINING", 1)
     monkeypatch.setattr("benchmark.records.numerics.SCORING", 2)
-    assert Counter(state.state for _, state in planned_states(folder)) == {"rescore": 93}
+    assert Counter(state.state for _, state in planned_states(folder)) == {"rescore": 83, "stale": 10}

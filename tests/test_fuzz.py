@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reliability.fuzz import guard, lists, scans
 from reliability.fuzz.inputs import Input
-from reliability.fuzz.judging import ACCEPTED, FINDING, REFUSED
+from reliability.fuzz.judging import ACCEPTED, FINDING, REFUSED, fault
 
 from data.errors import UserError
 
@@ -66,7 +66,6 @@ def verdict(tmp_path, target, number=0):
         (Made(["status", "."]), REFUSED, ""),
         (Made(["status", "nowhere"]), FINDING, "the refusal says not where"),
         (Made(["status", "."], unstoppable=("status",)), FINDING, "stopped by damage that concerns one cell"),
-        (Made(["status", "a\x1bb"]), FINDING, "control characters"),
         (Made(check=raise_key_error), FINDING, "KeyError in no code of the project"),
         (Made(check=refuse), ACCEPTED, ""),
         (Made(check=flood), FINDING, "MemoryError"),
@@ -79,6 +78,11 @@ def test_what_a_run_notices(tmp_path, monkeypatch, target, outcome, cause):
     monkeypatch.setattr(guard, "PATIENCE", 5 if cause == "hang" else guard.PATIENCE)
     found = verdict(tmp_path, target)
     assert found.outcome == outcome and cause in found.cause, found
+
+
+@pytest.mark.parametrize(("out", "err"), [("a\x1bb", ""), ("", "error: a\x07b does not exist\n")])
+def test_control_characters_on_the_terminal_are_a_fault(out, err):
+    assert "control characters" in fault(["status"], 2 if err else 0, out, err, Input("made", [], ["a"], ()))
 
 
 def test_a_lost_process_is_replaced(tmp_path):

@@ -77,9 +77,9 @@ def test_any_number_that_moves_is_noticed(name, key, where):
 
 def test_a_raised_version_asks_for_new_numbers():
     known = copy.deepcopy(stored())
-    known["dtml"]["version"] = 0
-    assert complaint(PARTS["dtml"], known, {}) == (
-        "dtml has version 1, and its golden numbers are of version 0: make golden"
+    known["urpc"]["version"] = 0
+    assert complaint(PARTS["urpc"], known, {}) == (
+        "urpc has version 1, and its golden numbers are of version 0: make golden"
     )
 
 
@@ -95,6 +95,21 @@ def test_renewing_is_refused_where_numbers_moved_under_the_same_version(monkeypa
     known["scoring"]["version"] = 0  # today's code has version 1: it was raised
     content, refused = renewed(known)
     assert not refused and content["scoring"]["numbers"][first] == pytest.approx(stored()["scoring"]["numbers"][first])
+
+
+def test_numbers_that_are_only_added_need_no_other_version(monkeypatch):
+    monkeypatch.setattr(compute, "parts", lambda: {"scoring": PARTS["scoring"]})
+    known = copy.deepcopy({"scoring": stored()["scoring"]})
+    before = known["scoring"]["numbers"]
+    later = [key for key in before if "nsd" in key or "hd95_max" in key or "volume_error" in key]
+    assert later
+    for key in later:
+        del before[key]
+    assert f"{len(later)} new numbers" in complaint(PARTS["scoring"], known, numbers("scoring"))
+    content, refused = renewed(known)
+    assert not refused and content["scoring"]["version"] == known["scoring"]["version"]
+    assert content["scoring"]["numbers"].keys() == stored()["scoring"]["numbers"].keys()
+    assert {key: content["scoring"]["numbers"][key] for key in before} == before, "the others keep their bounds"
 
 
 def test_versions_of_the_file_are_those_of_the_code():

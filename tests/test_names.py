@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -40,7 +41,8 @@ NASTY = [
 def nasty(tmp_path_factory):
     """A results folder whose rows have all these names, and so have structures, losses, devices and the data."""
     folder = tmp_path_factory.mktemp("nasty")
-    cells = [cell(f"m{n}", display=name, labelled=labelled) for n, name in enumerate(NASTY) for labelled in (4, 8)]
+    cells = [cell(f"m{n}", display=name, labelled=4) for n, name in enumerate(NASTY)]
+    cells += [cell(f"m{n}", display=name, labelled=8) for n, name in enumerate(NASTY[:3])]
     cells.append(cell("vnet", role="ceiling", labelled=28, display=NASTY[0]))
     data = {"class_names": {NASTY[0] + NASTY[9]: 1}, "name": NASTY[8]}
     planned = plan(cells, reference=NASTY[0], title=NASTY[8] + NASTY[9], data=data)
@@ -92,6 +94,16 @@ def test_tables_and_page_hold_every_name(nasty, tmp_path):
         if path.suffix in (".tex", ".md"):
             assert not any(unicodedata.category(c) == "Cc" and c != "\n" for c in text), path
     assert r"\$\textbackslash{}bm\{L\}\$" in (tables / "comparison.tex").read_text(encoding="utf-8")
+
+
+def test_files_whose_names_are_no_text_stop_no_report(nasty, tmp_path):
+    folder = shutil.copytree(nasty, tmp_path / "results")
+    for name in (os.fsdecode(b"caf\xe9"), "a\nb", "\x1b[2J"):
+        shutil.copy(folder / "cases" / "CASE0.npz", folder / "cases" / f"{name}.npz")
+        shutil.copytree(folder / "records" / "m0-4-1-first", folder / "records" / name)
+    write_tables_of(folder)
+    page = page_of(folder, out=tmp_path / "page").read_text(encoding="utf-8")
+    assert "CASE0" in page and "\\x1b" not in page
 
 
 @pytest.mark.parametrize("character", [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\ud800"])

@@ -64,7 +64,8 @@ def test_older_records_are_judged_as_the_methods_declare():
     "dice, low",
     [
         ((69, 18, 65.6), [1]),
-        ((69, 46, 64), [1]),
+        ((69, 43.9, 64), [1]),
+        ((69, 46, 64), []),
         ((70, 49.9, 70), [1]),
         ((70, 50, 70), []),
         ((20, 20, 70), []),  # a run far above the others is no collapse

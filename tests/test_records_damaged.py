@@ -384,6 +384,7 @@ def test_a_results_folder_that_goes_during_a_run(command, copy, monkeypatch, no_
     assert str(copy.folder) in err and ("moved or deleted" in err or "not whole" in err), err
     if what in ("moved", "deleted"):
         assert "moved or deleted" in err and not copy.folder.exists(), "nothing is made anew"
-    monkeypatch.undo()
     if what == "moved":
         (copy.to / "elsewhere").rename(copy.folder)
+    assert command("run", copy.config, "--results", copy.folder)[0] == 0
+    assert command("status", copy.folder)[1].endswith("2 of 2 cells done\n")

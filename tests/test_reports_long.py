@@ -18,7 +18,7 @@ def test_long_csv_has_every_view_of_every_row(tmp_path, planned):
     tables = {c["trial"]: values(planned, seed) for seed, c in enumerate(planned["cells"])}
     place = write_tables_of(write_folder(tmp_path, planned, tables))
     table = pd.read_csv(place / "long.csv", keep_default_na=False, na_values={"seed_sd": [""]})
-    assert len(table) == 2 * 2 * 2 * 10 and set(table["experiment"]) == {"made_up"}
+    assert len(table) == 2 * 2 * 2 * 14 and set(table["experiment"]) == {"made_up"}
     keys = ["method", "labelled", "checkpoint", "postprocessing", "class", "metric", "unit"]
     assert not table.duplicated(keys).any()
     of_a = [tables[c["trial"]] for c in planned["cells"] if c["method"] == "a"]
@@ -40,7 +40,7 @@ def test_cases_csv_has_every_value(tmp_path, planned):
     folder = write_folder(tmp_path, planned)
     with (write_tables_of(folder) / "cases.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 2 * 2 * len(CASES) * 10
+    assert len(rows) == 4 * 2 * 2 * len(CASES) * 14
     results = read_results(folder)
     assert sum(float(row["value"]) for row in rows) == pytest.approx(results.cases["value"].sum())
     assert {(row["method"], row["seed"], row["trial"]) for row in rows} >= {("a", "3", "a-8-3-first")}

@@ -46,7 +46,7 @@ def test_one_folder_is_what_it_is_alone(tmp_path):
 def test_a_folder_given_twice_counts_once(tmp_path):
     folder = write_folder(tmp_path / "x", plan(cells_of("a")))
     [merged] = read_folders([folder, str(folder) + "/", folder])
-    assert len(merged.cells) == 3 and len(merged.cases) == 3 * 2 * len(CASES) * 10
+    assert len(merged.cells) == 3 and len(merged.cases) == 3 * 2 * len(CASES) * 14
 
 
 def test_seeds_in_two_folders_are_seeds_of_one_row(tmp_path):
@@ -70,7 +70,7 @@ def test_a_record_in_two_folders_is_taken_from_the_first(tmp_path):
     for name, dice in (("one", 0.9), ("two", 0.5)):
         write_folder(tmp_path / name, planned, {"a-8-1-first": scored(planned, dice=dice)})
     [merged] = read_folders([tmp_path / "one", tmp_path / "two"])
-    assert len(merged.cells) == 1 and len(merged.cases) == 2 * len(CASES) * 10
+    assert len(merged.cells) == 1 and len(merged.cases) == 2 * len(CASES) * 14
     assert set(merged.cases.loc[merged.cases["metric"] == "dice", "value"]) == {0.9}
     assert merged.records == {"a-8-1-first": tmp_path / "one" / "records" / "a-8-1-first"}
     assert len(merged.provenance) == 1

@@ -23,7 +23,7 @@ from helpers.results_folder import (
 from reports.report import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("comparison", "sweep", "cost", "ledger")
+NAMES = ("comparison", "further", "sweep", "cost", "ledger")
 FILES = {f"{name}.{suffix}" for name in NAMES for suffix in ("md", "csv", "tex")}
 OVER_ALL = {"long.csv", "statistics.csv", "cases.csv"}
 

@@ -43,7 +43,7 @@ def folders(tmp_path):
 
 def test_the_difference_is_that_of_a_paired_test(folders):
     tables = make_tables(read_folders(folders))
-    assert [table.name for table in tables[0].tables] == ["comparison", "sweep", "cost", "ledger"]
+    assert [table.name for table in tables[0].tables] == ["comparison", "further", "sweep", "cost", "ledger"]
     frame = next(table.frame for table in tables[1].tables if table.name == "tuning").set_index("method")
     assert list(frame.index) == ["a", "b"]  # the floor is none of them
     expected = stats.ttest_rel(BETTER, DICE)

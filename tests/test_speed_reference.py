@@ -90,7 +90,7 @@ def test_the_same_distance_map(case):
 
 def test_the_same_metrics(case):
     moved = np.roll(case.label, 3, 0)
-    rows = case_metrics(moved, case.label, 1, case.spacing, "worst")
+    rows = case_metrics(moved, case.label, 1, case.spacing, "worst", 2.0)
     expected = reference.case_metrics(moved == 1, case.label == 1)
     found = {row["metric"]: row["value"] for row in rows if row["unit"] in ("", "voxel")}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)

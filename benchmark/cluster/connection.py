@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -64,12 +65,13 @@ def connected(address: str, log: Path) -> Iterator[Path]:
     with scratch_folder() as scratch, stderr_to(log) as terminal:
         shipped, stopped = _shipped(scratch), threading.Event()
         try:
+            try:
+                _start(shipped, scratch / "ray", log) if address == LOCAL else _join(address, shipped)
+            except SystemExit:  # Ray takes SIGTERM for itself as it starts, and this is what it does then
+                stop_signals.has_come(signal.SIGTERM)
+            stop_signals.install()
             if address == LOCAL:
-                _start(shipped, scratch / "ray", log)
                 _watch(stopped, terminal, scratch, log)
-            else:
-                _join(address, shipped)
-            stop_signals.install()  # Ray has taken SIGTERM for itself
             yield scratch
         finally:
             stopped.set()
@@ -134,9 +136,9 @@ def _watch(stopped: threading.Event, terminal: Terminal, scratch: Path, log: Pat
             if dead and not stopped.is_set():
                 _keep_logs(scratch / "ray")
                 shutil.rmtree(scratch, ignore_errors=True)
-                if (signal := stop_signals.received()) is not None:  # it came to all processes, Ray's too
-                    terminal.print(f"error: {stop_signals.message(signal)}")
-                    os._exit(128 + signal)
+                if (number := stop_signals.received()) is not None:  # it came to all processes, Ray's too
+                    terminal.print(f"error: {stop_signals.message(number)}")
+                    os._exit(128 + number)
                 terminal.print(
                     f"error: Ray has died (its {dead[0]} has ended); its messages are in {log}: run the same command "
                     "again, which goes on from the checkpoints"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmark.cluster import stop_signals
+
 
 class Terminal:
     """Where the command's own errors are printed meanwhile."""
@@ -44,3 +46,4 @@ def stderr_to(log: Path) -> Iterator[Terminal]:
         sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)
+        stop_signals.leave_terminal()  # it may have gone meanwhile

@@ -49,7 +49,7 @@ def run_trials(
     address: str = LOCAL,
     say: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Run trials to records, as many at a time as CPUs, GPUs and memory hold, the longest first.
+    """Run trials to records, as many at a time as CPUs, GPUs and memory hold, in the order that `execution` asks for.
 
     Args:
         trials: what is to run. All must ask for the same threads (they share one protocol).
@@ -98,6 +98,8 @@ class _Run(tune.Callback, tune.Stopper):
         for share in set(self.gpus.values()):
             check_size(execution, self.threads, share)
         self.order = sorted(self.trials, key=self._longest_first)
+        if execution.order == "as_listed":
+            self.order = seed_by_seed(trials)
         self.queue.add(self.order)
 
     def __getstate__(self) -> dict:
@@ -247,6 +249,13 @@ class _Run(tune.Callback, tune.Stopper):
         except OSError as error:  # the disk is full, say: the trial counts as interrupted, and why is said here
             folder = self.results.folder
             self.problem = ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}")
+
+
+def seed_by_seed(trials: list[Trial]) -> list[str]:
+    """The ids of trials: all of the first seed, then all of the next. In each, floors and ceiling come first."""
+    seeds = list(dict.fromkeys(trial.seed for trial in trials))
+    order = sorted(trials, key=lambda trial: (seeds.index(trial.seed), trial.cell.role == "method"))
+    return [trial.id for trial in order]
 
 
 def _labels(avoided: set[str]) -> dict[str, str]:

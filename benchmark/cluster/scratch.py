@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.planning.experiment import ExperimentError
 
-LONGEST = 26  # characters of the folder that ours is made in: the paths of Ray's sockets have 107 at most
+LONGEST = 18  # characters of the folder that ours is made in: the paths of Ray's sockets have 103 to 107 at most
 ROOM = 2**26  # bytes that must be free there
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # where the user's own folder for temporary files does not do
 

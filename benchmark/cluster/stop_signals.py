@@ -40,10 +40,15 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+def has_come(number: int) -> None:
+    """For a signal that somebody else has caught. Raises KeyboardInterrupt."""
+    _received.append(signal.Signals(number))
+    raise KeyboardInterrupt
+
+
 def _stop(number: int, frame) -> None:
     _received.append(signal.Signals(number))
-    if number != signal.SIGTERM:
-        _let_go_of_the_terminal()
+    leave_terminal()
     if len(_received) > 1:  # whoever sends it twice wants to be sure; checkpoints are being saved already
         return
     handler = signal.getsignal(signal.SIGINT)
@@ -53,8 +58,10 @@ def _stop(number: int, frame) -> None:
         raise KeyboardInterrupt
 
 
-def _let_go_of_the_terminal() -> None:
-    """It is gone: printing would raise an error before checkpoints are saved."""
+def leave_terminal() -> None:
+    """Where the terminal is gone, print nowhere: an error of printing would come before checkpoints are saved."""
+    if all(number == signal.SIGTERM for number in _received):
+        return
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         try:
@@ -63,6 +70,7 @@ def _let_go_of_the_terminal() -> None:
             continue
         if not _is_file_or_pipe(descriptor):
             os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _is_file_or_pipe(descriptor: int) -> bool:

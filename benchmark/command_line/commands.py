@@ -98,6 +98,7 @@ def _run_part(
 def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], trust: bool, console: Console) -> bool:
     """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed.
 
+    Finished records that were made without some of today's metrics get them from their stored predictions.
     `plugins` and `trust`: as of `load_stored_experiment`.
     """
     shipped_code.read()
@@ -119,9 +120,23 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
                 line = f"{len(damaged)} unreadable cells are not scored ({damaged[0]}): `run` trains them again"
                 console.print(line, soft_wrap=True)
             complete = _run_trials(plan, todo, "local", console) and complete and not damaged
-            complete = _send(plan, experiment.execution.copy_to, console) and complete
+            complete = _add_later_metrics(plan, console) and complete
     console.print(f"report: {write_report(folder)}", soft_wrap=True)
     return complete
+
+
+def _add_later_metrics(plan: Plan, console: Console) -> bool:
+    """Give finished records the metrics that they were made without. False if a copy of one could not be renewed."""
+    from benchmark.trial import later_metrics
+
+    trials = [planned.trial.id for planned in plan.reread().trials if planned.state == DONE]
+    trials += [cell.trial for cell in external_masks.cells_of(plan.folder)]
+    added, reasons = later_metrics.add_to_all(plan.folder, trials, plan.dataset)
+    if added:
+        console.print(f"{len(added)} records got the metrics that they were made without, from stored predictions")
+    if reasons:
+        console.print(f"{len(reasons)} records stay without some metrics: {reasons[0]}", soft_wrap=True)
+    return _send(plan, plan.experiment.execution.copy_to, console, renewed=added)
 
 
 def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
@@ -200,10 +215,11 @@ def _fetch(plan: Plan, uri: str) -> int:
     return len(remote_copies.fetch(plan.folder, missing, uri))
 
 
-def _send(plan: Plan, uri: str | None, console: Console) -> bool:
+def _send(plan: Plan, uri: str | None, console: Console, renewed: Iterable[str] = ()) -> bool:
     """Complete the copy, where one is asked for: earlier records, the plan and the cases.
 
-    False if that fails. It is printed and ends nothing: the results folder has everything.
+    `renewed`: records that have changed and keep their trial.yaml, by which the copy is known. False if copying fails.
+    That is printed and ends nothing: the results folder has everything.
     """
     if uri is None:
         return True
@@ -212,6 +228,8 @@ def _send(plan: Plan, uri: str | None, console: Console) -> bool:
     trials = [planned.trial.id for planned in plan.trials]
     trials += [cell.trial for cell in external_masks.cells_of(plan.folder)]
     try:
+        for trial in renewed:
+            remote_copies.send(plan.folder, trial, uri)
         remote_copies.send_missing(plan.folder, [trial for trial in trials if plan.folder.has_record(trial)], uri)
     except ResultsError as error:
         console.print(f"not copied: {error}", style="red", soft_wrap=True)
@@ -316,7 +334,7 @@ def show_method(method: str, console: Console) -> None:
 
 def _names(method: str) -> list[str]:
     """The methods that a file registers, or the one of that name."""
-    is_file = method.endswith(".py") or Path(method).is_file()
+    is_file = method.endswith(".py") or os.path.isfile(method)
     return registry.load_plugin(method) if is_file else [method]
 
 

@@ -36,6 +36,11 @@ class Execution(Block):
     memory_gib: PositiveFloat | None = Field(
         None, description="main memory that a trial asks for, so that no more run at a time than fit; null: not asked"
     )
+    order: Literal["longest_first", "as_listed"] = Field(
+        "longest_first",
+        description="longest_first: all devices end at about the same time; as_listed: seed by seed, floors and "
+        "ceiling first, so that a run that is not through can be read already",
+    )
     data_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="processes a trial that prepare batches; auto: 1, or 4 where they compute distance maps for a GPU; "

@@ -97,7 +97,7 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
 
 
 def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:
-    return [os.path.realpath(folder / Path(plugin).expanduser()) for plugin in plugins]
+    return [os.path.realpath(folder / os.path.expanduser(plugin)) for plugin in plugins]
 
 
 def _renamed(error: ValidationError) -> str:

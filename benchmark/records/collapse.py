@@ -15,8 +15,8 @@ from benchmark.records.case_values import CHECKPOINT, CaseValue
 from benchmark.records.models import Cell
 
 LAST = 10  # a network is judged by the last tenth of its steps
-FAR_BELOW = 20.0  # points of Dice below the median of the other runs of a row
-FEWEST_OTHERS = 2  # of one other run nobody can say which of the two is unusual
+FAR_BELOW = 20.0  # points of Dice below the median of the runs of a row
+FEWEST = 3  # runs: of two nobody can say which is unusual
 # What records of earlier versions leave out: the losses that methods declared later, see `Method.dead_below`.
 DEAD_BELOW = {"active_fraction": 1e-4}
 
@@ -92,7 +92,7 @@ def dead_in_record(record: Path) -> str:
 
 
 def far_below(dice: Mapping[str, float]) -> dict[str, str]:
-    """Which runs of a row of a table have a Dice far below that of the others.
+    """Which runs of a row of a table have a Dice far below the median of its runs.
 
     Args:
         dice: mean Dice in percent of each run that was trained to its end, by the id of its trial.
@@ -102,17 +102,18 @@ def far_below(dice: Mapping[str, float]) -> dict[str, str]:
 
     Example:
         >>> far_below({"seed 1": 69.0, "seed 2": 18.0, "seed 3": 65.6})
-        {'seed 2': 'Dice 18.0 lies 49.3 points below the median of the other 2 runs'}
+        {'seed 2': 'Dice 18.0 lies 47.6 points below the median of its 3 runs'}
         >>> far_below({"seed 1": 69.0, "seed 2": 18.0})
         {}
     """
-    found = {}
-    for trial, mine in dice.items():
-        others = [value for other, value in dice.items() if other != trial]
-        gap = median(others) - mine if len(others) >= FEWEST_OTHERS else 0.0
-        if gap > FAR_BELOW:
-            found[trial] = f"Dice {mine:.1f} lies {gap:.1f} points below the median of the other {len(others)} runs"
-    return found
+    if len(dice) < FEWEST:
+        return {}
+    middle = median(dice.values())
+    return {
+        trial: f"Dice {value:.1f} lies {middle - value:.1f} points below the median of its {len(dice)} runs"
+        for trial, value in dice.items()
+        if middle - value > FAR_BELOW
+    }
 
 
 def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], postprocessing: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""Overlap and surface metrics of a case, equal to those of `medpy.metric.binary`.
+"""Overlap, volume and surface metrics of a case. Those that medpy has are equal to `medpy.metric.binary`.
 
 All surface metrics follow from one nearest-neighbour query in each direction between the two sets of surface voxels.
 medpy computes two distance transforms of the whole volume for each metric.
 """
+
+import math
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -10,17 +12,24 @@ from scipy.spatial import cKDTree
 from data.masks import bounding_box, largest_component
 
 Row = dict[str, int | float | str]
+SLACK = 1e-6  # part of a tolerance: voxel sizes are often single-precision numbers
 
 
 def case_metrics(
-    prediction: np.ndarray, reference: np.ndarray, classes: int, spacing: tuple[float, ...], empty: str
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    classes: int,
+    spacing: tuple[float, ...],
+    empty: str,
+    nsd_tolerance: float,
 ) -> list[Row]:
     """All metrics of one case, class by class.
 
-    dice and jaccard are fractions. asd is directed from prediction to reference, as in the papers; assd and hd95 are
-    symmetric. Distances are in voxels and in mm. "predicted" and "reference" count the voxels of the two masks.
+    dice, jaccard and nsd are fractions; volume_error is signed and in per cent. asd is directed from prediction to
+    reference, as in the papers; assd, hd95 and hd95_max are symmetric. Distances are in voxels and in mm. "predicted"
+    and "reference" count the voxels of the two masks.
 
-    If exactly one of the two masks is empty, dice and jaccard are 0 and `empty` decides the distances. If both are
+    If exactly one of the two masks is empty, dice, jaccard and nsd are 0 and `empty` decides the distances. If both are
     empty, all scores are undefined and NaN.
 
     Args:
@@ -29,36 +38,39 @@ def case_metrics(
         classes: the number C of foreground classes.
         spacing: mm of a voxel along each axis.
         empty: distances if one mask is empty: "worst" for the diagonal of the image, "exclude" for NaN.
+        nsd_tolerance: of nsd, in mm.
 
     Returns:
-        Rows with "class", "metric", "unit" ("voxel", "mm" or "" for none) and "value".
+        Rows with "class", "metric", "unit" ("voxel", "mm", "percent" or "" for none) and "value".
 
     Source:
-        Definitions of `medpy.metric.binary`, which the UA-MT release uses (`test_util.py`).
+        Definitions of `medpy.metric.binary`, which the UA-MT release uses (`test_util.py`). nsd, hd95_max and
+        volume_error: see `surface_distances` and `volume_error`.
 
     Example:
         >>> reference = np.zeros((8, 8, 8), np.uint8)
         >>> reference[2:6, 2:6, 2:6] = 1
         >>> prediction = np.roll(reference, 1, axis=0)
-        >>> rows = case_metrics(prediction, reference, classes=1, spacing=(2.0, 2.0, 2.0), empty="worst")
+        >>> rows = case_metrics(prediction, reference, 1, (2.0, 2.0, 2.0), empty="worst", nsd_tolerance=1.0)
         >>> for row in rows:
-        ...     if row["metric"] in ("dice", "hd95"):
-        ...         print(row["metric"], row["unit"], row["value"])
+        ...     if row["metric"] in ("dice", "hd95", "nsd"):
+        ...         print(row["metric"], row["unit"], round(row["value"], 2))
         dice  0.75
+        nsd  0.64
         hd95 voxel 1.0
         hd95 mm 2.0
     """
     rows: list[Row] = []
+    cubes = len(set(spacing)) == 1  # then distances in mm are those in voxels times one number
     for value in range(1, classes + 1):
         p, r = prediction == value, reference == value
-        scores = {(name, "voxel"): float(np.count_nonzero(m)) for name, m in (("predicted", p), ("reference", r))}
-        scores |= overlap(p, r)
-        voxels = surface_distances(p, r, (1.0,) * p.ndim, empty)
-        if len(set(spacing)) == 1:
-            mm = {name: d * spacing[0] for name, d in voxels.items()}
-        else:
-            mm = surface_distances(p, r, spacing, empty)
-        for unit, distances in (("voxel", voxels), ("mm", mm)):
+        predicted, true = int(np.count_nonzero(p)), int(np.count_nonzero(r))
+        scores = {("predicted", "voxel"): float(predicted), ("reference", "voxel"): float(true)} | overlap(p, r)
+        scores["volume_error", "percent"] = volume_error(predicted, true)
+        voxels = surface_distances(p, r, (1.0,) * p.ndim, empty, nsd_tolerance / spacing[0] if cubes else None)
+        mm = None if cubes else surface_distances(p, r, spacing, empty, nsd_tolerance)
+        scores["nsd", ""] = (mm or voxels).pop("nsd")
+        for unit, distances in (("voxel", voxels), ("mm", mm or {name: d * spacing[0] for name, d in voxels.items()})):
             scores |= {(name, unit): d for name, d in distances.items()}
         rows += [{"class": value, "metric": m, "unit": u, "value": v} for (m, u), v in scores.items()]
     return rows
@@ -86,20 +98,54 @@ def overlap(prediction: np.ndarray, reference: np.ndarray) -> dict[tuple[str, st
     return {("dice", ""): 2 * common / total, ("jaccard", ""): common / (total - common)}
 
 
+def volume_error(predicted: int, reference: int) -> float:
+    """By how much a predicted volume is too large, in per cent of the true one; negative where it is too small.
+
+    Args:
+        predicted: voxels of the prediction.
+        reference: voxels of the reference.
+
+    Returns:
+        100 (predicted - reference) / reference; -100 for an empty prediction. NaN for an empty reference.
+
+    Source:
+        Relative volume difference of Heimann et al. (2009), IEEE Transactions on Medical Imaging 28, with its sign.
+
+    Example:
+        >>> volume_error(predicted=150, reference=200)
+        -25.0
+    """
+    return 100 * (predicted - reference) / reference if reference else math.nan
+
+
 def surface_distances(
-    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...], empty: str
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing: tuple[float, ...],
+    empty: str,
+    nsd_tolerance: float | None = None,
 ) -> dict[str, float]:
-    """Average and 95th-percentile distances between the surfaces of two masks.
+    """Average and 95th-percentile distances between the surfaces of two masks, and how much of them is close.
 
     Args:
         prediction: boolean, of any number of dimensions.
         reference: boolean, of the same shape.
         spacing: the size of a voxel along each axis, in any unit.
         empty: distances if exactly one mask is empty: "worst" for the diagonal of the image, "exclude" for NaN.
+        nsd_tolerance: distance up to which surfaces count as equal, in the unit of `spacing`. None: no nsd.
 
     Returns:
         In the unit of `spacing`: "asd", the mean distance from the prediction's surface to the reference's; "assd", the
-        mean of the distances in both directions; "hd95", their 95th percentile. NaN if both masks are empty.
+        mean of the distances in both directions; "hd95", their 95th percentile, of both directions together as medpy
+        has it; "hd95_max", the larger of the two directions' 95th percentiles. A far blob of few voxels raises hd95_max
+        where it is more than 5 % of one surface, and hd95 only where it is more than 5 % of both together.
+        With a tolerance "nsd", normalised surface Dice: the share of the surface voxels of both masks that lie within
+        the tolerance of the other surface. It is 0 if exactly one mask is empty. All are NaN if both masks are empty.
+
+    Source:
+        asd, assd, hd95: `medpy.metric.binary`. hd95_max: `compute_robust_hausdorff` of DeepMind's surface-distance and
+        MONAI's `compute_hausdorff_distance`. nsd: Nikolov et al. (2021), Journal of Medical Internet Research 23,
+        e26151. Each surface voxel counts as 1, as in MONAI; surface-distance weights them by their area.
 
     Example:
         >>> reference = np.zeros((9, 1, 1), bool)
@@ -109,18 +155,25 @@ def surface_distances(
     """
     has_prediction, has_reference = prediction.any(), reference.any()
     if not (has_prediction and has_reference):
-        undefined = empty == "exclude" or not (has_prediction or has_reference)
+        nothing = not (has_prediction or has_reference)
+        undefined = empty == "exclude" or nothing
         distance = np.nan if undefined else float(np.linalg.norm(np.multiply(prediction.shape, spacing)))
-        return dict.fromkeys(("asd", "hd95", "assd"), distance)
+        scores = dict.fromkeys(("asd", "hd95", "assd", "hd95_max"), distance)
+        return scores if nsd_tolerance is None else scores | {"nsd": np.nan if nothing else 0.0}
     surface_p, surface_r = (surface_points(mask) * np.asarray(spacing) for mask in (prediction, reference))
     to_reference = _tree(surface_r).query(surface_p)[0]
     to_prediction = _tree(surface_p).query(surface_r)[0]
     both_directions = np.concatenate([to_reference, to_prediction])
-    return {
+    scores = {
         "asd": float(to_reference.mean()),
         "hd95": float(np.percentile(both_directions, 95)),
         "assd": float(both_directions.mean()),
+        "hd95_max": float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
     }
+    if nsd_tolerance is not None:
+        close = np.count_nonzero(both_directions <= nsd_tolerance * (1 + SLACK))
+        scores["nsd"] = float(close / len(both_directions))
+    return scores
 
 
 def _tree(points: np.ndarray) -> cKDTree:

@@ -50,6 +50,6 @@ def score_case(labels: np.ndarray, case: Case, classes: int, evaluation: Evaluat
     """The rows of cases.csv for one case: every metric, with and without the largest component alone."""
     rows = []
     for name, masks in zip(POSTPROCESSINGS, (labels, largest_components(labels, classes)), strict=True):
-        scores = case_metrics(masks, case.label, classes, case.spacing, evaluation.empty)
+        scores = case_metrics(masks, case.label, classes, case.spacing, evaluation.empty, evaluation.nsd_tolerance)
         rows += [{"checkpoint": CHECKPOINT, "postprocessing": name, "case": case.id, **metric} for metric in scores]
     return rows

@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
-from reports.page.viewer_cases import MEASURES, choose, describe_cases, pack_cases
+from reports.page.viewer_cases import choose, describe_cases, measures_of, pack_cases
 from reports.page.viewer_volumes import packed
 from reports.results import Results
 from reports.tables import Table, Tables, rendering
+from reports.tables.structures import MEAN
 
 LIMIT = 24_500_000  # bytes of a page
 LARGEST_SVG = 300_000  # bytes; a larger drawing goes in as PNG
@@ -26,7 +27,7 @@ SCRIPTS = ("geometry.js", "tables.js", "viewer.js")
 LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly", "package_data/plotly.min.js")}
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
-    "tuning": "Published and tuned settings",
+    "tuning": "Published and tuned settings", "structures": "Each structure", "further": "Further measures",
 }  # fmt: skip
 FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
 
@@ -59,7 +60,8 @@ def write_page(experiments: Sequence[ReportedExperiment], folder: Path | str, li
 def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
     """All that the template shows of one experiment but the volumes of its cases."""
     results, plan = experiment.tables.results, experiment.tables.results.plan
-    measures, tests = contents.measures_block(results), contents.statistics_block(experiment.tables.statistics)
+    measures = contents.measures_block(results)
+    tests = contents.statistics_block(results, experiment.tables.statistics)
     chosen = contents.POSTPROCESSING[plan.evaluation.postprocessing]
     return {
         "id": prefix,
@@ -71,7 +73,7 @@ def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
         "cases": _cases(results),
         "figures": [_figure(drawn) for drawn in experiment.figures],
         "left_out": experiment.left_out,
-        "statistics": (tests, contents.filters(tests, {"Measure": ""})),
+        "statistics": (tests, contents.filters(tests, {"Structure": MEAN, "Measure": ""})),
         "measures": (measures, contents.filters(measures, dict.fromkeys(FILTERED, "") | {"Predictions": chosen})),
         "protocol": contents.protocol_of(results),
     }
@@ -102,7 +104,7 @@ def _cases(results: Results) -> dict:
         "data": data,
         "volumes": {},
         "notes": contents.notes_on_cases(results, shown, {}, 0),
-        "measures": [(name, name) for name in MEASURES],
+        "measures": [(name, name) for name in measures_of(results)],
         "postprocessings": [
             (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
             for name in sorted(POSTPROCESSINGS, key=lambda name: name != headline)

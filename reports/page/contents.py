@@ -9,12 +9,12 @@ from benchmark.records.case_values import CHECKPOINT
 from benchmark.records.models import EXTERNAL
 from benchmark.records.states import NOT_RUN
 from reports.durations import duration
-from reports.measures import ALL, with_rows
+from reports.measures import all_measures, nsd, with_rows
 from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
-from reports.tables.long import long_frame
+from reports.tables.long import long_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
@@ -116,8 +116,7 @@ METHOD = _columns(str, display="Method") + _columns(COUNT, labelled="Labelled", 
 MEASURES = [
     *METHOD,
     Column("postprocessing", "Predictions", POSTPROCESSING.get, numeric=False),
-    *_columns(COUNT, **{"class": "Structure"}),
-    *_columns(str, measure="Measure", unit="Unit"),
+    *_columns(str, structure="Structure", measure="Measure", unit="Unit"),
     *_columns(number, mean="Mean", sd="SD"),
     *_columns(COUNT, n="Cases"),
     *_columns(number, seed_sd="SD of seeds"),
@@ -125,7 +124,7 @@ MEASURES = [
 ]
 STATISTICS = [
     *METHOD,
-    *_columns(str, measure="Measure"),
+    *_columns(str, structure="Structure", measure="Measure"),
     *_columns(COUNT, runs="Runs", cases="Cases"),
     *_columns(number, difference="Reference − row", cases_low="95 % from", cases_high="to", cases_dz="dz"),
     *_columns(p_value, cases_p="p, t-test over cases", cases_p_holm="Holm", wilcoxon_p="p, Wilcoxon",
@@ -146,20 +145,27 @@ def _reason(line: dict) -> str:
 
 def measures_block(results: Results) -> Block:
     """Every measure and unit under every postprocessing, a line each; structures apart."""
-    known = pd.DataFrame([(m.metric, m.unit, m.title, m.shown_unit, m.factor) for m in ALL],
+    known = pd.DataFrame([(m.metric, m.unit, m.title, m.shown_unit, m.factor) for m in all_measures(results)],
                          columns=["metric", "unit", "measure", "shown_unit", "factor"])  # fmt: skip
+    known["metric"] = known["metric"].replace(nsd(results).metric, nsd_name(results))
     frame = long_frame(results)
     frame = frame[frame["checkpoint"] == CHECKPOINT].merge(known, on=["metric", "unit"])
     figures = frame[["mean", "sd", "seed_sd"]].mul(frame["factor"], axis=0)
     frame = frame.assign(unit=frame["shown_unit"], **figures)
-    columns = [column for column in MEASURES if column.key != "class" or results.plan.data.classes > 1]
+    columns = _structure_where_several(MEASURES, results)
     return Block("All measures", columns, rows_of(columns, frame))
 
 
-def statistics_block(frame: pd.DataFrame) -> Block:
-    """The tests of every row against the reference, as `reports.significance` has them."""
-    frame = frame.assign(measure=frame["measure"].replace({measure.name: measure.label for measure in ALL}))
-    return Block("Statistics", STATISTICS, rows_of(STATISTICS, frame))
+def statistics_block(results: Results, frame: pd.DataFrame) -> Block:
+    """The tests of every row against the reference, as `reports.tables.Tables` has them."""
+    labels = {measure.name: measure.label for measure in all_measures(results)}
+    frame = frame.assign(measure=frame["measure"].replace(labels))
+    columns = _structure_where_several(STATISTICS, results)
+    return Block("Statistics", columns, rows_of(columns, frame))
+
+
+def _structure_where_several(columns: list[Column], results: Results) -> list[Column]:
+    return [column for column in columns if column.key != "structure" or results.plan.data.classes > 1]
 
 
 def filters(block: Block, chosen: Mapping[str, str]) -> list[dict]:

@@ -19,7 +19,7 @@ function startViewer(root, Plotly) {
 
   function drawHeatmap() {
     const measure = part("measure").value;
-    const larger = measure.startsWith("Dice") || measure.startsWith("Jaccard");
+    const larger = ["Dice", "Jaccard", "NSD"].some((name) => measure.startsWith(name));
     const grid = values(measure);
     const flat = grid.flat().filter((value) => value !== null).sort((a, b) => a - b);
     const share = (part) => flat[Math.round(part * (flat.length - 1))];

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
-from reports.measures import with_rows
+from reports.measures import nsd, with_rows
 from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
 from reports.results import Results, trained
@@ -23,6 +23,7 @@ MEASURES = {
     "ASSD [voxel]": ("assd", "voxel", 1.0),
     "ASD [voxel]": ("asd", "voxel", 1.0),
 }
+LATER = {"95HD max [mm]": ("hd95_max", "mm", 1.0), "95HD max [voxel]": ("hd95_max", "voxel", 1.0)}
 OVERHEAD = 400  # bytes of the page around a case's volumes
 
 
@@ -36,6 +37,14 @@ class Shown:
     trials: list[str]
     labels: list[str]
     sentence: str
+
+
+def measures_of(results: Results) -> dict[str, tuple[str, str, float]]:
+    """MEASURES, and those of the later metrics that any record has."""
+    similarity = nsd(results)
+    later = LATER | {similarity.label: (similarity.metric, similarity.unit, similarity.factor)}
+    scored = set(results.cases["metric"])
+    return MEASURES | {name: measure for name, measure in later.items() if measure[0] in scored}
 
 
 def choose(results: Results) -> Shown:
@@ -105,7 +114,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
         scored = rows[rows["postprocessing"] == name]
         values[name] = {
             label: table(scored[(scored["metric"] == metric) & (scored["unit"] == unit)], factor)
-            for label, (metric, unit, factor) in MEASURES.items()
+            for label, (metric, unit, factor) in measures_of(results).items()
         } | {"volume": volumes(scored[scored["metric"] == "predicted"])}
     truth = rows[(rows["metric"] == "reference") & (rows["postprocessing"] == postprocessing)]
     truth = truth.drop_duplicates(["class", "case"]).assign(trial=shown.trials[0] if shown.trials else "")

@@ -8,25 +8,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.measures import scores
+from reports.measures import further_measures, scores, structure_names
 from reports.results import Results
 from reports.significance import significance
 from reports.tables import rendering
 from reports.tables.comparison import comparison
 from reports.tables.cost import cost
+from reports.tables.further import further
 from reports.tables.ledger import ledger
 from reports.tables.long import cases_frame, long_frame
 from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
+from reports.tables.structures import MEAN, structures, with_structure
 from reports.tables.sweep import sweep
 from reports.tables.table import Table
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one experiment: comparison, sweep, cost and ledger; tuning where settings were tuned.
+    """The tables of one experiment: comparison, further measures, sweep, cost and ledger; structures where there are
+    several; tuning where settings were tuned.
 
-    name: the experiment's, fit for files and different from the others'. statistics: as of `significance`.
+    name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
+    column `structure`; those of the mean over structures stand first.
     """
 
     name: str
@@ -59,10 +63,17 @@ def _tables(name: str, results: Results) -> Tables:
     scored = scores(results)
     tests = significance(results, scored)
     rows = table_rows(results, scored, tests)
+    beside = further(results, scores(results, further_measures(results)), rows)
+    by_structure, tests_by_structure = structures(results)
     tables = [
-        comparison(results, rows, tests), sweep(results, rows), cost(results, rows), ledger(results, scored, rows)
+        comparison(results, rows, tests), by_structure, beside, sweep(results, rows), cost(results, rows),
+        ledger(results, scored, rows),
     ]  # fmt: skip
-    return Tables(name, results, tables, tests)
+    names = list(structure_names(results).values())
+    tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
+    if tests_by_structure is not None:
+        tests = pd.concat([frame for frame in (tests, tests_by_structure) if len(frame)] or [tests], ignore_index=True)
+    return Tables(name, results, [table for table in tables if table is not None], tests)
 
 
 def write_tables(experiments: Sequence[Tables], folder: Path) -> None:

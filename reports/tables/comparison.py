@@ -11,9 +11,9 @@ from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.faults import collapse_note
-from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of, with_mean_of_all
+from reports.tables.formats import MISSING, difference, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 FEW_SEEDS = {statistics.ONE_SEED: "one seed", statistics.TWO_SEEDS: "two seeds"}
@@ -23,7 +23,7 @@ UNEVEN = 20  # points of Dice between runs of a row, from which on a note names 
 def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Table:
     """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`."""
     shown, wanted = measures(results), results.plan.reference
-    blocks = [_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
+    blocks = [comparison_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
     notes = [
         evaluation_note(results),
         "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
@@ -36,10 +36,10 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Tab
     return with_notes(results, "comparison", rows, blocks, notes)
 
 
-def _block(
+def comparison_block(
     heading: str, rows: pd.DataFrame, tests: pd.DataFrame, shown: Sequence[Measure], wanted: str | None
 ) -> Block:
-    """`wanted`: the display name of the reference, which may have no results here."""
+    """The rows of one budget. `wanted`: the display name of the reference, which may have no results here."""
     competing = rows[rows["role"] != "ceiling"]
     reference = next(iter(competing["reference"].dropna()), None)
     columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
@@ -56,7 +56,10 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
         NAME,
         Column("labelled", "Labelled", str),
         Column("unlabelled", "Unlabelled", str),
-        *(_measure_column(measure) for measure in shown),
+        *(
+            measure_column(measure, _significance_mark) if measure is DICE else measure_column(measure)
+            for measure in shown
+        ),
         SEEDS,
         Column("cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING),
         Column("empty", "Empty", line=_empty),
@@ -70,13 +73,8 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
 
-def _measure_column(measure: Measure) -> Column:
-    def text(line: dict) -> str:
-        mark = f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
-        figures = mean_and_sd(line[f"{measure.name}_mean"], line[f"{measure.name}_sd"])
-        return with_mean_of_all(figures, line[f"{measure.name}_mean_of_all"]) + mark * (measure is DICE)
-
-    return Column(f"{measure.name}_mean", measure.label, line=text, better=measure.better, figure=True)
+def _significance_mark(line: dict) -> str:
+    return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
 
 
 def _empty(line: dict) -> str:

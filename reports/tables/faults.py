@@ -12,7 +12,7 @@ BY_LOSS = " or ".join(f"{name} below {limit:g}" for name, limit in collapse.DEAD
 RULE = (
     f"{FAULT} Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the "
     f"last tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
-    f"{collapse.FAR_BELOW:g} points below the median of at least {collapse.FEWEST_OTHERS} other runs of its row. It "
+    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs. It "
     "counts like any other run."
 )
 WORST = (

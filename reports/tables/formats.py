@@ -26,6 +26,11 @@ def mean_and_sd(mean: float, sd: float) -> str:
     return number(mean) if pd.isna(mean) or pd.isna(sd) else f"{number(mean)} ± {number(sd)}"
 
 
+def fewer_cases(cases: int, of: int) -> str:
+    """How many cases a mean is over, where others of the same row are over more."""
+    return f" ({cases} of {of} cases)" if 0 < cases < of else ""
+
+
 def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else number(p, 3)
 

@@ -15,7 +15,8 @@ from reports.tables.table import Block, Table
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "only the largest connected component kept"}
 EMPTY_POLICY = {
     "worst": "an empty prediction scores the image diagonal as each of its distances",
-    "exclude": "the distances of an empty prediction are left out of the means",
+    "exclude": "a case has no distances in a row if a run misses a structure of it or predicts one that is not there; "
+    "a mean over fewer cases says so and is not ranked",
 }
 RANKS_NOTE = "Bold: best of a budget. Underlined: second best. Rows with all cases labelled are not ranked."
 CROSS_VALIDATION = (

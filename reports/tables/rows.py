@@ -1,30 +1,32 @@
 """The numbers that all tables begin with. A row is a method with its settings at one budget."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from benchmark.records.states import DIVERGED, DONE
-from reports.measures import DICE, ROW_KEYS, Scores, empty_predictions, held_back, measures, scores, with_rows
+from reports.measures import DICE, ROW_KEYS, Measure, Scores, empty_predictions, held_back, measures, scores, with_rows
 from reports.results import Results, is_left_out, trained
 from reports.significance import LEVEL, decision
 from reports.tables.formats import FAULTS
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
 RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", *FAULTS]
-FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "mean_of_all"]  # of each measure
+FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases", "mean_of_all"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
         "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
 
 
-def table_rows(results: Results, scored: Scores, tests: pd.DataFrame) -> pd.DataFrame:
-    """One line for each row, under the plan's postprocessing.
+def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure: int | None = None) -> pd.DataFrame:
+    """One line for each row, under the plan's postprocessing, of means over structures or of one structure.
 
     Budgets ascend. In each the floor stands before the methods, which are in the plan's order. Ceilings are last.
     `…_mean`, `…_sd` (n - 1): over test cases; each case is averaged over classes, then over runs (seeds and draws).
-    `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `cases`: those with a Dice. `empty`:
-    predictions without a voxel though there is a structure to find, of all runs x cases x classes.
+    `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `…_cases`: cases that have a value;
+    `cases`: those with a Dice. `empty`: predictions without a voxel though there is a structure to find, of all runs x
+    cases x classes.
     `runs_counted`: those that were done, and those that count with the worst values.
     `collapsed`, `diverged`, `left_out`: how many of its runs have collapsed without an error, count with the worst
     values because they diverged, and are in no mean because they failed or diverged. `…_mean_of_all`: where runs are
@@ -34,20 +36,16 @@ def table_rows(results: Results, scored: Scores, tests: pd.DataFrame) -> pd.Data
     """
     cells = with_rows(results.cells)
     postprocessing = results.plan.evaluation.postprocessing
-    empty = empty_predictions(results)
+    empty = empty_predictions(results, structure)
     empty = empty[empty.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
     tested = tests[tests["measure"] == DICE.name].set_index("row")
-    of_all = _with_those_left_out(results)
+    of_all = with_those_left_out(results, structure=structure)
     lines = []
     for row, group in cells.groupby("row", sort=False):
-        measured = {m: scored.get((row, postprocessing, m.name)) for m in measures(results)}
         line = {"row": row} | group.iloc[0][ROW_KEYS + DESCRIPTION].to_dict() | _runs(group)
         line |= empty[empty.index.isin(group["trial"])].sum().to_dict()
-        for measure, runs in measured.items():
-            line |= {} if runs is None else _summary(measure.name, runs)
-            if (all_runs := of_all.get((row, postprocessing, measure.name))) is not None:
-                line[f"{measure.name}_mean_of_all"] = all_runs.mean().mean()
-        line["cases"] = 0 if measured[DICE] is None else int(measured[DICE].mean().count())
+        line |= summaries(scored, row, postprocessing, measures(results), of_all)
+        line["cases"] = line[f"{DICE.name}_cases"]
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
     figures = [f"{measure.name}_{what}" for measure in measures(results) for what in FIGURES]
     frame = pd.DataFrame(lines, columns=["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *figures, *COUNTS, *TEST])
@@ -75,21 +73,35 @@ def _runs(group: pd.DataFrame) -> dict:
     }
 
 
-def _with_those_left_out(results: Results) -> Scores:
-    """The scores of rows that lack runs, with what these count as."""
+def with_those_left_out(results: Results, of: Sequence[Measure] = (), structure: int | None = None) -> Scores:
+    """The scores of rows that lack runs, with what these count as. `of` and `structure` as in `scores`."""
     rows = held_back(results)
     if not rows:
         return {}
-    cells = with_rows(results.cells)
-    concerned = cells.loc[cells["row"].isin(rows), "trial"]
+    cells = results.cells
+    concerned = cells["trial"][with_rows(cells)["row"].isin(rows)]
+    cells = cells.assign(scored=cells["scored"].astype(bool) | is_left_out(cells))
     cases = pd.concat([results.cases, results.left_out], ignore_index=True)
-    return scores(replace(results, cases=cases[cases["trial"].isin(concerned)]))
+    return scores(replace(results, cells=cells, cases=cases[cases["trial"].isin(concerned)]), of, structure)
 
 
-def _summary(name: str, runs: pd.DataFrame) -> dict:
-    by_case, by_run = runs.mean(), runs.mean(axis=1)
-    figures = (by_case.mean(), by_case.std(ddof=1), by_run.std(ddof=1), by_run.min(), by_run.max())
-    return {f"{name}_{what}": figure for what, figure in zip(FIGURES[:-1], figures, strict=True)}
+def summaries(scored: Scores, row: int, postprocessing: str, of: Sequence[Measure], of_all: Scores) -> dict:
+    """The FIGURES of a row in several measures; without scores no case has a value. `of_all`: see
+    `with_those_left_out`."""
+    line = {}
+    for measure in of:
+        figures: dict = {"cases": 0}
+        key = (row, postprocessing, measure.name)
+        if (runs := scored.get(key)) is not None:
+            by_case, by_run = runs.mean(), runs.mean(axis=1)
+            figures = {
+                "mean": by_case.mean(), "sd": by_case.std(ddof=1), "seed_sd": by_run.std(ddof=1),
+                "run_low": by_run.min(), "run_high": by_run.max(), "cases": int(by_case.count()),
+            }  # fmt: skip
+        if (all_runs := of_all.get(key)) is not None:
+            figures["mean_of_all"] = all_runs.mean().mean()
+        line |= {f"{measure.name}_{what}": figure for what, figure in figures.items()}
+    return line
 
 
 def _test(line: pd.Series) -> dict:

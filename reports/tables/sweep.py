@@ -5,7 +5,17 @@ import pandas as pd
 from reports.labels_saved import labels_saved
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
-from reports.tables.formats import ALL_LABELLED, FAULTS, MISSING, heading_of, name_of, number, signed, state_of
+from reports.tables.formats import (
+    ALL_LABELLED,
+    FAULTS,
+    MISSING,
+    fewer_cases,
+    heading_of,
+    name_of,
+    number,
+    signed,
+    state_of,
+)
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
@@ -22,9 +32,11 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
     labelled, how many more cases these are.
     """
+    shown = (DICE, hd95(results))
     trained = rows["runs_done"] > 0
-    means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in (DICE, hd95(results))}
-    frame = rows[KEYS].assign(**means, ceiling=float("nan"))
+    means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in shown}
+    counts = {name: rows[name] for name in ["cases", *(f"{m.name}_cases" for m in shown)]}
+    frame = rows[KEYS].assign(**means, **counts, ceiling=float("nan"))
     # merged parts may have several baselines: the first counts
     supervised = frame.drop_duplicates(["role", "labelled"]).set_index("labelled")
     floors, ceilings = (supervised.loc[supervised["role"] == role, DICE.name] for role in ("floor", "ceiling"))
@@ -45,7 +57,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
     more = curve.index.max() - frame["labelled"].astype(float)
     frame["labels_saved_beyond"] = more.where(beyond & (more > 0))
-    return frame[KEYS + list(means) + FIGURES]
+    return frame[KEYS + list(means) + FIGURES + list(counts)]
 
 
 def sweep(results: Results, rows: pd.DataFrame) -> Table:
@@ -67,11 +79,17 @@ def sweep(results: Results, rows: pd.DataFrame) -> Table:
 
 
 def _mean(measure: Measure) -> Column:
+    cases = f"{measure.name}_cases"
+
     def text(line: dict) -> str:
         done, planned = line["runs_counted"], line["runs_planned"]
-        return number(line[measure.name]) + ("" if done == planned else f" ({done} of {planned})")
+        of_runs = "" if done == planned else f" ({done} of {planned})"
+        return number(line[measure.name]) + of_runs + fewer_cases(line[cases], line["cases"])
 
-    return Column(measure.name, measure.label, line=text, better=measure.better)
+    return Column(
+        measure.name, measure.label, line=text, better=measure.better,
+        ranked=lambda frame: frame[cases] == frame["cases"],
+    )  # fmt: skip
 
 
 def _saved(line: dict) -> str:

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, runs_of
+from reports.measures import Measure
+from reports.tables.formats import (
+    ALL_LABELLED,
+    MISSING,
+    fewer_cases,
+    heading_of,
+    mean_and_sd,
+    name_of,
+    number,
+    runs_of,
+    with_mean_of_all,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Column:
         format: such a value as text.
         line: the whole line as text, where the value alone does not say it; replaces `format`.
         better: whether "higher" or "lower" is better, if the best are marked. "one": rank 1 alone is marked.
+        ranked: which lines may be marked, where not all: a mean over fewer cases than others is not comparable.
         numeric: whether its values are numbers.
         figure: whether rows without runs show their state here.
     """
@@ -42,6 +54,7 @@ class Column:
     format: Callable[..., str] = number
     line: Callable[[dict], str] | None = None
     better: str = ""
+    ranked: Callable[[pd.DataFrame], pd.Series] | None = None
     numeric: bool = True
     figure: bool = False
 
@@ -51,6 +64,8 @@ class Column:
 
     def ranks(self, frame: pd.DataFrame) -> dict:
         """{index: 1 or 2} of the best and second best values as printed, where there is anything to choose from."""
+        if self.ranked is not None:
+            frame = frame[self.ranked(frame)]
         values = frame[self.key].astype(float).round(2).dropna() if self.better else []
         if self.better == "one":
             return dict.fromkeys(values.index[values == 1], 1)
@@ -102,6 +117,26 @@ class Table:
     notes: list[str]
     frame: pd.DataFrame
     literature: Sequence[str] = ()
+
+
+def measure_column(measure: Measure, mark: Callable[[dict], str] = lambda line: "") -> Column:
+    """Mean and standard deviation over cases; of how many, where some have no value. Such a row is not ranked.
+
+    Args:
+        measure: what is shown. The frame has its `_mean`, `_sd`, `_mean_of_all` and `_cases`, and `cases`.
+        mark: what stands behind the figures of a line.
+    """
+    cases = f"{measure.name}_cases"
+
+    def text(line: dict) -> str:
+        figures = mean_and_sd(line[f"{measure.name}_mean"], line[f"{measure.name}_sd"])
+        figures = with_mean_of_all(figures, line[f"{measure.name}_mean_of_all"])
+        return figures + mark(line) + fewer_cases(line[cases], line["cases"])
+
+    return Column(
+        f"{measure.name}_mean", measure.label, line=text, better=measure.better, figure=True,
+        ranked=lambda frame: frame[cases] == frame["cases"],
+    )  # fmt: skip
 
 
 def rows_of(columns: Sequence[Column], frame: pd.DataFrame) -> list[Row]:

@@ -307,10 +307,9 @@ def bounds(part: Part) -> Bounds:
 
 
 def moved(before: Bounds, after: Numbers) -> list[str]:
-    """What lies outside its bounds, a short phrase each."""
+    """What lies outside its bounds or is no longer computed, a short phrase each."""
     found = []
-    for key in before | after:
-        old, tolerance = before.get(key, (math.nan, 0.0))
+    for key, (old, tolerance) in before.items():
         new = after.get(key, math.nan)
         if not abs(new - old) <= tolerance:
             found.append(f"{key}: {old:.6g} is now {new:.6g}")
@@ -334,7 +333,8 @@ def complaint(part: Part, known: dict[str, dict], numbers: Numbers, shared_moved
         return f"{part.name} has version {part.version}, and its golden numbers are of version {version}: {renew}"
     changes = moved(known[part.name]["numbers"], numbers)
     if not changes:
-        return ""
+        added = sorted(numbers.keys() - known[part.name]["numbers"])
+        return f"{part.name} has {len(added)} new numbers ({added[0]}, …) beside those it had: {renew}" if added else ""
     if shared_moved:
         return f"numbers of {part.name} have moved with those that all methods share: raise TRAINING alone"
     return (
@@ -349,10 +349,12 @@ def renewed(known: dict[str, dict]) -> tuple[dict[str, dict], list[str]]:
     raised = {part.name for part in parts().values() if part.version > known.get(part.name, {"version": 0})["version"]}
     for part in parts().values():
         may_move = part.name in raised or (part.name in built_in() and raised & {"training", "preparation"})
-        reason = "" if may_move else complaint(part, known, part.compute(None))
-        if reason:
-            refused.append(reason)
-        fresh = bounds(part) if may_move else known[part.name]["numbers"]
+        stays = {} if may_move else known[part.name]["numbers"]
+        numbers = {} if may_move else part.compute(None)
+        if moved(stays, numbers):
+            refused.append(complaint(part, known, numbers))
+        # Numbers that are only added need no other version: those of records stay what they are.
+        fresh = bounds(part) | stays if may_move or numbers.keys() - stays else stays
         content[part.name] = {"version": part.version, "numbers": fresh}
     return content, refused
 

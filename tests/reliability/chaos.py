@@ -1,8 +1,9 @@
 """`make chaos`: a run whose processes are killed again and again ends with the records of one that nobody touched.
 
-The demo, shortened, runs three times: undisturbed; with SIGKILL for one of its processes at random moments, and at
-moments when a record is being put together and moved, started again whenever it is gone; and on a cluster of three
-nodes of which one is taken away. All 17 methods are in it. Ends with 1 if anything differs, is lost, half or left over.
+The demo, shortened, runs four times, with all 17 methods. Undisturbed. With SIGKILL for one of its processes, or
+SIGTERM for itself, at random moments and while a record is put together and moved; it is started again whenever it is
+gone. On three nodes of which one is taken away. On a cluster with bad nodes and nodes that come late. Ends with 1 if
+anything differs, is lost, half or left over.
 """
 
 import argparse
@@ -26,16 +27,12 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from helpers import clusters  # noqa: E402
+from reliability import demo_run, nodes  # noqa: E402
+from reliability.demo_run import CODE, compared, incomplete, log_of, resumed, say, start  # noqa: E402
 
-from benchmark.records.arrays import read_masks  # noqa: E402
-from benchmark.records.results_folder import ResultsFolder  # noqa: E402
-from benchmark.records.states import DONE, planned_states  # noqa: E402
-
-SHORT = (
-    "training.iterations=40", "execution.checkpoint_iterations=5", "execution.tensorboard=false", "data.test=2",
-)  # fmt: skip
-CODE = ("benchmark", "data", "methods", "reports", "configs")
-VICTIMS = {"worker": 5, "data worker": 2, "raylet": 3, "driver": 3}  # how often, one against the other
+SIGTERM = "driver by SIGTERM"  # all others by SIGKILL
+VICTIMS = {"worker": 5, "data worker": 2, "raylet": 3, "driver": 3, SIGTERM: 3}  # how often, one against the other
+GENTLE = {143, -15}  # statuses of a run that SIGTERM has ended; -15: before it had begun
 AIMED_EVERY = 3  # of so many kills one is aimed at a moment of PUBLISHING
 SECONDS = (0.5, 15)  # between two kills
 PATIENCE = 90  # seconds to wait for the moment that is aimed at
@@ -47,7 +44,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="an empty or new folder for results and logs; default: a scratch one")
+    parser.add_argument("--quick", action="store_true", help="three methods alone, to try this script")
     options = parser.parse_args()
+    demo_run.overrides += demo_run.QUICK if options.quick else ()
     scratch = options.keep or Path(tempfile.mkdtemp(prefix="semiseg-chaos-"))
     for name in CODE:  # of this moment: an edit meanwhile would make other trials
         shutil.copytree(ROOT / name, scratch / "code" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,29 +67,14 @@ def main() -> int:
         left -= len(chaos.killed)
         lines.append(chaos.summary())
         problems += chaos.problems + compared(undisturbed, chaos.folder)
-    line, found = lose_a_node(undisturbed, scratch / "node-lost")
-    lines.append(line)
-    problems += found
+    for part, folder in ((nodes.lose_a_node, "node-lost"), (nodes.bad_and_late_nodes, "nodes-bad")):
+        line, found = part(undisturbed, scratch / folder)
+        lines.append(line)
+        problems += found
     say("\n" + "\n".join([*lines, f"differences and other problems: {len(problems)}", *problems]))
     if not options.keep and not problems:
         shutil.rmtree(scratch)
     return 1 if problems else 0
-
-
-def start(folder: Path, *options: str) -> subprocess.Popen:
-    """The shortened demo into `folder`, in a process group of its own."""
-    code = folder.parent / "code"
-    overrides = [word for override in SHORT for word in ("--set", override)]
-    with log_of(folder).open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, code / "run_benchmark.py", "run", code / "configs/demo.yaml", "--results", folder,
-             *overrides, *options],
-            cwd=folder.parent, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-
-
-def log_of(folder: Path) -> Path:
-    return folder.with_suffix(".log")
 
 
 # Moments at which a record is half: each gives the trial for which it is now, or none.
@@ -170,10 +154,11 @@ class Chaos:
         if self.driver.poll() is not None:
             return
         victim = victim or psutil.Process(self.driver.pid)  # nothing else is there so soon after the start
-        name = name if victim.pid != self.driver.pid else "driver"
+        if victim.pid == self.driver.pid and name != SIGTERM:
+            name = "driver"
         self.orphans += tree(self.driver.pid)
         with suppress(psutil.NoSuchProcess):
-            victim.kill()
+            victim.terminate() if name == SIGTERM else victim.kill()
         self.killed.append((name, trial is not None))
         when = f" of {trial} {moment}" if trial else ""
         said = f"{name}{when}: {self._aftermath(name)}"
@@ -182,12 +167,12 @@ class Chaos:
 
     def _find(self, name: str, trial: str | None) -> psutil.Process | None:
         """A process of that kind that is there now; of workers, the one that has the trial."""
-        if name == "driver":
+        if name in ("driver", SIGTERM):
             return psutil.Process(self.driver.pid)
         processes = tree(self.driver.pid)
         if name == "raylet":
             return next((process for process in processes if title(process).endswith("/raylet")), None)
-        actors = [process for process in processes if title(process).startswith("ray::ResourceTrainable")]
+        actors = [process for process in processes if title(process).startswith("ray::_Inner")]
         pids = {process.pid for process in actors}
         found = [process for process in actors if (parent(process) in pids) == (name == "data worker")]
         if trial is not None and name == "worker":
@@ -221,6 +206,8 @@ class Chaos:
             self.problems.append(f"a run whose {name} was killed hangs for {END_SECONDS} s")
             self.driver.kill()
             return "hangs"
+        if name == SIGTERM and status not in (*GENTLE, 0):
+            self.problems.append(f"SIGTERM ended a run with {status}: {self._last_line()}")
         if status == 0 or name in ("worker", "data worker"):
             return f"the run ended with {status}"  # 0: it was over anyway
         self._start()
@@ -272,80 +259,6 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-# What must hold in the end.
-
-
-def incomplete(folder: Path) -> list[str]:
-    """What a results folder lacks, or has too much of."""
-    results = ResultsFolder(folder)
-    states = {cell.trial: state for cell, state in planned_states(results)}  # a plan has no trial twice
-    there = [path.name for path in sorted((folder / "records").iterdir())]
-    found = [f"{trial}: lost" for trial in states if trial not in there]
-    found += [f"{trial}: planned by nobody" for trial in there if trial not in states]
-    for trial, state in states.items():
-        if trial in there and state.state != DONE:  # a record or its cases may be half
-            found.append(f"{trial}: {state.state}: {state.reason}")
-    left = [path.name for path in (folder / "running").iterdir() if path.is_dir()]
-    found += [f"running/{name} is left" for name in left]
-    if not (folder / "report" / "index.html").exists():
-        found.append("no report")
-    return found
-
-
-def compared(undisturbed: Path, folder: Path) -> list[str]:
-    found = incomplete(folder)
-    done = {trial for trial, state in clusters.states(folder).items() if state == "done"}
-    if done == clusters.states(folder).keys():
-        found += clusters.differences(undisturbed, folder)
-    for trial in done:
-        for path in (undisturbed / "records" / trial / "predictions").iterdir():
-            other = folder / "records" / trial / "predictions" / path.name
-            if not other.exists() or (read_masks(path) != read_masks(other)).any():
-                found.append(f"{trial}: prediction of {path.stem}")
-    return [f"{folder.name}: {line}" for line in found]
-
-
-def resumed(folder: Path) -> int:
-    facts = [json.loads(path.read_text()) for path in folder.glob("records/*/provenance.json")]
-    return sum(fact["resumed_at_step"] > 0 for fact in facts)
-
-
-def in_training(folder: Path) -> int:
-    """How many trials have a checkpoint and are not near their end."""
-    steps = []
-    for path in folder.glob("running/*/heartbeat.json"):
-        with suppress(OSError, ValueError):
-            beat = json.loads(path.read_text())
-            steps.append(beat["step"] if beat["stage"] == "training" else 0)
-    return sum(8 <= step <= 30 for step in steps)
-
-
-def lose_a_node(undisturbed: Path, folder: Path) -> tuple[str, list[str]]:
-    """The same run on three nodes, one of which dies once a few trials are done and all nodes are past a checkpoint."""
-    begin = time.monotonic()
-    with clusters.cluster(nodes=3, cpus=1) as cluster:
-        driver = start(folder, "--address", cluster.address)
-        while driver.poll() is None and (len(clusters.states(folder)) < 3 or in_training(folder) < 3):
-            time.sleep(0.2)
-        say(f"{time.strftime('%H:%M:%S')} a node is removed; {len(clusters.states(folder))} records")
-        cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
-        status = driver.wait()
-    problems = compared(undisturbed, folder)
-    if not resumed(folder):
-        problems.append(f"{folder.name}: no trial went on from a checkpoint")
-    if status:
-        problems.append(f"{folder.name}: ended with {status}: {log_of(folder).read_text().splitlines()[-1]}")
-    line = (
-        f"node lost: {len(clusters.states(folder))} records in {time.monotonic() - begin:.0f} s on 3 nodes, then 2; "
-        f"{resumed(folder)} trials went on from a checkpoint"
-    )
-    return line, problems
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def _watch_workers(peak: list[float]) -> None:
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):  # one that ends meanwhile
                 # Ray renames a worker by what it does: the first is a trial's while it runs, the second between two
-                if any(name in " ".join(process.cmdline()) for name in ("ray::ResourceTrainable", "ray::_TrialActor")):
+                if any(name in " ".join(process.cmdline()) for name in ("ray::_Inner", "ray::TrialActor")):
                     taken += process.memory_full_info().pss
         peak[0] = max(peak[0], taken / GIB)
         time.sleep(0.5)

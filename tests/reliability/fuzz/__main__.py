@@ -4,6 +4,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main() -> int:
     name, _, number = (options.only or "").partition(":")
     if name and name not in TARGETS:
         parser.error(f"--only {options.only}: the targets are {', '.join(TARGETS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the scratch folder goes
     runs = [Run(name, options.seed, options.keep) for name in ([name] if name else TARGETS)]
     scratch = Path(tempfile.mkdtemp(prefix="semiseg-fuzz-"))
     try:

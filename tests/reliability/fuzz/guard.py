@@ -91,6 +91,7 @@ class Guard:
     def _work(self, pipe) -> None:
         self._pipe.close()  # the parent's end: with it closed, the end of the parent is noticed
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         log = os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1), os.dup2(log, 2)  # what libraries in C print
         for limit, size in (

@@ -26,6 +26,8 @@ def make_input(chance: random.Random, examples: Path, folder: Path) -> Input:
     suffix, root = chance.choice(SUFFIXES), folder / "scans"
     if suffix == ".h5" and chance.random() < 0.3:
         return _left_atrium(chance, folder)
+    if suffix == ".nrrd" and chance.random() < 0.3:
+        return _raw_left_atrium(chance, folder)
     h5 = suffix in (".h5", ".hdf5")
     for number, (case, side) in enumerate(SIDES.items()):
         write_volume(root / f"images{side}" / f"{case}{suffix}", volume(number), scan_folder.blob() if h5 else None)
@@ -51,6 +53,18 @@ def _left_atrium(chance: random.Random, folder: Path) -> Input:
         "source": "la", "root": str(root), "split": {"train": "train.list", "test": "test.list"}, "spacing": None,
     })  # fmt: skip
     return _input(mutation, path, "images")
+
+
+def _raw_left_atrium(chance: random.Random, folder: Path) -> Input:
+    """The challenge's own files, for `data prepare la-raw`."""
+    for number, case in enumerate("AB"):
+        place = folder / "raw" / case
+        scan_folder.write(place / "lgemri.nrrd", volume(number), spacing=(0.625,) * 3)
+        scan_folder.write(place / "laendo.nrrd", scan_folder.blob(255), spacing=(0.625,) * 3)
+    path = folder / "raw" / chance.choice("AB") / chance.choice(("lgemri.nrrd", "laendo.nrrd"))
+    mutation = damage(chance, path, is_label=path.stem == "laendo")
+    command = ["data", "prepare", "la-raw", "raw", "--to=prepared", f"--crop={chance.choice(('label', 'centre'))}"]
+    return Input(f"{path.parent.name}/{path.name}: {mutation}", [command], [path.name, path.stem, "raw"])
 
 
 def _write_config(folder: Path, data: dict) -> None:

@@ -1,0 +1,56 @@
+"""What is measured beside the papers' four figures: 95HD of the worse direction, NSD, volume error."""
+
+import pandas as pd
+
+from reports.measures import Scores, further_measures
+from reports.results import Results
+from reports.tables.formats import FAULTS, MISSING, state_of
+from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
+from reports.tables.rows import summaries, with_those_left_out
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
+
+KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+        "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", *FAULTS]  # fmt: skip
+FIGURES = ["mean", "sd", "seed_sd", "cases", "mean_of_all"]
+
+
+def further(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
+    """A block for each budget; `scored`: of `further_measures`, `rows`: as of `table_rows`."""
+    shown = further_measures(results)
+    postprocessing = results.plan.evaluation.postprocessing
+    of_all = with_those_left_out(results, shown)
+    lines = [summaries(scored, row, postprocessing, shown, of_all) for row in rows["row"]]
+    figures = pd.DataFrame(lines, index=rows.index)
+    names = [f"{measure.name}_{what}" for measure in shown for what in FIGURES]
+    frame = rows[KEYS].join(figures.reindex(columns=names))
+    columns = [
+        NAME,
+        *map(measure_column, shown),
+        SEEDS,
+        Column("cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING),
+    ]
+    blocks = [Block(heading, columns, ranked_rows(columns, lines, state_of)) for heading, lines in by_budget(frame)]
+    notes = [
+        evaluation_note(results),
+        f"95HD max: the larger of the two directed 95th percentiles, as surface-distance and MONAI have it. The "
+        f"comparison's 95HD is medpy's, of both directions together. {shown[1].title}: normalised surface Dice, the "
+        "share of the surface voxels of prediction and truth that lie within this distance of the other surface "
+        "(evaluation.nsd_tolerance). Do not compare it with an NSD at another tolerance. Volume error: predicted minus "
+        "true volume in per cent of the true one. Errors of both signs cancel in its mean, so look at its standard "
+        "deviation, too.",
+        *_incomplete(frame, names),
+        RANKS_NOTE,
+    ]
+    return with_notes(results, "further", frame, blocks, notes, title="further measures")
+
+
+def _incomplete(frame: pd.DataFrame, names: list[str]) -> list[str]:
+    """How to fill in what records were made without."""
+    nothing = frame[[name for name in names if name.endswith("_mean")]].isna().all(axis=1)
+    lacking = frame.loc[nothing & (frame["cases"] > 0), "display"].unique()
+    if not len(lacking):
+        return []
+    return [
+        f"Cells with –: records of {', '.join(lacking)} were made before these measures came. `evaluate` adds them "
+        "from the stored predictions, without training."
+    ]
