@@ -5,7 +5,7 @@ import pandas as pd
 
 from data.progress import follow
 from reports import statistics
-from reports.measures import DICE, Measure, Scores, hd95, with_rows
+from reports.measures import DICE, Measure, Scores, hd95, held_back, with_rows
 from reports.results import Results
 
 LEVEL = 0.05
@@ -31,7 +31,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
 
     The reference is the plan's, a display name, in the same budget. Dice and 95HD are tested, under the plan's
     postprocessing. A family is one measure in one budget. Holm's correction and ranks are within a family. Ceilings
-    belong to no family.
+    belong to no family, and neither do rows whose mean lacks a run that failed or diverged (`held_back`).
 
     Args:
         results: what a results folder holds.
@@ -52,6 +52,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - mean_case_rank, friedman_..., nemenyi_...: from ranks within each case.
     """
     rows = with_rows(results.cells).drop_duplicates("row")
+    rows = rows[~rows["row"].isin(held_back(results))]
     postprocessing = results.plan.evaluation.postprocessing
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):

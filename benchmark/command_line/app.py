@@ -185,19 +185,24 @@ def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_dice
+    from benchmark.records.collapse import far_below_in_rows
     from benchmark.records.states import DONE, MEANING, planned_states
 
     results = ResultsFolder(folder)
-    states = planned_states(results)
     postprocessing = results.read_plan().evaluation.postprocessing
-    print_cells(
-        (
-            Line(cell, state.state, state.reason, mean_dice(state.values, postprocessing) if state.values else None)
-            for cell, state in states
-        ),
-        console,
-    )
+    states = planned_states(results)
+    low = far_below_in_rows([(cell, state.values) for cell, state in states], postprocessing)
+    lines, marked = [], 0
+    for cell, state in states:
+        why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
+        marked += bool(why)
+        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else ""]))
+        dice = mean_dice(state.values, postprocessing) if state.values else None
+        lines.append(Line(cell, state.state, reason, dice))
+    print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    if marked:
+        console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
         console.print(f"{name}: {MEANING[name]}", soft_wrap=True)
 
