@@ -23,7 +23,7 @@ from reports import figures
 from reports.figures import draw_all
 from reports.figures.style import applied, drawable
 from reports.merging import read_folders
-from reports.tables.rendering import escape_latex
+from reports.tables.latex import escape_latex
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {"methods": ["vnet"], "baseline": None}

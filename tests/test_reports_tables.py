@@ -25,7 +25,8 @@ from reports import durations, labels_saved, measures
 from reports.results import read_results
 from reports.tables import make_tables
 from reports.tables.comparison import detectable_note
-from reports.tables.rendering import latex, markdown
+from reports.tables.latex import latex
+from reports.tables.rendering import markdown
 
 
 def table_of(folder, name="comparison"):

@@ -15,8 +15,10 @@ from reports.tables import rendering
 from reports.tables.comparison import comparison
 from reports.tables.cost import cost
 from reports.tables.further import further
+from reports.tables.latex import latex
 from reports.tables.ledger import ledger
 from reports.tables.long import cases_frame, long_frame
+from reports.tables.publication import publication
 from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
 from reports.tables.structures import MEAN, structures, with_structure
@@ -28,7 +30,8 @@ from reports.tables.table import Table
 @dataclass(frozen=True)
 class Tables:
     """The tables of one experiment: comparison, further measures, sweep, cost and ledger; structures where there are
-    several; tuning where settings were tuned. The summary stands apart, for terminals and papers.
+    several; tuning where settings were tuned. Beside them two cuts of the comparison: the summary, which terminals
+    show, and what a paper prints.
 
     name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
     column `structure`; those of the mean over structures stand first.
@@ -36,7 +39,7 @@ class Tables:
 
     name: str
     results: Results
-    summary: Table
+    cuts: tuple[Table, Table]
     tables: list[Table]
     statistics: pd.DataFrame
 
@@ -75,7 +78,8 @@ def _tables(name: str, results: Results) -> Tables:
     tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
     if tests_by_structure is not None:
         tests = pd.concat([frame for frame in (tests, tests_by_structure) if len(frame)] or [tests], ignore_index=True)
-    return Tables(name, results, summary(results, rows), [table for table in tables if table is not None], tests)
+    cuts = (summary(results, rows), publication(results, rows))
+    return Tables(name, results, cuts, [table for table in tables if table is not None], tests)
 
 
 def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
@@ -85,9 +89,9 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
     for experiment in experiments:
         place = folder / experiment.name if len(experiments) > 1 else folder
         place.mkdir(exist_ok=True)
-        for table in [experiment.summary, *experiment.tables]:
+        for table in [*experiment.cuts, *experiment.tables]:
             _write(place / f"{table.name}.md", rendering.markdown(table))
-            _write(place / f"{table.name}.tex", rendering.latex(table))
+            _write(place / f"{table.name}.tex", latex(table))
             _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
     over_all = {
         "long": [long_frame(experiment.results) for experiment in experiments],

@@ -6,6 +6,7 @@ import pandas as pd
 
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
+from reports.significance import LEVEL
 from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
 from reports.tables.formats import number
 from reports.tables.notes import with_notes
@@ -27,20 +28,28 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     shown = [
         (column, f"{title} ({budget})" if len(budgets) > 1 else title, budget)
         for budget in budgets
-        for title, column in (("Dice", _mean(DICE)), ("95HD", _mean(distance)), ("Seeds", SEEDS))
+        for title, column in (("Dice", mean_column(DICE)), ("95HD", mean_column(distance)), ("Seeds", SEEDS))
     ]
     block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
-    marked = rows[rows["significant"] & rows["labelled"].isin(budgets)]
-    for mark, kind, test in ((BY_SEEDS, "seeds", "seed-aware test"), (BY_CASES, "cases", "t-test over cases alone")):
-        if (marked["decided_by"] == kind).any():
-            reference = marked["reference"].iloc[0]
-            notes.append(f"{mark} differs from {reference} by the {test} (p < 0.05, Holm-corrected).")
+    notes += mark_notes(rows[rows["labelled"].isin(budgets)])
     return Block(block.heading, block.columns, block.rows, notes)
 
 
-def _mean(measure: Measure) -> Column:
+def mark_notes(rows: pd.DataFrame) -> list[str]:
+    """What the marks after Dice mean, of those that these rows have."""
+    marked = rows[rows["significant"].astype(bool)]
+    tests = {"seeds": (BY_SEEDS, "seed-aware test"), "cases": (BY_CASES, "t-test over cases alone")}
+    return [
+        f"{mark} differs from {marked['reference'].iloc[0]} by the {test} (p < {LEVEL:g}, Holm-corrected)."
+        for kind, (mark, test) in tests.items()
+        if (marked["decided_by"] == kind).any()
+    ]
+
+
+def mean_column(measure: Measure) -> Column:
+    """The mean of a measure; that of Dice with its mark."""
     key = f"{measure.name}_mean"
 
     def text(line: dict) -> str:
