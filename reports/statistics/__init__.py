@@ -24,8 +24,12 @@ Example:
 """
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
+from reports.statistics.components import Components, variance_components
+from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
-from reports.statistics.margin import interval_over_runs, side_of_margin
+from reports.statistics.intervals import Contrasts, contrasts, mean_interval
+from reports.statistics.label_curves import gap_interval, saved_interval
+from reports.statistics.margin import equivalence_p, interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.pooling import RunPool, pool_variances, run_pool
@@ -45,6 +49,8 @@ from reports.statistics.simulation import SimulatedDesign, simulate_scores
 __all__ = [
     "ONE_SEED",
     "TWO_SEEDS",
+    "Components",
+    "Contrasts",
     "CriticalDifference",
     "MeanSquares",
     "PairedTest",
@@ -54,22 +60,31 @@ __all__ = [
     "Spread",
     "WilcoxonTest",
     "bootstrap_weights",
+    "contrasts",
     "critical_difference",
     "critical_distance",
     "detectable_difference",
     "effect_interval",
+    "equivalence_p",
+    "gap_interval",
     "holm",
+    "interquartile_mean",
     "interval_over_runs",
+    "mean_interval",
     "mean_squares",
     "paired_t_test",
     "pool_variances",
+    "probability_of_improvement",
     "ranking",
     "run_pool",
+    "saved_interval",
     "score_matrices",
+    "sd_interval",
     "seed_aware_test",
     "side_of_margin",
     "simulate_scores",
     "spread",
+    "variance_components",
     "variance_of_difference",
     "wilcoxon",
 ]

@@ -1,5 +1,6 @@
 """The seed-aware test: would two methods differ if both were trained again and scored on further cases?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ class SeedAwareTest:
         seeds: runs of first and of second. Where there are several draws of the labelled cases: draws.
         cases: number of cases that have a score in all runs.
         difference: mean of first minus second.
+        error: its standard error.
         low: lower end of its 95 % confidence interval.
         high: upper end of its 95 % confidence interval.
         df: degrees of freedom.
@@ -33,6 +35,7 @@ class SeedAwareTest:
     seeds: tuple[int, int]
     cases: int
     difference: float = np.nan
+    error: float = np.nan
     low: float = np.nan
     high: float = np.nan
     df: float = np.nan
@@ -112,6 +115,7 @@ def seed_aware_test(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | N
         seeds=seeds,
         cases=cases,
         difference=difference,
+        error=float(error),
         low=difference - half_width,
         high=difference + half_width,
         df=float(df),
@@ -202,9 +206,18 @@ def variance_of_difference(
     runs, dfs = squares.runs, [count - 1 for count in counts]
     if pool is not None:
         runs, dfs = zip(*map(pool.floored, squares.runs, counts), strict=True)
-    by_case = squares.cases / cases
     by_run = [square / count for square, count in zip(runs, counts, strict=True)]
     residual = sum(square / (count * cases) for square, count in zip(squares.residuals, counts, strict=True))
+    return combined_variance(squares.cases / cases, by_run, dfs, residual, cases)
+
+
+def combined_variance(
+    by_case: np.ndarray, by_run: Sequence[np.ndarray], dfs: Sequence[np.ndarray], residual: np.ndarray, cases: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance and degrees of freedom from the shares of cases, of each method's runs and of the residual.
+
+    `variance_of_difference` has the formulas, where the shares are called C, runs1 / R1, runs2 / R2 and E.
+    """
     variance = np.maximum(np.maximum(by_case, sum(by_run)), by_case + sum(by_run) - residual)
     with np.errstate(divide="ignore", invalid="ignore"):
         df = variance**2 / sum(share**2 / df for share, df in zip(by_run, dfs, strict=True))
@@ -236,12 +249,12 @@ def mean_squares(first: np.ndarray, second: np.ndarray) -> MeanSquares:
         raise ValueError(f"scores must be (..., runs, cases) on the same cases, not {first.shape} and {second.shape}")
     if min(*first.shape[-2:], *second.shape[-2:]) < 2:
         raise ValueError(f"two runs and two cases are needed, not {first.shape[-2:]} and {second.shape[-2:]}")
-    runs, residuals = zip(*(_within(scores) for scores in (first, second)), strict=True)
+    runs, residuals = zip(*(variances_within(scores) for scores in (first, second)), strict=True)
     return MeanSquares((first.mean(-2) - second.mean(-2)).var(-1, ddof=1), runs, residuals)
 
 
-def _within(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of a run's mean, and residual mean square of runs by cases."""
+def variances_within(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of a run's mean, and residual mean square of runs by cases; scores (..., runs, cases)."""
     count, n = scores.shape[-2:]
     by_run, by_case = scores.mean(-1, keepdims=True), scores.mean(-2, keepdims=True)
     residuals = scores - by_run - by_case + scores.mean((-2, -1), keepdims=True)

@@ -1,0 +1,105 @@
+"""How often intervals leave out the truth, and how often two methods are called equivalent that are not.
+
+`python -m reports.statistics.interval_simulation` prints the table of docs/statistics.md.
+"""
+
+import sys
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from reports.statistics.family_grid import SCENARIOS, SEEDS, Scenario
+from reports.statistics.family_simulation import FamilyDesign, found, simulate_family
+from reports.statistics.intervals import contrasts
+from reports.statistics.margin import equivalence_p
+from reports.statistics.pooling import RunPool, pool_variances
+from reports.statistics.seed_aware import seed_aware_statistics
+from reports.statistics.simulation import interval_rate
+
+CASES, METHODS = 20, 8
+CASE_SD = 10.0  # all methods share it; the mean of one method has it in its interval
+FAR = 100.0  # a margin so wide that one of the two one-sided tests is always passed: the other errs most then
+
+
+def equivalence_rate(scores: list[np.ndarray], margin: float) -> float:
+    """Share of families in which a row is called equivalent to the first method, after Holm's correction.
+
+    Args:
+        scores: of each method, of shape (families, seeds, cases).
+        margin: what is too small to count.
+    """
+    pool = _pools(scores)
+    tested = [seed_aware_statistics(scores[0], row, pool)[:3] for row in scores[1:]]
+    return float(found(np.stack([equivalence_p(*of_row, margin) for of_row in tested], axis=1)).any(1).mean())
+
+
+def _pools(scores: list[np.ndarray]) -> RunPool:
+    """The pool of each family; scores of each method, of shape (families, seeds, cases)."""
+    runs = np.stack([of_method.mean(-1).var(-1, ddof=1) for of_method in scores], axis=-1)
+    return pool_variances(runs, [of_method.shape[1] for of_method in scores])
+
+
+def missed(design: FamilyDesign, replications: int, rng: np.random.Generator) -> dict[str, float]:
+    """Shares of replications in which an interval leaves out the truth.
+
+    Returns:
+        For the difference of two methods: "seed-aware", in a family, "alone", with no other method, and "bootstrap".
+        "mean": of one method. "gap": of the gap closed, half in truth, by the second of a family with the first as its
+        floor and the third as its ceiling, which is in no pool. "equivalent": see `equivalence_rate`, where every row
+        is as far from the reference as the margin.
+    """
+    scores = [of_method.astype(float) for of_method in simulate_family(design, replications, rng)]
+    pool = _pools(scores)
+
+    def excludes(first: np.ndarray, second: np.ndarray, pool: RunPool) -> float:
+        return float((seed_aware_statistics(first, second, pool)[3] < 0.05).mean())
+
+    lone, ceiling = scores[:2], scores[2]
+    family = _pools([*lone, *scores[3:]])
+    by_case = rng.normal(0, CASE_SD, (replications, 1, design.cases))
+    mean, gap = np.ones(1), np.array([1, -0.5, -0.5])
+    outside = []
+    for place in range(replications):
+        of_family = RunPool(family.variance[place], family.seeds)
+        known = contrasts([pd.DataFrame(of[place]) for of in (lone[1], lone[0], ceiling)], [of_family, of_family, None])
+        alone = contrasts([pd.DataFrame(lone[1][place] + by_case[place])])
+        outside.append([abs(value) > half for value, half in (alone.at(mean), known.at(gap))])
+    rates = np.mean(outside, axis=0)
+    return {
+        "seed-aware": excludes(*lone, pool),
+        "alone": excludes(*lone, _pools(lone)),
+        "bootstrap": interval_rate(*lone, rng, resamples=400),
+        "mean": float(rates[0]),
+        "gap": float(rates[1]),
+        "equivalent": equivalence_rate([scores[0] + FAR, *scores[1:]], FAR),
+    }
+
+
+COLUMNS = {
+    "seed-aware": "Difference, seed-aware [%]", "alone": "of two methods alone [%]", "bootstrap": "bootstrap [%]",
+    "mean": "Mean of a method [%]", "gap": "Gap closed [%]", "equivalent": "Family: a false equivalence [%]",
+}  # fmt: skip
+
+
+def line(scenario: Scenario, seeds: int, replications: int) -> list[float]:
+    """A line of the table, in per cent."""
+    rng = np.random.default_rng([3, SCENARIOS.index(scenario), seeds])
+    rates = missed(scenario.design(seeds, CASES, METHODS), replications, rng)
+    return [100 * rates[name] for name in COLUMNS]
+
+
+def table(replications: int = 2000) -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| Seed, method-by-case, residual SD | Seeds | {' | '.join(COLUMNS.values())} |",
+        f"| :--- | ---: |{' ---: |' * len(COLUMNS)}",
+    ]
+    for scenario, seeds in product(SCENARIOS, SEEDS):
+        cells = [f"{rate:.1f}" for rate in line(scenario, seeds, replications)]
+        lines.append("| " + " | ".join([scenario.name, str(seeds), *cells]) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")
