@@ -18,6 +18,9 @@ def interquartile_mean(values: np.ndarray) -> float:
     Returns:
         The mean without the lowest and the highest quarter; NaN without values.
 
+    Raises:
+        TypeError: the values are no array of numbers.
+
     Source:
         Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice, NeurIPS. As in
         rliable, scores of all runs and cases are ordered together.
@@ -73,6 +76,9 @@ def sd_interval(values: np.ndarray) -> tuple[float, float]:
     Returns:
         Lower and upper end, in the unit of the values. NaN for fewer than five values, and if they are all alike.
 
+    Raises:
+        ValueError: the values have not one dimension.
+
     Source:
         Bonett (2006), Approximate confidence interval for standard deviation of nonnormal distributions, Computational
         Statistics & Data Analysis 50.
@@ -82,6 +88,8 @@ def sd_interval(values: np.ndarray) -> tuple[float, float]:
         >>> print(f"{low:.1f} to {high:.1f}")
         2.3 to 12.7
     """
+    if values.ndim != 1:
+        raise ValueError(f"the values must have one dimension, not {values.ndim}")
     values = values[np.isfinite(values)]
     n = len(values)
     if n < FEWEST or np.ptp(values) <= 1e-12 * max(1.0, np.abs(values).max()):

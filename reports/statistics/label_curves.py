@@ -24,6 +24,9 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
         Lower and upper end, as shares, right to about 0.002. They are -inf and inf where the ceiling does not differ
         from the floor: then any share is possible.
 
+    Raises:
+        ValueError: `known` is not of three methods.
+
     Source:
         Fieller (1954), Some problems in interval estimation, Journal of the Royal Statistical Society B 16; with the
         variance of the seed-aware test.
@@ -36,6 +39,8 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
         >>> print(f"{low:.2f} to {high:.2f}")
         0.43 to 0.56
     """
+    if len(known.means) != 3:
+        raise ValueError(f"{len(known.means)} methods: give method, floor and ceiling")
     angles = np.linspace(-np.pi / 2, np.pi / 2, SHARES)  # of the share as a tangent, so that its ends are infinite
     one, share = np.cos(angles), np.sin(angles)
     value, half_width = known.at(np.stack([one, share - one, -share], axis=-1))
@@ -59,6 +64,12 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
         Lower and upper end, in cases. -inf: supervised training may need fewer cases than the smallest of `counts`;
         inf: more than the largest.
 
+    Raises:
+        ValueError: `counts` are not ascending numbers above 0, one for each method after the first.
+
+    Source:
+        As `gap_interval`.
+
     Example:
         >>> import pandas as pd
         >>> from reports.statistics import contrasts
@@ -69,6 +80,8 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
         3.3 to 4.7
     """
     counts = np.asarray(counts, dtype=float)
+    if len(known.means) != 1 + len(counts) or not len(counts) or (np.diff(counts, prepend=0) <= 0).any():
+        raise ValueError(f"{len(known.means)} methods and counts {counts.tolist()}: give ascending counts, one fewer")
     places = np.linspace(0, len(counts) - 1, 1 + POSITIONS * (len(counts) - 1))
     before = np.minimum(places.astype(int), max(len(counts) - 2, 0))
     shares = places - before
