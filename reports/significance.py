@@ -8,6 +8,7 @@ from reports.measures import DICE, Measure, Scores, hd95, with_rows
 from reports.results import Results
 
 LEVEL = 0.05
+DIFFERENT, EQUIVALENT, BOTH, OPEN = "different", "equivalent", "different within margin", "open"
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "row", "measure", "reference"]
 PAIR = [
@@ -15,7 +16,7 @@ PAIR = [
     "cases_low", "cases_high", "cases_dz", "cases_p", "cases_p_holm", "cases_reason",
     "wilcoxon_p", "wilcoxon_p_holm", "wilcoxon_reason",
     "seeds_difference", "seeds_low", "seeds_high", "seeds_df", "seeds_dz", "seeds_p", "seeds_p_holm", "seeds_reason",
-    "bootstrap_low", "bootstrap_high",
+    "bootstrap_low", "bootstrap_high", "margin", "equivalence_p", "equivalence_p_holm", "verdict", "reference_better",
     "comparisons", "case_sd", "seed_sd", "cases_detectable", "seeds_detectable",
 ]  # fmt: skip
 RANKS = ["ranked_cases", "mean", "rank", "rank_low", "rank_high", "rank_first", "mean_case_rank",
@@ -43,7 +44,11 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - cases_...: the customary paired t-test over cases, runs averaged first.
         - wilcoxon_...: Wilcoxon's test on the same values.
         - seeds_...: the seed-aware test.
-        - bootstrap_low, bootstrap_high: 95 % interval over runs and cases.
+        - bootstrap_low, bootstrap_high: 95 % interval over runs and cases. With few runs it is too narrow.
+        - equivalence_p: of two one-sided tests with the seed-aware test's variance, that the difference is smaller than
+          `margin`, the plan's, in points of Dice. Other measures have none.
+        - verdict: see `verdict`.
+        - reference_better: how often one run of the reference is better than one of the row in the same case.
         - ..._p_holm: p, corrected for the `comparisons` of the family.
         - ..._detectable: the true difference that the test finds with 80 % power, at the level that Holm's correction
           asks of the smallest p of the family.
@@ -60,7 +65,8 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
                 for row in budget["row"]
                 if (row, postprocessing, measure.name) in scores
             }
-            lines += _family(budget[budget["row"].isin(tables)], tables, measure, results.plan.reference)
+            of = budget[budget["row"].isin(tables)]
+            lines += _family(of, tables, measure, results.plan.reference, results.plan.report.margin)
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -77,7 +83,16 @@ def decision(line: pd.Series) -> tuple[float, bool]:
     return (line["seeds_p_holm"] if seed_aware else line["cases_p_holm"]), seed_aware
 
 
-def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measure, name: str | None) -> list[dict]:
+def verdict(line: dict) -> str:
+    """What the seed-aware tests say of a row, Holm-corrected: "different" from the reference, "equivalent" to it,
+    "different within margin", which is both, or "open"."""
+    different, equivalent = line["seeds_p_holm"] < LEVEL, line["equivalence_p_holm"] < LEVEL
+    return (BOTH if equivalent else DIFFERENT) if different else (EQUIVALENT if equivalent else OPEN)
+
+
+def _family(
+    rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measure, name: str | None, margin: float
+) -> list[dict]:
     """The lines of one measure in one budget; `name` is the reference's, `tables` has the scores by row."""
     reference = next(iter(rows.loc[rows["display"] == name, "row"]), None)
     ranks = _ranks(tables, measure, reference)
@@ -87,16 +102,24 @@ def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measur
     ]
     tested = [line for line in lines if reference is not None and line["row"] != reference]
     pool = statistics.run_pool(tables.values())
+    margin = margin if measure is DICE else np.nan
     for line in tested:
-        line |= _pair(tables[reference], tables[line["row"]], pool, comparisons=len(tested))
-    for kind in ("cases", "wilcoxon", "seeds"):
+        line |= _pair(tables[reference], tables[line["row"]], pool, margin, comparisons=len(tested))
+        line["reference_better"] = statistics.probability_of_improvement(
+            tables[reference], tables[line["row"]], measure.larger_is_better
+        )
+    for kind in ("cases", "wilcoxon", "seeds", "equivalence"):
         for line, p in zip(tested, statistics.holm([line[f"{kind}_p"] for line in tested]), strict=True):
             line[f"{kind}_p_holm"] = p
+    for line in tested:
+        line["verdict"] = verdict(line)
     return lines
 
 
-def _pair(first: pd.DataFrame, second: pd.DataFrame, pool: statistics.RunPool | None, comparisons: int) -> dict:
-    """All tests of the reference against one row, from their score tables."""
+def _pair(
+    first: pd.DataFrame, second: pd.DataFrame, pool: statistics.RunPool | None, margin: float, comparisons: int
+) -> dict:
+    """All tests of the reference against one row, from their score tables. `margin`: NaN where there is none."""
     by_case = statistics.paired_t_test(first.mean(), second.mean())
     signed_rank = statistics.wilcoxon(first.mean(), second.mean())
     by_seed = statistics.seed_aware_test(first, second, pool)
@@ -110,7 +133,9 @@ def _pair(first: pd.DataFrame, second: pd.DataFrame, pool: statistics.RunPool | 
         "wilcoxon_p": signed_rank.p, "wilcoxon_reason": signed_rank.reason,
         "seeds_difference": by_seed.difference, "seeds_low": by_seed.low, "seeds_high": by_seed.high,
         "seeds_df": by_seed.df, "seeds_dz": by_seed.dz, "seeds_p": by_seed.p, "seeds_reason": by_seed.reason,
-        "bootstrap_low": low, "bootstrap_high": high,
+        "bootstrap_low": low, "bootstrap_high": high, "margin": margin,
+        "equivalence_p": statistics.equivalence_p(by_seed.difference, by_seed.error, by_seed.df, margin)
+        if np.isfinite(by_seed.p) else np.nan,
         "comparisons": comparisons, "case_sd": spread.case_sd, "seed_sd": spread.seed_sd,
         "cases_detectable": statistics.detectable_difference(by_case.n, spread.case_sd, comparisons=comparisons),
         "seeds_detectable": statistics.detectable_difference(

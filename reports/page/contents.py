@@ -14,7 +14,7 @@ from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results
 from reports.tables.formats import MISSING, number, p_value
-from reports.tables.long import long_frame, nsd_name
+from reports.tables.long import means_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
@@ -141,7 +141,7 @@ def measures_block(results: Results) -> Block:
     known = pd.DataFrame([(m.metric, m.unit, m.title, m.shown_unit, m.factor) for m in all_measures(results)],
                          columns=["metric", "unit", "measure", "shown_unit", "factor"])  # fmt: skip
     known["metric"] = known["metric"].replace(nsd(results).metric, nsd_name(results))
-    frame = long_frame(results)
+    frame = means_frame(results)
     frame = frame[frame["checkpoint"] == CHECKPOINT].merge(known, on=["metric", "unit"])
     figures = frame[["mean", "sd", "seed_sd"]].mul(frame["factor"], axis=0)
     frame = frame.assign(unit=frame["shown_unit"], **figures)
