@@ -56,18 +56,26 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - mean_case_rank, friedman_..., nemenyi_...: from ranks within each case.
     """
     rows = with_rows(results.cells).drop_duplicates("row")
-    postprocessing = results.plan.evaluation.postprocessing
+    tested = (DICE, hd95(results))
+    found = {measure: families(results, scores, measure) for measure in tested}
     lines = []
-    for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
-        for measure in (DICE, hd95(results)):
-            tables = {
-                row: scores[row, postprocessing, measure.name]
-                for row in budget["row"]
-                if (row, postprocessing, measure.name) in scores
-            }
-            of = budget[budget["row"].isin(tables)]
+    for labelled in sorted(rows.loc[rows["role"] != "ceiling", "labelled"].unique()):
+        for measure in tested:
+            tables = found[measure].get(labelled, {})
+            of = rows[rows["row"].isin(tables)]
             lines += _family(of, tables, measure, results.plan.reference, results.plan.report.margin)
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def families(results: Results, scores: Scores, measure: Measure = DICE) -> dict[int, dict[int, pd.DataFrame]]:
+    """{number of labelled cases: {row: score table}}, of the rows that are tested and ranked together."""
+    rows = with_rows(results.cells).drop_duplicates("row")
+    postprocessing = results.plan.evaluation.postprocessing
+    found: dict[int, dict[int, pd.DataFrame]] = {}
+    for row, labelled in rows.loc[rows["role"] != "ceiling", ["row", "labelled"]].to_numpy():
+        if (table := scores.get((row, postprocessing, measure.name))) is not None:
+            found.setdefault(labelled, {})[row] = table
+    return found
 
 
 def decision(line: pd.Series) -> tuple[float, bool]:

@@ -78,7 +78,7 @@ def test_the_variance_is_drawn_in_shares_and_said_in_points(tmp_path):
     folder = write_methods(tmp_path, [0.9, 0.8, 0.7], case_sd=0.05)
     figure = drawn_by("variance", folder)["variance"]
     (axes,) = figure.figure.axes
-    expected = variance_components(score_tables(source_of(folder).at(8)))
+    expected = variance_components(score_tables(source_of(folder).at(8)).values())
     widths = {bars.get_label(): bars[0].get_width() for bars in axes.containers}
     assert widths == pytest.approx((100 * expected.shares).to_dict()) and sum(widths.values()) == pytest.approx(100)
     assert f"8 labelled: case {expected.variances['case'] ** 0.5:.1f}, method " in figure.caption

@@ -50,7 +50,7 @@ def test_with_equal_numbers_of_seeds_they_are_remls():
     parts = {name: f"0 + C({name})" for name in ("case", "method", "method_case", "run")}
     fitted = formula.mixedlm("score ~ 1", frame, groups="all", vc_formula=parts).fit(reml=True)
     reml = dict(zip(fitted.model.exog_vc.names, fitted.vcomp, strict=True)) | {"residual": fitted.scale}
-    found = variance_components(tables).variances
+    found = variance_components(tables.values()).variances
     assert (found > 0).all()
     named = [reml[name] for name in ("case", "method", "method_case", "run", "residual")]
     assert found.tolist() == pytest.approx(named, rel=0.01)
@@ -78,7 +78,7 @@ def test_with_draws_they_follow_from_the_sums_of_squares_of_anova():
     draw = (squares["draw"] - squares["draw:case"] - squares["method:draw"] + three) / (s * n * k)
     residual = error + max(draw_case, 0) + max((three - error) / s, 0)
     expected = np.clip([case, method, method_case, draw, method_draw, seed, residual], 0, None)
-    found = variance_components(tables).variances
+    found = variance_components(tables.values()).variances
     assert found.tolist() == pytest.approx(expected.tolist())
     assert list(found.index) == list(TRUE)
 
@@ -86,14 +86,16 @@ def test_with_draws_they_follow_from_the_sums_of_squares_of_anova():
 @pytest.mark.parametrize("seeds, draws", [((3,) * 12, 0), ((2, 5) * 6, 0), ((1, 4) * 6, 0), ((2,) * 8, 6)])
 def test_on_average_they_are_the_truth_also_with_unequal_numbers_of_seeds(seeds, draws):
     rng = np.random.default_rng(1)
-    found = pd.DataFrame([variance_components(simulated(rng, seeds, draws, cases=20)).variances for _ in range(60)])
+    found = pd.DataFrame(
+        [variance_components(simulated(rng, seeds, draws, cases=20).values()).variances for _ in range(60)]
+    )
     error = found.std(ddof=1) / 60**0.5
     for name, values in found.items():
         assert values.mean() == pytest.approx(TRUE[name], abs=4 * error[name])
 
 
 def test_one_seed_a_draw_cannot_be_told_from_the_draw():
-    found = variance_components(simulated(np.random.default_rng(0), seeds=(1,) * 6, draws=5))
+    found = variance_components(simulated(np.random.default_rng(0), seeds=(1,) * 6, draws=5).values())
     assert list(found.variances.index) == ["case", "method", "method × case", "draw", "method × draw, seed", "residual"]
     assert found.draws == 5 and found.shares.sum() == pytest.approx(1)
 
@@ -101,16 +103,16 @@ def test_one_seed_a_draw_cannot_be_told_from_the_draw():
 def test_draws_that_methods_do_not_share_count_as_runs():
     tables = simulated(np.random.default_rng(0), seeds=(2, 2, 2), draws=3)
     tables["m0"] = tables["m0"].drop(index=1, level="draw")
-    assert "draw" not in variance_components(tables).variances
+    assert "draw" not in variance_components(tables.values()).variances
 
 
 @pytest.mark.parametrize("seeds, cases, reason", [
     ((3,), 6, "fewer than two methods"), ((3, 3), 1, "fewer than two cases"), ((1, 1, 1), 6, "no method has two seeds"),
 ])  # fmt: skip
 def test_what_cannot_be_divided_says_why(seeds, cases, reason):
-    found = variance_components(simulated(np.random.default_rng(0), seeds, cases=cases))
+    found = variance_components(simulated(np.random.default_rng(0), seeds, cases=cases).values())
     assert found.reason == reason and found.shares.empty
 
 
 def test_scores_that_are_all_alike_have_no_shares():
-    assert variance_components(dict.fromkeys("ab", score_table(np.ones((2, 3))))).reason == "all scores are alike"
+    assert variance_components([score_table(np.ones((2, 3)))] * 2).reason == "all scores are alike"

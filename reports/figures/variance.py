@@ -21,7 +21,7 @@ LEAST_WITH_NUMBER = 0.03  # share of the bar
 
 def draw(source: Measured, labelled: None) -> Iterator[tuple[str, Pages | str]]:
     """Draw the components of each budget that has them."""
-    found = {budget: variance_components(score_tables(source.at(budget))) for budget in source.budgets}
+    found = {budget: variance_components(score_tables(source.at(budget)).values()) for budget in source.budgets}
     known = {budget: parts for budget, parts in found.items() if not parts.reason}
     if not known:
         reasons = dict.fromkeys(parts.reason for parts in found.values())

@@ -1,6 +1,6 @@
 """Where the variance of single scores comes from: cases, methods, draws of the labelled cases, seeds, the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -41,7 +41,7 @@ class Components:
     reason: str = ""
 
 
-def variance_components(tables: Mapping[str, pd.DataFrame]) -> Components:
+def variance_components(tables: Iterable[pd.DataFrame]) -> Components:
     """Divide the variance of a single score (one run, one case) into its sources.
 
     The model is score = case + method + method x case + draw + method x draw + seed(method, draw) + residual, all
@@ -70,12 +70,12 @@ def variance_components(tables: Mapping[str, pd.DataFrame]) -> Components:
     Example:
         >>> rng = np.random.default_rng(0)
         >>> cases = rng.normal(0, 10, 12)
-        >>> tables = {name: pd.DataFrame(cases + rng.normal(0, 3, (3, 1)) + rng.normal(0, 1, (3, 12)))
-        ...           for name in "abcdef"}
+        >>> tables = [pd.DataFrame(cases + rng.normal(0, 3, (3, 1)) + rng.normal(0, 1, (3, 12))) for _ in range(6)]
         >>> variance_components(tables).shares.round(2).to_dict()
         {'case': 0.81, 'method': 0.05, 'method × case': 0.0, 'seed': 0.13, 'residual': 0.02}
     """
-    score_matrices(*tables.values())  # raises what is to be raised of wrong tables
+    tables = list(tables)
+    score_matrices(*tables)  # raises what is to be raised of wrong tables
     if len(tables) < 2:
         return Components(reason=FEW_METHODS)
     cells = _cells(tables)
@@ -111,16 +111,16 @@ def _within(repeated: list[np.ndarray]) -> tuple[float, float]:
     return runs - residual / repeated[0].shape[1], residual
 
 
-def _cells(tables: Mapping[str, pd.DataFrame]) -> list[list[np.ndarray]]:
+def _cells(tables: Sequence[pd.DataFrame]) -> list[list[np.ndarray]]:
     """Scores (seeds, cases) of each method and draw; of one draw, unless all methods have the same two or more."""
-    cases = pd.concat(tables.values()).dropna(axis=1).columns
-    draws = [set(table.index.unique(DRAW)) if DRAW in table.index.names else set() for table in tables.values()]
+    cases = pd.concat(tables).dropna(axis=1).columns
+    draws = [set(table.index.unique(DRAW)) if DRAW in table.index.names else set() for table in tables]
     if len(draws[0]) > 1 and all(of_method == draws[0] for of_method in draws):
         return [
             [table.xs(draw, level=DRAW)[cases].to_numpy(dtype=float) for draw in sorted(draws[0], key=str)]
-            for table in tables.values()
+            for table in tables
         ]
-    return [[table[cases].to_numpy(dtype=float)] for table in tables.values()]
+    return [[table[cases].to_numpy(dtype=float)] for table in tables]
 
 
 def _crossed(scores: np.ndarray) -> dict[tuple[int, ...], float]:

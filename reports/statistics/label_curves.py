@@ -37,7 +37,7 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
         >>> floor = pd.DataFrame([[60.0, 50, 70, 62], [61, 50, 72, 61], [60, 51, 70, 63]])
         >>> low, high = gap_interval(contrasts([floor + [9, 10, 11, 10], floor, floor + [19, 21, 20, 20]]))
         >>> print(f"{low:.2f} to {high:.2f}")
-        0.43 to 0.56
+        0.44 to 0.56
     """
     if len(known.means) != 3:
         raise ValueError(f"{len(known.means)} methods: give method, floor and ceiling")
@@ -77,7 +77,7 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
         >>> known = contrasts([floor + [9, 10, 11, 10], floor, floor + [19, 21, 20, 20]])
         >>> low, high = saved_interval(known, counts=(4, 16), labelled=4)
         >>> print(f"{low:.1f} to {high:.1f}")
-        3.3 to 4.7
+        3.4 to 4.6
     """
     counts = np.asarray(counts, dtype=float)
     if len(known.means) != 1 + len(counts) or not len(counts) or (np.diff(counts, prepend=0) <= 0).any():

@@ -3,13 +3,13 @@
 import textwrap
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from reports import statistics
 from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
+from reports.tables.detectable import detectable_note
 from reports.tables.formats import MISSING, difference, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
@@ -98,40 +98,6 @@ def _rank(line: dict) -> str:
 def _state_and_reason(line: dict) -> str:
     state = state_of(line)
     return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
-
-
-def detectable_note(tests: pd.DataFrame, cases: int) -> str:
-    """Which difference in Dice this many cases and seeds can tell from chance; "" with fewer than two cases."""
-    if not cases >= 2:
-        return ""
-    tested = tests[(tests["measure"] == DICE.name) & tests["case_sd"].notna()]
-    if tested.empty:
-        return (
-            f"Detectable difference: with {cases} cases and 80 % power, a paired t-test finds a true difference of "
-            f"{statistics.detectable_difference(cases, 1.0):.2f} standard deviations of the cases' differences (dz). "
-            "No correction for several comparisons is included."
-        )
-    cases, comparisons = int(tested["cases"].median()), int(tested["comparisons"].max())
-    held = f"after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "in the one comparison"
-    dz = statistics.detectable_difference(cases, 1.0, comparisons=comparisons)
-    known = tested[tested["seeds_detectable"].notna()]
-    seeds = " or ".join(str(int(n)) for n in np.unique(known[["runs", "runs_reference"]]))
-    points = known["seeds_detectable"].median()
-    if known.empty:
-        few = (tested["seeds_reason"] == statistics.TWO_SEEDS).any()
-        needed = "three seeds of each of fewer than four methods" if few else "two seeds of each method"
-        by_seeds = f"Seed-aware test: unknown, because it needs {needed}."
-    elif points > 100 and not (tested["seeds_p_holm"] < LEVEL).any():
-        by_seeds = f"Seed-aware test with {seeds} seeds: none, because Dice cannot differ by more than 100 points."
-    elif points > 100:
-        by_seeds = f"Seed-aware test with {seeds} seeds: none in most rows, which vary more than the marked ones."
-    else:
-        by_seeds = f"Seed-aware test with {seeds} seeds: {points:.1f} points between two methods."
-    return (
-        f"Detectable difference in Dice {held}, with 80 % power and the spread seen here (median over the rows against "
-        f"{tested['reference'].iloc[0]}). Paired t-test over {cases} cases: {tested['cases_detectable'].median():.1f} "
-        f"points (dz = {dz:.2f}) between two trained checkpoints. {by_seeds} Smaller differences can go unnoticed."
-    )
 
 
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
