@@ -83,7 +83,7 @@ def label_intervals(
     """
     gap = saved = (np.nan, np.nan)
     counts = sorted(supervised)
-    if labelled in supervised and ceiling is not None and ceiling != labelled:
+    if labelled in supervised and ceiling in supervised and ceiling != labelled:
         known = _contrasts(method, supervised[labelled], supervised[ceiling])
         gap = gap if known is None else statistics.gap_interval(known)
     if counts and counts[0] <= labelled <= counts[-1]:

@@ -133,10 +133,17 @@ def test_labels_saved_are_open_at_the_ends_of_the_curve(shift, expected):
     assert (low, high) == pytest.approx(expected, abs=2) and low < high
 
 
-def test_labels_saved_where_nothing_varies():
-    method, floor, ceiling = (score_table(np.full((2, 4), dice)) for dice in (70.0, 60.0, 80.0))
-    low, high = saved_interval(contrasts([method, floor, ceiling]), (4, 16), labelled=4)
-    assert (low, high) == pytest.approx((4, 4), abs=0.05)  # 8 of 4 to 16 on a logarithmic scale
+def test_intervals_that_are_narrower_than_the_steps_hold_the_estimate():
+    rng = np.random.default_rng(0)
+    method, floor, ceiling = (score_table(dice + rng.normal(0, 1e-6, (3, 4))) for dice in (70.0, 60.0, 80.0))
+    known = contrasts([method, floor, ceiling])
+    assert saved_interval(known, (4, 16), labelled=4) == pytest.approx((4, 4), abs=0.05)  # 8 of 4 to 16, logarithmic
+    assert gap_interval(known) == pytest.approx((0.5, 0.5), abs=0.005)
+
+
+def test_scores_that_do_not_vary_have_no_interval():
+    known = contrasts([score_table(np.full((2, 4), dice)) for dice in (70.1, 60.1, 80.1)])
+    assert np.isnan([*saved_interval(known, (4, 16), labelled=4), *gap_interval(known)]).all()
 
 
 @pytest.mark.parametrize("df", [3.0, 11.0, 200.0])

@@ -38,6 +38,12 @@ class Contrasts:
     cases: int
     over: str
 
+    @property
+    def varies(self) -> bool:
+        """Whether any method's scores vary, over cases or runs, by more than rounding."""
+        variances = np.concatenate([self.covariance.diagonal(), self.runs, self.residuals])
+        return bool(variances.max() > 1e-24 * max(1.0, np.abs(self.means).max()) ** 2)
+
     def at(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The weighted sum of the means, and half the width of its 95 % confidence interval.
 

@@ -22,7 +22,7 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
 
     Returns:
         Lower and upper end, as shares, right to about 0.002. They are -inf and inf where the ceiling does not differ
-        from the floor: then any share is possible.
+        from the floor: then any share is possible. NaN where no score varies.
 
     Raises:
         ValueError: `known` is not of three methods.
@@ -41,14 +41,21 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
     """
     if len(known.means) != 3:
         raise ValueError(f"{len(known.means)} methods: give method, floor and ceiling")
+    if not known.varies:
+        return np.nan, np.nan
     angles = np.linspace(-np.pi / 2, np.pi / 2, SHARES)  # of the share as a tangent, so that its ends are infinite
     one, share = np.cos(angles), np.sin(angles)
     value, half_width = known.at(np.stack([one, share - one, -share], axis=-1))
     possible = np.abs(value) <= half_width
-    if possible[[0, -1]].any() or not possible.any():
-        return (-np.inf, np.inf) if possible.any() else (np.nan, np.nan)
-    low, high = np.tan(angles[np.flatnonzero(possible)[[0, -1]]])
+    if possible[[0, -1]].any():
+        return -np.inf, np.inf
+    low, high = np.tan(angles[np.flatnonzero(possible | _crossings(value))[[0, -1]]])
     return float(low), float(high)
+
+
+def _crossings(value: np.ndarray) -> np.ndarray:
+    """Where the sign changes: it belongs to the interval, however narrow that is beside the steps."""
+    return np.diff(np.sign(value), prepend=np.sign(value[0])) != 0
 
 
 def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -> tuple[float, float]:
@@ -62,7 +69,7 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
 
     Returns:
         Lower and upper end, in cases. -inf: supervised training may need fewer cases than the smallest of `counts`;
-        inf: more than the largest.
+        inf: more than the largest. NaN where no score varies.
 
     Raises:
         ValueError: `counts` are not ascending numbers above 0, one for each method after the first.
@@ -79,6 +86,8 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
         >>> print(f"{low:.1f} to {high:.1f}")
         3.4 to 4.6
     """
+    if not known.varies:
+        return np.nan, np.nan
     counts = np.asarray(counts, dtype=float)
     if len(known.means) != 1 + len(counts) or not len(counts) or (np.diff(counts, prepend=0) <= 0).any():
         raise ValueError(f"{len(known.means)} methods and counts {counts.tolist()}: give ascending counts, one fewer")
@@ -91,8 +100,7 @@ def saved_interval(known: Contrasts, counts: Sequence[float], labelled: float) -
     weights[np.arange(len(places)), np.minimum(2 + before, len(counts))] -= shares
     value, half_width = known.at(weights)
     saved = np.exp(np.interp(places, np.arange(len(counts)), np.log(counts))) - labelled
-    crossing = np.diff(np.sign(value), prepend=np.sign(value[0])) != 0  # belongs to the interval, however narrow it is
-    possible = np.flatnonzero((np.abs(value) <= half_width) | crossing)
+    possible = np.flatnonzero((np.abs(value) <= half_width) | _crossings(value))
     if not len(possible):  # above or below the whole curve
         return (float(saved[-1]), np.inf) if value[-1] > 0 else (-np.inf, float(saved[0]))
     first, last = possible[[0, -1]]

@@ -14,7 +14,7 @@ RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "sta
 FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
-        "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
+        "seeds_reason", "verdict", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
 
 
 def table_rows(results: Results, scores: Scores, tests: pd.DataFrame, structure: int | None = None) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def table_rows(results: Results, scores: Scores, tests: pd.DataFrame, structure:
     `cases`: those with a Dice. `empty`: predictions without a voxel though there is a structure to find, of all runs x
     cases x classes.
     Tests (on Dice) come from `tests`, the frame of `significance`, which explains them. `interval` says where `low`
-    and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
+    and `high` come from: the seed-aware test if there are two runs of either, else the paired t-test over cases.
     """
     cells = with_rows(results.cells)
     postprocessing = results.plan.evaluation.postprocessing
@@ -79,7 +79,7 @@ def _test(line: pd.Series) -> dict:
     if pd.isna(line["difference"]):  # the reference itself, or nothing to compare
         return line[["reference", "rank", "rank_low", "rank_high"]].to_dict()
     p, by_seeds = decision(line)
-    interval = "bootstrap" if pd.notna(line["bootstrap_low"]) else "cases"
+    interval = "seeds" if pd.notna(line["seeds_low"]) else "cases"
     copied = [key for key in TEST if key in line.index]
     return line[copied].to_dict() | {
         "interval": interval,
