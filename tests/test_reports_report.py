@@ -25,7 +25,7 @@ from reports.report import write_report
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("comparison", "further", "sweep", "cost", "ledger")
 FILES = {f"{name}.{suffix}" for name in NAMES for suffix in ("md", "csv", "tex")}
-OVER_ALL = {"long.csv", "statistics.csv", "cases.csv"}
+OVER_ALL = {"variance.csv", "long.csv", "statistics.csv", "cases.csv"}
 
 
 def written(tables):
