@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from reports import statistics
-from reports.measures import DICE, Measure, Scores, hd95, with_rows
+from reports.measures import DICE, Measure, Scores, hd95, held_back, with_rows
 from reports.results import Results
 
 LEVEL = 0.05
@@ -31,7 +31,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
 
     The reference is the plan's, a display name, in the same budget. Dice and 95HD are tested, under the plan's
     postprocessing. A family is one measure in one budget. Holm's correction and ranks are within a family. Ceilings
-    belong to no family.
+    belong to no family, and neither do rows whose mean lacks a run that failed or diverged (`held_back`).
 
     Args:
         results: what a results folder holds.
@@ -70,6 +70,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
 def families(results: Results, scores: Scores, measure: Measure = DICE) -> dict[int, dict[int, pd.DataFrame]]:
     """{number of labelled cases: {row: score table}}, of the rows that are tested and ranked together."""
     rows = with_rows(results.cells).drop_duplicates("row")
+    rows = rows[~rows["row"].isin(held_back(results))]
     postprocessing = results.plan.evaluation.postprocessing
     found: dict[int, dict[int, pd.DataFrame]] = {}
     for row, labelled in rows.loc[rows["role"] != "ceiling", ["row", "labelled"]].to_numpy():

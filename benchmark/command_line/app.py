@@ -163,14 +163,24 @@ def report(
 @app.command()
 def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
+    from benchmark.records.collapse import far_below_in_rows
     from benchmark.records.states import DONE, MEANING, planned_states
 
+    results = ResultsFolder(folder)
+    postprocessing = results.read_plan().evaluation.postprocessing
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
-    states = planned_states(ResultsFolder(folder))
+    states = planned_states(results)
+    low = far_below_in_rows([(cell, state.values) for cell, state in states], postprocessing)
+    marked = 0
     for cell, state in states:
-        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(state.reason))
+        why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
+        marked += bool(why)
+        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else ""]))
+        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(reason))
     console.print(table)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    if marked:
+        console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
         console.print(f"{name}: {MEANING[name]}", soft_wrap=True)
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
-from benchmark.records import remote_copies
+from benchmark.records import collapse, remote_copies
 from benchmark.records.arrays import write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
@@ -35,10 +35,12 @@ from benchmark.trial.watch import Watch
 from benchmark.trial.weights import load_record
 from data import scans
 from data.cache import Dataset
+from methods.shared import registry
 from methods.shared.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
 MEMORY = "peak_memory_bytes"  # a fact of provenance.json
+MARKED = "if that is so at its end, its record and tables are marked"
 
 
 def run_trial(
@@ -162,7 +164,8 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
     (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
-    results.write_record(folder, _record(trial, DONE, None))
+    collapsed = collapse.dead_in_history(history, registry.get(trial.method).dead_below)
+    results.write_record(folder, _record(trial, DONE, None, collapsed))
     results.publish(trial.id)
 
 
@@ -195,7 +198,7 @@ def _train(
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_report = last_checkpoint = time.monotonic()
     workers = data_workers(execution, state.method, device)
-    said, sharing = 0, session.run_facts[SHARING]
+    said, sharing, dead = 0, session.run_facts[SHARING], ""
     steps = train(state, stream, training, trial.seed, device, workers, session.notes.append, sharing)
     trace = ExitStack()
     try:
@@ -212,6 +215,10 @@ def _train(
                 state.flush()
                 events.add_losses(state.history)
                 last_report = now
+                if not dead and (
+                    dead := collapse.dead(state.history, type(state.method).dead_below, training.iterations)
+                ):
+                    session.notes.append(f"{dead}, after step {step}. The training goes on; {MARKED}")
                 news, said = session.notes[said:], len(session.notes)
                 yield _report(results, _progress(trial, "training", step, loss=_last_total(state), notes=news))
         save_checkpoint(state, folder, numerics)
@@ -256,9 +263,10 @@ def _test(
     return seconds
 
 
-def _record(trial: Trial, state: str, reason: str | None) -> Record:
+def _record(trial: Trial, state: str, reason: str | None, collapsed: str | None = None) -> Record:
     return Record(
-        format=FORMAT, trial=trial.id, state=state, reason=reason, cell=trial.cell, data=trial.data_summary,
+        format=FORMAT, trial=trial.id, state=state, reason=reason, collapsed=collapsed, cell=trial.cell,
+        data=trial.data_summary,
         labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
         training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,
     )  # fmt: skip

@@ -124,7 +124,7 @@ def _pooled(source: Measured) -> dict[tuple[str, int], Pooled]:
     """The Dice of each row at each number of labelled cases, with the pool of those that compete there."""
     found = {}
     for labelled, runs in source.runs.groupby("labelled"):
-        pool = run_pool(score_tables(source.at(labelled)).values())
+        pool = run_pool(score_tables(source.competing(labelled)).values())
         roles = runs.drop_duplicates("row").set_index("row")["role"]
         for row, table in score_tables(runs).items():
             found[row, labelled] = (table, None if roles[row] == "ceiling" else pool)

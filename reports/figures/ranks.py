@@ -20,7 +20,7 @@ TITLES = {"ranks": "Ranks, and which methods differ"}
 
 def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     """Draw the ranks of floor and methods: with seeds as samples where they can be, else of trained checkpoints."""
-    runs = source.at(labelled)
+    runs = source.competing(labelled)
     p = seed_aware_p(runs, by_mean_dice(runs))
     if len(p) >= FEWEST_METHODS and p.notna().any(axis=None):
         yield "ranks", _of_methods(source, runs, labelled, p)

@@ -21,13 +21,13 @@ LEAST_WITH_NUMBER = 0.03  # share of the bar
 
 def draw(source: Measured, labelled: None) -> Iterator[tuple[str, Pages | str]]:
     """Draw the components of each budget that has them."""
-    found = {budget: variance_components(score_tables(source.at(budget)).values()) for budget in source.budgets}
+    found = {budget: variance_components(score_tables(source.competing(budget)).values()) for budget in source.budgets}
     known = {budget: parts for budget, parts in found.items() if not parts.reason}
     if not known:
         reasons = dict.fromkeys(parts.reason for parts in found.values())
         yield "variance", f"The variance cannot be divided: {'; '.join(reasons)}."
         return
-    runs = pd.concat([source.at(budget) for budget in known])
+    runs = pd.concat([source.competing(budget) for budget in known])
     yield "variance", Pages(_caption(source, runs, known), [_figure(known)])
 
 

@@ -11,6 +11,7 @@ from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.detectable import detectable_note
+from reports.tables.faults import collapse_note
 from reports.tables.formats import MISSING, difference, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
@@ -35,6 +36,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame, varian
         "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
+        collapse_note(results),
         *_test_notes(rows, results.plan.report.margin),
         RANKS_NOTE,
     ]
@@ -50,7 +52,9 @@ def comparison_block(
     columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
     notes = [detectable_note(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
     if reference is None and wanted is not None and len(competing):
-        notes.insert(0, f"No tests here: the reference {wanted} has no results.")
+        lacking = competing.loc[competing["display"] == wanted, "left_out"].gt(0).any()
+        why = "lacks runs that failed or diverged" if lacking else "has no results"
+        notes.insert(0, f"No tests here: the reference {wanted} {why}.")
     return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
@@ -111,7 +115,7 @@ def _state_and_reason(line: dict) -> str:
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     """Which rows have runs so far apart that one of them may have failed without an error."""
     low, high = (rows[f"{DICE.name}_run_{end}"].astype(float) for end in ("low", "high"))
-    uneven = rows[high - low > UNEVEN]
+    uneven = rows[(high - low > UNEVEN) & (rows["diverged"] == 0)]
     if uneven.empty:
         return []
     ends = zip(uneven["display"], uneven["labelled"], low[uneven.index], high[uneven.index], strict=True)

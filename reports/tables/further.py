@@ -6,14 +6,14 @@ import pandas as pd
 from reports import statistics
 from reports.measures import DICE, Scores, further_measures
 from reports.results import Results
-from reports.tables.formats import MISSING, number, state_of
+from reports.tables.formats import FAULTS, MISSING, number, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.rows import summaries
+from reports.tables.rows import summaries, with_those_left_out
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
 KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
-        "runs_done", "runs_planned", "states", "draws", "cases"]  # fmt: skip
-FIGURES = ["mean", "sd", "seed_sd", "cases"]
+        "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", *FAULTS]  # fmt: skip
+FIGURES = ["mean", "sd", "seed_sd", "cases", "mean_of_all"]
 OF_DICE = [f"{DICE.name}_{what}" for what in ("mean", "low", "high", "p5", "below_half")]
 HALF = 50  # per cent: a Dice below it is a failure
 
@@ -22,7 +22,9 @@ def further(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
     """A block for each budget; `scored`: of Dice and of `further_measures`, `rows`: as of `table_rows`."""
     shown = further_measures(results)
     postprocessing = results.plan.evaluation.postprocessing
-    figures = pd.DataFrame([summaries(scored, row, postprocessing, shown) for row in rows["row"]], index=rows.index)
+    of_all = with_those_left_out(results, shown)
+    lines = [summaries(scored, row, postprocessing, shown, of_all) for row in rows["row"]]
+    figures = pd.DataFrame(lines, index=rows.index)
     names = [f"{measure.name}_{what}" for measure in shown for what in FIGURES]
     dice = [_of_dice(scored.get((row, postprocessing, DICE.name))) for row in rows["row"]]
     frame = rows[KEYS].join(pd.DataFrame(dice, rows.index, OF_DICE)).join(figures.reindex(columns=names))

@@ -10,12 +10,22 @@ from reports.labels_saved import LabelIntervals, label_intervals, labels_saved
 from reports.measures import DICE, Measure, Scores, hd95
 from reports.results import Results
 from reports.significance import families
-from reports.tables.formats import ALL_LABELLED, MISSING, fewer_cases, heading_of, name_of, number, signed, state_of
+from reports.tables.formats import (
+    ALL_LABELLED,
+    FAULTS,
+    MISSING,
+    fewer_cases,
+    heading_of,
+    name_of,
+    number,
+    signed,
+    state_of,
+)
 from reports.tables.notes import with_notes
-from reports.tables.table import NAME, Block, Cell, Column, Row, Table
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
-        "runs_done", "runs_planned", "states"]  # fmt: skip
+        "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
 INTERVALS = ["gap_low", "gap_high", "saved_low", "saved_high"]
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond", *INTERVALS]
 ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
@@ -29,7 +39,8 @@ def sweep_frame(results: Results, scored: Scores, rows: pd.DataFrame) -> pd.Data
     labelled, how many more cases these are. gap_low, gap_high, saved_low, saved_high: of `label_intervals`.
     """
     shown = (DICE, hd95(results))
-    means = {m.name: rows[f"{m.name}_mean"].astype(float) for m in shown}
+    trained = rows["runs_done"] > 0
+    means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in shown}
     counts = {name: rows[name] for name in ["cases", *(f"{m.name}_cases" for m in shown)]}
     frame = rows[KEYS].assign(**means, **counts, ceiling=float("nan"))
     # merged parts may have several baselines: the first counts
@@ -66,7 +77,8 @@ def _intervals(results: Results, scored: Scores, rows: pd.DataFrame, ceiling: in
     for row in rows.loc[rows["role"] == "ceiling", "row"]:
         if (table := scored.get((row, postprocessing, DICE.name))) is not None:
             pooled[row] = (table, None)
-    baselines = rows[rows["row"].isin(pooled) & rows["role"].isin(["floor", "ceiling"])].drop_duplicates("labelled")
+    trained = rows[rows["row"].isin(pooled) & (rows["runs_done"] > 0)]
+    baselines = trained[trained["role"].isin(["floor", "ceiling"])].drop_duplicates("labelled")
     supervised = {labelled: pooled[row] for row, labelled in baselines[["row", "labelled"]].to_numpy()}
     found = [
         label_intervals(pooled[line["row"]], supervised, line["labelled"], ceiling)
@@ -108,7 +120,7 @@ def _mean(measure: Measure) -> Column:
     cases = f"{measure.name}_cases"
 
     def text(line: dict) -> str:
-        done, planned = line["runs_done"], line["runs_planned"]
+        done, planned = line["runs_counted"], line["runs_planned"]
         of_runs = "" if done == planned else f" ({done} of {planned})"
         return number(line[measure.name]) + of_runs + fewer_cases(line[cases], line["cases"])
 
@@ -139,13 +151,13 @@ SAVED = Column("labels_saved", "Labels saved [cases] [95 % interval]", line=_sav
 
 def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
     """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
-    ranked = frame[frame["role"] != "ceiling"]
+    ranked = competing(frame)
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
     rows: list[Row] = []
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | {"stale": lines["stale"].sum()}
+            first = lines.iloc[0].to_dict() | lines[["stale", *FAULTS, "runs_done"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
