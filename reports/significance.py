@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from data.progress import follow
 from reports import statistics
 from reports.measures import DICE, Measure, Scores, hd95, held_back, with_rows
 from reports.results import Results
@@ -112,7 +113,7 @@ def _family(
     tested = [line for line in lines if reference is not None and line["row"] != reference]
     pool = statistics.run_pool(tables.values())
     margin = margin if measure is DICE else np.nan
-    for line in tested:
+    for line in follow(tested, "computing tests"):
         line |= _pair(tables[reference], tables[line["row"]], pool, margin, comparisons=len(tested))
         line["reference_better"] = statistics.probability_of_improvement(
             tables[reference], tables[line["row"]], measure.larger_is_better

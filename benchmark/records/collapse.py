@@ -9,9 +9,9 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
-from benchmark.records.case_values import CHECKPOINT, CaseValue
+from benchmark.records.case_values import CaseValue, mean_dice
 from benchmark.records.models import Cell
 
 LAST = 10  # a network is judged by the last tenth of its steps
@@ -133,11 +133,7 @@ def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], p
             cell.labelled,
             cell.unlabelled,
         )
-        wanted = (CHECKPOINT, postprocessing, "dice")
-        cases: dict[str, list[float]] = defaultdict(list)
-        for value in values or ():
-            if (value.checkpoint, value.postprocessing, value.metric) == wanted and not math.isnan(value.value):
-                cases[value.case].append(value.value)
-        if cases:
-            rows[row][cell.trial] = 100 * fmean(map(fmean, cases.values()))
+        dice = mean_dice(values or (), postprocessing)
+        if not math.isnan(dice):
+            rows[row][cell.trial] = 100 * dice
     return {trial: reason for row in rows.values() for trial, reason in far_below(row).items()}

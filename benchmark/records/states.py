@@ -11,6 +11,7 @@ from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import CHOSEN_BY_REPORT, Evaluation, Training, differences
 from benchmark.records.results_folder import ResultsFolder
 from data.errors import one_line
+from data.progress import follow
 
 NOT_RUN = "not run"
 RUNNING = "running"
@@ -121,7 +122,8 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
 def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
     """Every planned cell with its state. Raises ResultsError if the folder has no plan."""
     plan = folder.read_plan()
-    return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in plan.cells]
+    cells = follow(plan.cells, "reading records")
+    return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in cells]
 
 
 def _provenance(folder: ResultsFolder, trial: str) -> tuple[dict, str]:

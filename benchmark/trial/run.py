@@ -1,6 +1,7 @@
 """One trial from first step to record: train, predict, score. No Ray here: a generator that anything can drive."""
 
 import json
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -14,6 +15,7 @@ from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import collapse, remote_copies
 from benchmark.records.arrays import write_case, write_prediction
+from benchmark.records.case_values import mean_dice, read_case_values
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
@@ -102,7 +104,7 @@ def _run_to_record(session: _Session) -> Generator[Progress, None, Progress]:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        return _progress(trial, DONE, trial.training.iterations, reason=reason)
+        return _progress(trial, DONE, trial.training.iterations, reason=reason, dice=_dice(results, trial))
     except DivergedError as error:
         return write_failure(trial, results, "diverged", str(error))
     except Exception as error:
@@ -279,6 +281,13 @@ def _last_total(state: TrainingState) -> float:
 
 def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:
     return Progress(trial=trial.id, stage=stage, step=step, iterations=trial.training.iterations, **more)
+
+
+def _dice(results: ResultsFolder, trial: Trial) -> float | None:
+    """What the record says, as the headline counts it; None if no case has a Dice."""
+    values = read_case_values(results.record(trial.id) / "cases.csv", len(trial.test), trial.data_summary.classes)
+    dice = mean_dice(values, trial.evaluation.postprocessing)
+    return None if math.isnan(dice) else dice
 
 
 def _report(results: ResultsFolder, progress: Progress) -> Progress:

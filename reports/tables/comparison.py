@@ -64,7 +64,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
         Column("labelled", "Labelled", str),
         Column("unlabelled", "Unlabelled", str),
         *(
-            measure_column(measure, _significance_mark) if measure is DICE else measure_column(measure)
+            measure_column(measure, significance_mark) if measure is DICE else measure_column(measure)
             for measure in shown
         ),
         SEEDS,
@@ -80,7 +80,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
 
-def _significance_mark(line: dict) -> str:
+def significance_mark(line: dict) -> str:
     return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
 
 

@@ -107,10 +107,12 @@ def sweep(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
             shown.loc[place, "labels_saved"] = np.nan
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
-        blocks = [_block(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities]
+        blocks = [
+            across_budgets(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities
+        ]
     elif len(frame):
         heading, budget = (heading_of(budgets[0]), budgets[0]) if budgets else (ALL_LABELLED, None)
-        blocks = [_block(shown, heading, [(q, q.label, budget) for q in quantities])]
+        blocks = [across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])]
     else:
         blocks = []
     return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
@@ -149,7 +151,7 @@ GAP = Column("gap_share", "Gap closed [%] [95 % interval]", line=_gap)
 SAVED = Column("labels_saved", "Labels saved [cases] [95 % interval]", line=_saved)
 
 
-def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
+def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
     """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
     ranked = competing(frame)
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
