@@ -1,5 +1,7 @@
 """The middle, the tails, and the probability of improvement, against scipy and written-out computations."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,9 @@ from helpers.score_tables import score_table
 from scipy import stats
 
 from reports.statistics import interquartile_mean, probability_of_improvement, sd_interval
+from reports.statistics.interval_simulation import SHAPES, sd_missed
+
+DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
 
 
 def test_the_interquartile_mean_is_of_the_middle_half():
@@ -44,15 +49,15 @@ def test_the_interval_of_a_standard_deviation_is_bonetts():
     assert sd_interval(values) == pytest.approx(tuple(np.sqrt(variances)))
 
 
-@pytest.mark.parametrize("draw, true, most", [
-    (lambda rng, n: rng.normal(0, 2, n), 2.0, 0.08),
-    (lambda rng, n: 100 * rng.beta(8, 2, n), 100 * stats.beta.std(8, 2), 0.09),
-    (lambda rng, n: -rng.gamma(4, 1, n), 2.0, 0.10),
-])  # fmt: skip
-def test_the_interval_of_a_standard_deviation_holds_it(draw, true, most):
-    rng = np.random.default_rng(0)
-    ends = np.array([sd_interval(draw(rng, 20)) for _ in range(1000)])
-    assert ((ends[:, 0] > true) | (ends[:, 1] < true)).mean() < most
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_docs_say_how_often_the_interval_of_a_standard_deviation_is_wrong(shape):
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith(f"| {shape} |")]
+    assert [int(cells[1]) for cells in rows] == [12, 20, 40]
+    for _, cases, bonett, textbook in rows:
+        rates = sd_missed(shape, int(cases), 800, np.random.default_rng(1))
+        assert rates == pytest.approx((float(bonett) / 100, float(textbook) / 100), abs=0.04)
+        assert float(bonett) < 13
 
 
 @pytest.mark.parametrize("values", [[1.0, 2, 3, 4], [5.0] * 9, [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3]])

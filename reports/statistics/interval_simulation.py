@@ -1,6 +1,6 @@
 """How often intervals leave out the truth, and how often two methods are called equivalent that are not.
 
-`python -m reports.statistics.interval_simulation` prints the table of docs/statistics.md.
+`python -m reports.statistics.interval_simulation` prints the tables of docs/statistics.md.
 """
 
 import sys
@@ -8,8 +8,10 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from reports.statistics import family_grid as grid
+from reports.statistics.distribution import sd_interval
 from reports.statistics.family_simulation import FamilyDesign, found, simulate_family
 from reports.statistics.intervals import contrasts
 from reports.statistics.margin import equivalence_p
@@ -110,5 +112,37 @@ def table(replications: int = 2000) -> str:
     return "\n".join(lines)
 
 
+# Dice of cases is skewed to the left: values of these, with their true standard deviations
+SHAPES = {
+    "normal": (lambda rng, size: rng.standard_normal(size), 1.0),
+    "beta (8, 2)": (lambda rng, size: rng.beta(8, 2, size), stats.beta.std(8, 2)),
+    "gamma (4), reversed": (lambda rng, size: -rng.gamma(4, size=size), 2.0),
+    "exponential, reversed": (lambda rng, size: -rng.exponential(size=size), 1.0),
+}
+
+
+def sd_missed(shape: str, cases: int, replications: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Shares of replications in which Bonett's and the textbook interval of an SD leave out the truth."""
+    draw, true = SHAPES[shape]
+    values = draw(rng, (replications, cases))
+    bonett = np.array([sd_interval(sample) for sample in values])
+    quantiles = stats.chi2.isf([0.025, 0.975], cases - 1)
+    textbook = np.sqrt((cases - 1) * values.var(1, ddof=1)[:, None] / quantiles)
+    bonett_rate, textbook_rate = (
+        float(((ends[:, 0] > true) | (ends[:, 1] < true)).mean()) for ends in (bonett, textbook)
+    )
+    return bonett_rate, textbook_rate
+
+
+def sd_table(replications: int = 5000) -> str:
+    """The second table in Markdown."""
+    rng = np.random.default_rng(4)
+    lines = ["| Values | Cases | Bonett [%] | Textbook, χ² [%] |", "| :--- | ---: | ---: | ---: |"]
+    for shape, cases in product(SHAPES, grid.CASES):
+        rates = sd_missed(shape, cases, replications, rng)
+        lines.append("| " + " | ".join([shape, str(cases), *(f"{100 * rate:.1f}" for rate in rates)]) + " |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(table() + "\n")
+    sys.stdout.write(f"{table()}\n\n{sd_table()}\n")
