@@ -17,6 +17,7 @@ PAIR = [
     "cases_low", "cases_high", "cases_dz", "cases_p", "cases_p_holm", "cases_reason",
     "wilcoxon_p", "wilcoxon_p_holm", "wilcoxon_reason",
     "seeds_difference", "seeds_low", "seeds_high", "seeds_df", "seeds_dz", "seeds_p", "seeds_p_holm", "seeds_reason",
+    "seeds_crossed",
     "bootstrap_low", "bootstrap_high", "margin", "equivalence_p", "equivalence_p_holm", "verdict", "reference_better",
     "comparisons", "case_sd", "seed_sd", "cases_detectable", "seeds_detectable",
 ]  # fmt: skip
@@ -44,7 +45,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - difference: mean of the reference minus mean of the row, in the measure's unit.
         - cases_...: the customary paired t-test over cases, runs averaged first.
         - wilcoxon_...: Wilcoxon's test on the same values.
-        - seeds_...: the seed-aware test.
+        - seeds_...: the seed-aware test. seeds_crossed: whether it pairs draws of the labelled cases.
         - bootstrap_low, bootstrap_high: 95 % interval over runs and cases. With few runs it is too narrow.
         - equivalence_p: of two one-sided tests with the seed-aware test's variance, that the difference is smaller than
           `margin`, the plan's, in points of Dice. Other measures have none.
@@ -143,6 +144,7 @@ def _pair(
         "wilcoxon_p": signed_rank.p, "wilcoxon_reason": signed_rank.reason,
         "seeds_difference": by_seed.difference, "seeds_low": by_seed.low, "seeds_high": by_seed.high,
         "seeds_df": by_seed.df, "seeds_dz": by_seed.dz, "seeds_p": by_seed.p, "seeds_reason": by_seed.reason,
+        "seeds_crossed": by_seed.crossed,
         "bootstrap_low": low, "bootstrap_high": high, "margin": margin,
         "equivalence_p": statistics.equivalence_p(by_seed.difference, by_seed.error, by_seed.df, margin)
         if np.isfinite(by_seed.p) else np.nan,
@@ -150,7 +152,7 @@ def _pair(
         "cases_detectable": statistics.detectable_difference(by_case.n, spread.case_sd, comparisons=comparisons),
         "seeds_detectable": statistics.detectable_difference(
             by_seed.cases, tested.case_sd, seeds, tested.seed_sd,
-            residual_sd=tested.residual_sd, pool=pool, comparisons=comparisons,
+            residual_sd=tested.residual_sd, crossed=tested.crossed, pool=pool, comparisons=comparisons,
         ),
     }  # fmt: skip
 

@@ -33,18 +33,11 @@ from reports.statistics.margin import equivalence_p, interval_over_runs, side_of
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.pooling import RunPool, pool_variances, run_pool
-from reports.statistics.power import Spread, detectable_difference, spread
+from reports.statistics.power import Spread, detectable_difference, expected_pool, spread
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.seed_aware import (
-    ONE_SEED,
-    TWO_SEEDS,
-    MeanSquares,
-    SeedAwareTest,
-    mean_squares,
-    seed_aware_test,
-    variance_of_difference,
-)
+from reports.statistics.seed_aware import ONE_SEED, TWO_SEEDS, SeedAwareTest, seed_aware_test
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
+from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 __all__ = [
     "ONE_SEED",
@@ -66,6 +59,7 @@ __all__ = [
     "detectable_difference",
     "effect_interval",
     "equivalence_p",
+    "expected_pool",
     "gap_interval",
     "holm",
     "interquartile_mean",

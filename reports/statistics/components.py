@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.statistics.score_matrices import DRAW, score_matrices
-from reports.statistics.seed_aware import variances_within
+from reports.statistics.variances import variances_within
 
 METHOD, DRAWN, CASE = 0, 1, 2  # axes of the scores
 NAMES = {

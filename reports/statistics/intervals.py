@@ -9,7 +9,7 @@ from scipy import special
 
 from reports.statistics.pooling import RunPool
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.seed_aware import combined_variance, variances_within
+from reports.statistics.variances import combined_variance, variances_within
 
 OVER_SEEDS, OVER_CASES = "seeds", "cases"
 
