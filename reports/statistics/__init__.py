@@ -26,9 +26,11 @@ Example:
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
 from reports.statistics.components import Components, variance_components
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
+from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family, verdict
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.intervals import Contrasts, contrasts, mean_interval
 from reports.statistics.label_curves import gap_interval, saved_interval
+from reports.statistics.long_table import compare, score_tables
 from reports.statistics.margin import equivalence_p, interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
@@ -40,6 +42,13 @@ from reports.statistics.simulation import SimulatedDesign, simulate_scores
 from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 __all__ = [
+    "LEVEL",
+    "PAIR",
+    "RANKS",
+    "compare",
+    "compare_family",
+    "score_tables",
+    "verdict",
     "ONE_SEED",
     "TWO_SEEDS",
     "Components",

@@ -132,6 +132,7 @@ def _test_notes(rows: pd.DataFrame, margin: float) -> list[str]:
     if len(tested):
         found = f"{int(tested['significant'].sum())} of {len(tested)} rows have one."
         notes = [TESTS_NOTE, *_few_seeds_notes(tested), f"{MARKS_NOTE} {found}"]
+        notes += [DRAWS_NOTE] * bool(tested["seeds_crossed"].eq(True).any())
         notes += [VERDICT_NOTE.format(margin=margin)] * bool(tested["seeds_p_holm"].notna().any()) + [INTERVAL_NOTE]
         notes += [
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
@@ -165,6 +166,10 @@ TESTS_NOTE = (
     "It counts a method as no steadier from seed to seed than the pool of all rows of its budget. "
     "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
     "95HD, effect sizes and ranks within cases."
+)
+DRAWS_NOTE = (
+    "All methods share their draws of the labelled cases. The seed-aware test pairs them, so that what a draw does to "
+    "all methods alike cancels."
 )
 MARKS_NOTE = (
     f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {BY_SEEDS} differs from the reference by the seed-aware test; "

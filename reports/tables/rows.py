@@ -16,7 +16,8 @@ RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states",
 FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases", "mean_of_all"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
-        "seeds_reason", "verdict", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
+        "seeds_reason", "seeds_crossed", "verdict", "significant", "decided_by", "rank", "rank_low",
+        "rank_high"]  # fmt: skip
 
 
 def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure: int | None = None) -> pd.DataFrame:
