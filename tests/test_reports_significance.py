@@ -17,6 +17,7 @@ from helpers.results_folder import (
     write_record,
     write_tables_of,
 )
+from helpers.written_out import holm, seed_aware_p
 from scipy import stats
 
 from reports.measures import scores
@@ -37,44 +38,6 @@ def raw(folder, trial, metric, postprocessing):
 def runs_by_cases(folder, method, seeds, metric=("dice", ""), postprocessing="none", factor=100):
     of_runs = [raw(folder, f"{method}-8-{seed}-first", metric, postprocessing) for seed in seeds]
     return factor * np.array([[run[case] for case in CASES] for run in of_runs])
-
-
-def run_pool(tables):
-    """The pool of docs/statistics.md, written out: the median run variance, and a mean that outliers raise little."""
-    variances = [(table.mean(1).var(ddof=1), len(table) - 1) for table in tables if len(table) > 1]
-    median = np.median([variance / (stats.chi2.median(df) / df) for variance, df in variances])
-    capped = sum(df * min(variance, 8 * median) for variance, df in variances) / sum(df for _, df in variances)
-    return max(median, capped), [df + 1 for _, df in variances]
-
-
-def seed_aware_p(first, second, family):
-    """The seed-aware test of docs/statistics.md, written out: seeds and cases random, Hillis' degrees of freedom."""
-    pool, counts = run_pool(family)
-
-    def parts(scores):
-        runs, cases = scores.shape
-        residual = scores - scores.mean(1, keepdims=True) - scores.mean(0, keepdims=True) + scores.mean()
-        rest = (residual**2).sum() / ((runs - 1) * (cases - 1)) / (runs * cases)
-        if scores.mean(1).var(ddof=1) > pool:
-            return scores.mean(1).var(ddof=1) / runs, rest, runs - 1
-        lent = 0.4 * (len(counts) - 2) * np.mean([min(count, runs) - 2 for count in counts])
-        return pool / runs, rest, runs - 1 + lent
-
-    cases = first.shape[1]
-    by_case = (first.mean(0) - second.mean(0)).var(ddof=1) / cases
-    (seed1, rest1, df1), (seed2, rest2, df2) = parts(first), parts(second)
-    variance = max(by_case, seed1 + seed2, by_case + seed1 + seed2 - rest1 - rest2)
-    df = min(variance**2 / (seed1**2 / df1 + seed2**2 / df2), cases - 1)
-    return 2 * stats.t.sf(abs(first.mean() - second.mean()) / np.sqrt(variance), df)
-
-
-def holm(p_values):
-    """By the definition: the smallest times their number, the next times one less, never falling, at most 1."""
-    adjusted, highest = {}, 0.0
-    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, p * (len(p_values) - place)))
-        adjusted[name] = highest
-    return adjusted
 
 
 def statistics_of(folder, measure="dice_percent"):
