@@ -25,7 +25,7 @@ from reports.report import write_report
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("summary", "publication", "comparison", "further", "sweep", "cost", "ledger")
 FILES = {f"{name}.{suffix}" for name in NAMES for suffix in ("md", "csv", "tex")}
-OVER_ALL = {"long.csv", "statistics.csv", "cases.csv"}
+OVER_ALL = {"variance.csv", "long.csv", "statistics.csv", "cases.csv"}
 
 
 def written(tables):
@@ -117,7 +117,7 @@ def test_parts_with_baselines_of_different_names_are_reported_on(tmp_path):
 def test_several_experiments_have_a_folder_each_and_no_table_mixes_them(tmp_path):
     one = write_folder(tmp_path / "one", plan(cells_of("a", "b"), title="First"))
     two = write_folder(tmp_path / "two", plan(cells_of("c", "b"), title="Second", training={"iterations": 500}))
-    three = write_folder(tmp_path / "three", plan(cells_of("d"), experiment="another / one"))
+    three = write_folder(tmp_path / "three", plan(cells_of("d", "b"), experiment="another / one"))
     files = written(write_tables_of(one, two, three))
     places = ("made_up", "made_up-2", "another_one")
     assert set(files) == OVER_ALL | {f"{place}/{name}" for place in places for name in FILES}

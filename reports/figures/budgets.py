@@ -11,10 +11,11 @@ from matplotlib.patches import Patch
 from scipy import stats
 
 from reports.figures.captioned import Pages
-from reports.figures.measured import Measured, per_case, setting
+from reports.figures.measured import Measured, per_case, score_tables, setting
 from reports.figures.style import CEILING, FLOOR, SMALL, panel_grid, wrapped
-from reports.labels_saved import labels_saved
+from reports.labels_saved import Pooled, label_intervals, labels_saved
 from reports.measures import DICE, Measure
+from reports.statistics import run_pool
 
 PER_BUDGET = False
 TITLES = {
@@ -70,6 +71,7 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     curves = {row: curve(runs[runs["row"] == row], measure, over_runs) for row in dict.fromkeys(runs["row"])}
     floor = supervised([curves[row]["mean"] for role in ("floor", "ceiling") for row in source.rows(role)])
     ceilings = [curves[row]["mean"].iloc[0] for row in source.rows("ceiling")][:1]
+    saved = _saved(source, floor, curves) if measure is DICE and len(floor) else {}
     figure, panels = panel_grid(len(methods), 4, 1.45, sharex=True, sharey=True)
     for axes, row in zip(panels, methods, strict=True):
         points, look = curves[row], source.look[row]
@@ -83,8 +85,8 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
         axes.plot(points["mean"], color=look.colour, linestyle=look.dashes, marker=look.marker)
         axes.set_title(wrapped(row, 28), pad=12 if measure is DICE else None)
         axes.grid(axis="y")
-        if measure is DICE and len(floor):
-            _mark_labels_saved(axes, points["mean"], floor)
+        if saved:
+            _mark_labels_saved(axes, saved[row], points["mean"])
     _set_counts(panels[0], source, floor)
     for axes in panels[-4:]:
         axes.set_xlabel("labelled cases")
@@ -100,10 +102,37 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     return figure
 
 
-def _mark_labels_saved(axes: Axes, means: pd.Series, floor: pd.Series) -> None:
+def _saved(source: Measured, floor: pd.Series, curves: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
+    """Labels saved of each method by number of labelled cases; none where their interval leaves any number possible."""
+    tables, supervised = _pooled(source), {}
+    for baseline in source.rows("floor") + source.rows("ceiling"):
+        supervised = {n: pooled for (row, n), pooled in tables.items() if row == baseline} | supervised
+    return {
+        row: pd.Series(
+            {
+                labelled: labels_saved(floor, dice, labelled)
+                for labelled, dice in curves[row]["mean"].items()
+                if not label_intervals(tables[row, labelled], supervised, labelled, ceiling=None).saved_is_open
+            },
+            dtype=float,
+        ).dropna()
+        for row in source.rows("method")
+    }
+
+
+def _pooled(source: Measured) -> dict[tuple[str, int], Pooled]:
+    """The Dice of each row at each number of labelled cases, with the pool of those that compete there."""
+    found = {}
+    for labelled, runs in source.runs.groupby("labelled"):
+        pool = run_pool(score_tables(source.competing(labelled)).values())
+        roles = runs.drop_duplicates("row").set_index("row")["role"]
+        for row, table in score_tables(runs).items():
+            found[row, labelled] = (table, None if roles[row] == "ceiling" else pool)
+    return found
+
+
+def _mark_labels_saved(axes: Axes, saved: pd.Series, means: pd.Series) -> None:
     """Draw a line from each point to where the floor's curve has the same Dice, and write the distance on top."""
-    saved = pd.Series({labelled: labels_saved(floor, dice, labelled) for labelled, dice in means.items()}, dtype=float)
-    saved = saved.dropna()
     axes.hlines(means[saved.index], saved.index, saved.index + saved, color="black", linewidth=0.7, zorder=3,
                 label="labels saved, numbers on top")  # fmt: skip
     for labelled, cases in saved.items():
@@ -130,7 +159,7 @@ def _caption(source: Measured, measure: Measure, over_runs: bool) -> str:
     saved = (
         " Horizontal lines and the numbers on top are labels saved: how many more labelled cases the supervised floor "
         "needs for the method's Dice, or fewer if negative. They are interpolated between the points of the floor's "
-        "curve. Where the curve does not reach the Dice there is no number."
+        "curve. Where the curve does not reach the Dice, or seeds and cases leave any number possible, there is none."
     )
     return (
         f"Mean {measure.label.split(' ')[0]} over test cases against the number of labelled cases, logarithmic, and "

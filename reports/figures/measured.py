@@ -115,6 +115,13 @@ def per_case(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys(runs["row"])))
 
 
+def score_tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The Dice of each row, one line per run and one column per case, as `reports.statistics` takes it."""
+    index = ["draw", "trial"] if runs["draw"].nunique() > 1 else "trial"
+    groups = runs.groupby("row", sort=False)
+    return {row: group.pivot(index=index, columns="case", values=DICE.name) for row, group in groups}
+
+
 def by_mean_dice(runs: pd.DataFrame) -> list[str]:
     """The rows sorted by mean Dice, the best first, ties in the order of `runs`."""
     return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)

@@ -1,4 +1,4 @@
-"""The tables of a report, each as Markdown, LaTeX and CSV; and long.csv, cases.csv and statistics.csv beside them."""
+"""The tables of a report, each as Markdown, LaTeX and CSV; beside them long, cases, statistics and variance.csv."""
 
 import re
 import shutil
@@ -25,6 +25,7 @@ from reports.tables.structures import MEAN, structures, with_structure
 from reports.tables.summary import summary
 from reports.tables.sweep import sweep
 from reports.tables.table import Table
+from reports.variance import variance_frame
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Tables:
     show, and what a paper prints.
 
     name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
-    column `structure`; those of the mean over structures stand first.
+    column `structure`; those of the mean over structures stand first. variances: as of `variance_frame`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tables:
     cuts: tuple[Table, Table]
     tables: list[Table]
     statistics: pd.DataFrame
+    variances: pd.DataFrame
 
 
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
@@ -68,18 +70,19 @@ def _tables(name: str, results: Results) -> Tables:
     scored = scores(results)
     tests = significance(results, scored)
     rows = table_rows(results, scored, tests)
-    beside = further(results, scores(results, further_measures(results)), rows)
+    variances = variance_frame(results, scored)
+    beside = further(results, scored | scores(results, further_measures(results)), rows)
     by_structure, tests_by_structure = structures(results)
     tables = [
-        comparison(results, rows, tests), by_structure, beside, sweep(results, rows), cost(results, rows),
-        ledger(results, scored, rows),
+        comparison(results, rows, tests, variances), by_structure, beside, sweep(results, scored, rows),
+        cost(results, rows), ledger(results, scored, rows),
     ]  # fmt: skip
     names = list(structure_names(results).values())
     tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
     if tests_by_structure is not None:
         tests = pd.concat([frame for frame in (tests, tests_by_structure) if len(frame)] or [tests], ignore_index=True)
     cuts = (summary(results, rows), publication(results, rows))
-    return Tables(name, results, cuts, [table for table in tables if table is not None], tests)
+    return Tables(name, results, cuts, [table for table in tables if table is not None], tests, variances)
 
 
 def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
@@ -96,6 +99,7 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
     over_all = {
         "long": [long_frame(experiment.results) for experiment in experiments],
         "statistics": [experiment.statistics.drop(columns="row") for experiment in experiments],
+        "variance": [experiment.variances for experiment in experiments],
         "cases": [cases_frame(experiment.results) for experiment in experiments],
     }
     for name, frames in over_all.items():

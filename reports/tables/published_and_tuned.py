@@ -17,9 +17,9 @@ COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", 
 SUMMED = ["stale", *FAULTS, "runs_done"]  # counts of runs, over both sides
 AS_PUBLISHED = "as published"
 NOTE = (
-    "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
-    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the "
-    "experiment's own settings. Figures from papers are in the ledger."
+    "p over cases: two-sided paired t-test over cases, each averaged over seeds. p over seeds and 95 % interval: "
+    "seed-aware test; with one seed the interval is that over cases. Nothing is corrected for the number of rows. "
+    "Published: trained here with the experiment's own settings. Figures from papers are in the ledger."
 )
 
 
@@ -51,7 +51,8 @@ def tuning_frame(
         if first is not None and second is not None and not line["same"] and not line["left_out"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
             by_seed = statistics.seed_aware_test(second, first)
-            line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
+            interval = by_case if pd.isna(by_seed.low) else by_seed
+            line |= {"difference": by_case.difference, "low": interval.low, "high": interval.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
     return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", "published_sd", "tuned_sd"])
