@@ -57,7 +57,7 @@ class LabelIntervals:
 
     @property
     def gap_is_open(self) -> bool:
-        """Whether the method may be level with the floor or with the ceiling."""
+        """Whether the method may be level with the floor, and as well with the ceiling."""
         return self.gap_low <= 0 and self.gap_high >= 1
 
     @property

@@ -284,6 +284,16 @@ def test_the_variance_has_a_line_a_budget_and_a_csv(tmp_path):
     assert text.count(f"Where the variance of a single Dice (one run in one case) comes from: {parts} %.") == 1
 
 
+def test_draws_that_all_methods_share_have_their_own_part_of_the_variance(tmp_path):
+    cells = [cell(m, seed=seed, draw=draw) for m in "abc" for draw in ("first", 0, 1) for seed in (1, 2)]
+    place = write_tables_of(write_folder(tmp_path, plan(cells)))
+    frame = pd.read_csv(place / "variance.csv")
+    assert list(frame["component"]) == [
+        "case", "method", "method × case", "draw", "method × draw", "seed", "residual",
+    ]  # fmt: skip
+    assert set(frame["draws"]) == {3} and set(frame["methods"]) == {3}
+
+
 def test_csv_is_plain(tmp_path):
     planned = plan([*cells_of("a", "b", display='a,"b"\nc'), cell("failed")])
     write_folder(tmp_path, plan(planned["cells"][:-1]))
