@@ -103,14 +103,14 @@ def _least(of: dict[int, dict], folds: list[int]) -> dict:
     """The pooled cell: it has the state of the fold that got least far, and says which one that is."""
     missing = [fold for fold in folds if fold not in of]
     cell = next(iter(of.values()))
-    stale = next((found["stale"] for found in of.values() if found["stale"]), "")
+    marks = {key: next((found[key] for found in of.values() if found[key]), "") for key in ("stale", "peeked")}
     if missing:
         reason = f"not planned in fold {missing[0]}"
-        return cell | {"state": NOT_RUN, "reason": reason, "scored": False, "stale": stale}
+        return cell | marks | {"state": NOT_RUN, "reason": reason, "scored": False}
     fold, least = min(of.items(), key=lambda item: (item[1]["scored"], PROGRESS.index(item[1]["state"])))
     scored = least["scored"]
     reason = least["reason"] if scored else f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}"
-    return cell | {"state": least["state"], "reason": reason, "scored": scored, "stale": stale}
+    return cell | marks | {"state": least["state"], "reason": reason, "scored": scored}
 
 
 def _facts(known: list[pd.Series]) -> dict:

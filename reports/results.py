@@ -25,7 +25,7 @@ class Results:
     plan: plan.json.
     cells: one row a planned cell, in the plan's order: the cell's own keys; `state` and `reason` (one line, or "") as
         `status` tells them; `scored`, whether tables show its values; `stale`, the reason if they show values
-        that other numerics versions than today's have made.
+        that other numerics versions than today's have made; `peeked`, which labels they opened that are not theirs.
     cases: one row a measured value of the cells that are scored: trial and the columns of cases.csv, `value` as float
         (NaN where a distance is undefined and left out).
     provenance: one row a readable record, index trial, columns as found in the provenance.json files.
@@ -78,12 +78,13 @@ def cell_row(cell: Cell, state: CellState) -> dict:
     scored = state.values is not None
     return {key: getattr(cell, key) for key in CELL_KEYS} | {
         "state": state.state, "reason": state.reason, "scored": scored, "stale": state.outdated * scored,
+        "peeked": state.peeked * scored,
     }  # fmt: skip
 
 
 def cells_frame(rows: Sequence[dict]) -> pd.DataFrame:
     """Rows of `cell_row` as a frame, with its columns where there are none."""
-    return pd.DataFrame(rows, columns=[*CELL_KEYS, "state", "reason", "scored", "stale"], dtype=object)
+    return pd.DataFrame(rows, columns=[*CELL_KEYS, "state", "reason", "scored", "stale", "peeked"], dtype=object)
 
 
 def _timed(provenance: pd.DataFrame, packed_timings: bool) -> pd.DataFrame:

@@ -168,7 +168,8 @@ def status(folder: Folder) -> None:
     table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
     states = planned_states(ResultsFolder(folder))
     for cell, state in states:
-        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(state.reason))
+        reason = "; ".join(filter(None, [state.reason, state.peeked]))
+        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(reason))
     console.print(table)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):

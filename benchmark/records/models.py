@@ -138,6 +138,7 @@ class Record(Stored):
     trial: str
     state: Literal["done", "failed", "diverged"]
     reason: str | None = None
+    peeked: str | None = Field(None, description="which labels outside the labelled set were opened; null: not watched")
     cell: Cell
     data: Data
     labelled: list[str] | None = None

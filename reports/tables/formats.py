@@ -46,7 +46,7 @@ def heading_of(labelled: int) -> str:
 def name_of(line: dict) -> str:
     """A method's name with its marks."""
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
-    return line["display"] + mark + ("§" if line["stale"] > 0 else "")
+    return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0)
 
 
 def runs_of(line: dict) -> str:

@@ -9,7 +9,7 @@ from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.rows import summaries
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
-KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_planned", "states", "draws", "cases"]  # fmt: skip
 FIGURES = ["mean", "sd", "seed_sd", "cases"]
 

@@ -9,11 +9,12 @@ from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
 from reports.tables.formats import difference, heading_of, mean_and_sd, p_value
-from reports.tables.notes import evaluation_note, stale_notes, with_notes
+from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
+MARKED = ["stale", "peeked"]  # counts of runs, here of both sides
 AS_PUBLISHED = "as published"
 NOTE = (
     "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
@@ -36,7 +37,7 @@ def tuning_frame(
     """One line for each method and budget of both experiments, each given by its `table_rows` and `scores`."""
     keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
     sides = [
-        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", "stale", *dice]]
+        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", *MARKED, *dice]]
         .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
         for side, (rows, _) in (("published", published), ("tuned", tuned))
     ]  # fmt: skip
@@ -44,7 +45,7 @@ def tuning_frame(
     lines = []
     for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
         first, second = published[1].get((line["row_published"], *scored)), tuned[1].get((line["row"], *scored))
-        line["stale"] += line["stale_published"]
+        line |= {key: line[key] + line[f"{key}_published"] for key in MARKED}
         line["same"] = line["settings"] == line["settings_published"]
         if first is not None and second is not None and not line["same"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
@@ -52,7 +53,7 @@ def tuning_frame(
             line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
-    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", "stale", "same", "published_sd", "tuned_sd"])
+    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *MARKED, "same", "published_sd", "tuned_sd"])
 
 
 def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
@@ -61,7 +62,8 @@ def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
         Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
     ]
     notes = [evaluation_note(tuned), NOTE]
-    notes += [note for note in stale_notes(published) if note not in stale_notes(tuned)]
+    for notes_of in (stale_notes, peek_notes):
+        notes += [note for note in notes_of(published) if note not in notes_of(tuned)]
     return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
 
 

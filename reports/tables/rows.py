@@ -10,7 +10,7 @@ from reports.results import Results
 from reports.significance import LEVEL, decision
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
-RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale"]
+RUNS = ["runs_planned", "runs_done", "seeds", "draws", "states", "reasons", "stale", "peeked"]
 FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
@@ -57,6 +57,7 @@ def _runs(group: pd.DataFrame) -> dict:
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
         "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
         "stale": int(group["stale"].ne("").sum()),
+        "peeked": int(group["peeked"].ne("").sum()),
     }
 
 

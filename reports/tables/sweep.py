@@ -9,7 +9,7 @@ from reports.tables.formats import ALL_LABELLED, MISSING, fewer_cases, heading_o
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
-KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_planned", "states"]  # fmt: skip
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
 ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
@@ -98,7 +98,7 @@ def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | {"stale": lines["stale"].sum()}
+            first = lines.iloc[0].to_dict() | lines[["stale", "peeked"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
