@@ -20,9 +20,22 @@ from methods.shared.signed_distance import distance_to_mask
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
-DESCRIBES, FIREWALL, UNLABELLED, PARAMETERS, STEP, SEED, CHECKPOINT, SIZES, CLASSES, CHOICES, FINITE, PREDICTS, BF16 = (
-    CHECKS
-)
+(
+    DESCRIBES,
+    FIREWALL,
+    LABELS,
+    UNLABELLED,
+    PARAMETERS,
+    STEP,
+    SEED,
+    CHECKPOINT,
+    SIZES,
+    CLASSES,
+    CHOICES,
+    FINITE,
+    PREDICTS,
+    BF16,
+) = CHECKS
 
 
 class Sound(Method):
