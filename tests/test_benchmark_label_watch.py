@@ -366,6 +366,22 @@ def test_a_cheat_is_marked_in_record_provenance_table_and_page(cheats, command, 
     assert sum("it opened labels" in line and method in line for line in out.splitlines()) == 1
 
 
+def test_no_label_but_those_of_labelled_cases_is_in_memory(tmp_path, own_registry, monkeypatch):
+    monkeypatch.setenv("SEMISEG_CACHE", str(tmp_path / "cache"))
+    look = (
+        "import gc, numpy as np; found = [a.filename for a in gc.get_objects() if type(a) is np.memmap];"
+        f"open({str(tmp_path / 'found')!r}, 'a').write('\\n'.join(map(str, found)) + '\\n')"
+    )
+    plugin = tiny.write_plugin(tmp_path, "looking", look, f"{look}; return self.network(images).logits.sigmoid()")
+    registry.load_plugin(plugin)
+    planned = tiny.experiment(methods=["looking"], baseline=None, seeds=[1, 2], plugins=[str(plugin)])
+    tiny.finish(planned, tmp_path / "results")  # the second trial after the first one was scored
+    dataset = prepare(planned.data)
+    others = [path for case_id in ("train-002", "train-003", "test-000") for path in dataset.label_files(case_id)]
+    found = set((tmp_path / "found").read_text().split())
+    assert found and found.isdisjoint(map(str, others))
+
+
 def test_an_honest_method_is_not_marked(cheats):
     record, facts = record_of(cheats, "vnet")
     assert record.peeked == "" and "labels_opened" not in facts
