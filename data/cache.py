@@ -20,6 +20,7 @@ from filelock import FileLock
 from data import resample
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
 from data.names import name_problems
+from data.progress import follow
 from data.reader import reading_scans
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
@@ -113,12 +114,12 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
     problems = list(source.problems)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for case_id in dict.fromkeys([*source.train_ids, *sides[1]]):
+        for case_id in follow(list(dict.fromkeys([*source.train_ids, *sides[1]])), "reading cases"):
             with collect_problems(problems):
                 content = source.content_key(case_id)
                 native[case_id] = _entry(folder, [content, None, PREPARATION], partial(source.read, case_id))
         raise_problems([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
-        for case_id, entry in native.items():
+        for case_id, entry in follow(native.items(), "resampling cases", total=len(native)):
             training[case_id] = entry
             if settings.spacing is not None:
                 case, spacing = _open_case(case_id, entry), _three(settings.spacing)

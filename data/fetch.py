@@ -17,6 +17,7 @@ import requests
 from data.case import DataError
 from data.errors import one_line
 from data.la import FILE, IMAGES, PREPARATION, images_folder
+from data.progress import follow
 
 REPOSITORY = "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training%20Set"
 CHECKSUMS = Path(__file__).parent / "lists" / "la_sha256.txt"
@@ -108,7 +109,7 @@ def verify_la(root: Path) -> dict[str, str]:
         raise DataError(f"there is no folder {root}: give the left-atrium folder")
     folder = images_folder(root)
     wrong = {}
-    for case, digest in la_checksums().items():
+    for case, digest in follow(la_checksums().items(), "checking files"):
         path = folder / case / FILE
         try:
             found = pooch.file_hash(path, alg="sha256")

@@ -13,10 +13,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmark.command_line.reporting import write_report  # noqa: E402
 from benchmark.records import numerics  # noqa: E402
 from benchmark.records.models import FORMAT  # noqa: E402
-from benchmark.records.results_folder import ResultsFolder  # noqa: E402
+from reports.report import write_report  # noqa: E402
 
 METHOD_FILE = "methods/shared/method.py"  # any file that does not change while this runs
 SEEDS, BUDGETS, TEST = 5, (4, 8, 16, 32, 64), 20
@@ -103,7 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), records)
         begin, used = time.perf_counter(), time.process_time()
-        write_report(ResultsFolder(folder))
+        write_report([Path(folder)], Path(folder) / "report")
         passed, used = time.perf_counter() - begin, time.process_time() - used
         count = len(list(Path(folder).glob("records/*")))
         print(f"report over {count} records: {passed:.1f} s, of which {used:.1f} s on the processor")

@@ -3,7 +3,13 @@
 from methods.shared.losses import dice_loss, one_hot
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
-from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
+from methods.shared.signed_distance import (
+    DEAD_FRACTION,
+    SignedDistanceMaps,
+    active_fraction,
+    distance_loss,
+    distance_to_mask,
+)
 
 
 @register("dtc")
@@ -14,6 +20,7 @@ class DTC(Method):
         title="DTC", year=2021, source="Luo et al., AAAI 2021; authors' release", fidelity="faithful",
         passes=Passes(train=4),
     )  # fmt: skip
+    dead_below = {"active_fraction": DEAD_FRACTION}
 
     class Settings(MethodSettings):
         distance_weight: float = setting(0.3, "weight of the distance regression", search=(0.1, 1.0), ge=0)

@@ -5,7 +5,13 @@ from typing import Literal
 from methods.shared.losses import dice_loss, one_hot, segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
-from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
+from methods.shared.signed_distance import (
+    DEAD_FRACTION,
+    SignedDistanceMaps,
+    active_fraction,
+    distance_loss,
+    distance_to_mask,
+)
 
 
 @register("dtml")
@@ -19,6 +25,7 @@ class DTML(Method):
         title="DTML", year=2021, source="Zhang & Zhang, PRCV 2021; authors' release", fidelity="faithful",
         passes=Passes(train=8), networks=2, numerics=2,
     )  # fmt: skip
+    dead_below = {"active_fraction": DEAD_FRACTION}
 
     class Settings(MethodSettings):
         supervision: Literal["mask", "dis", "dis_mask"] = setting("mask", "loss of M_d on labelled patches (Table 1)")

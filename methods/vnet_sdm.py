@@ -5,7 +5,13 @@ from typing import Literal
 from methods.shared.losses import dice_loss, one_hot
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
-from methods.shared.signed_distance import SignedDistanceMaps, active_fraction, distance_loss, distance_to_mask
+from methods.shared.signed_distance import (
+    DEAD_FRACTION,
+    SignedDistanceMaps,
+    active_fraction,
+    distance_loss,
+    distance_to_mask,
+)
 
 
 @register("vnet_sdm")
@@ -20,6 +26,7 @@ class DistanceVNet(Method):
         title="V-Net (SDM)", year=2021, source="Zhang & Zhang, PRCV 2021, Table 2 (M_d only)", fidelity="adapted",
         passes=Passes(train=4), numerics=2,
     )  # fmt: skip
+    dead_below = {"active_fraction": DEAD_FRACTION}
 
     class Settings(MethodSettings):
         supervision: Literal["mask", "dis"] = setting("mask", "Dice on T(z) (mask), or regression of the map (dis)")

@@ -11,6 +11,7 @@ from benchmark.records.models import Cell, Data
 from benchmark.records.states import NOT_RUN, PROGRESS
 from reports.published import spacing_of
 from reports.results import CELL_KEYS, TIMES, Results, cells_frame
+from reports.worst import WITHOUT_VALUES
 
 # Blocks of a plan that folders which are reported on as one must share.
 MEANING = {"experiment", "data", "training", "evaluation", "report"}
@@ -69,15 +70,16 @@ def _pool(parts: dict[int, Results]) -> Results:
     for fold, part in parts.items():
         for cell in part.cells.to_dict("records"):
             cells.setdefault(_identity(cell), {})[fold] = cell
-    planned, lines, cases, facts = [], [], [], {}
+    planned, lines, cases, left_out, facts = [], [], [], [], {}
     for of in cells.values():
         line = _least(of, list(parts))
         lines.append(line)
         planned.append(Cell(**{key: line[key] for key in CELL_KEYS}))
-        if line["scored"]:
+        if line["scored"] or line["state"] in WITHOUT_VALUES:
+            into = cases if line["scored"] else left_out
             for fold, cell in of.items():
-                values = parts[fold].cases
-                cases.append(values[values["trial"] == cell["trial"]].assign(trial=line["trial"]))
+                for values in (parts[fold].cases, parts[fold].left_out):
+                    into.append(values[values["trial"] == cell["trial"]].assign(trial=line["trial"]))
         known = [parts[fold].provenance.loc[cell["trial"]] for fold, cell in of.items()
                  if cell["trial"] in parts[fold].provenance.index]  # fmt: skip
         if known:
@@ -86,6 +88,7 @@ def _pool(parts: dict[int, Results]) -> Results:
         plan=first.plan.model_copy(update={"data": _data(parts), "cells": planned}),
         cells=cells_frame(lines),
         cases=pd.concat(cases, ignore_index=True) if cases else first.cases.iloc[:0],
+        left_out=pd.concat(left_out, ignore_index=True) if left_out else first.cases.iloc[:0],
         provenance=pd.DataFrame.from_dict(facts, orient="index"),
         unplanned=sorted({trial for part in parts.values() for trial in part.unplanned}),
         records={},
@@ -103,14 +106,22 @@ def _least(of: dict[int, dict], folds: list[int]) -> dict:
     """The pooled cell: it has the state of the fold that got least far, and says which one that is."""
     missing = [fold for fold in folds if fold not in of]
     cell = next(iter(of.values()))
-    marks = {key: next((found[key] for found in of.values() if found[key]), "") for key in ("stale", "peeked")}
+    known = {
+        "worst": all(found["worst"] for found in of.values()),
+        "stale": next((found["stale"] for found in of.values() if found["stale"]), ""),
+        "peeked": next((found["peeked"] for found in of.values() if found["peeked"]), ""),
+        "collapsed": next(
+            (f"fold {fold}: {found['collapsed']}" for fold, found in of.items() if found["collapsed"]), ""
+        ),
+    }
     if missing:
         reason = f"not planned in fold {missing[0]}"
-        return cell | marks | {"state": NOT_RUN, "reason": reason, "scored": False}
+        return cell | known | {"state": NOT_RUN, "reason": reason, "scored": False, "worst": False}
     fold, least = min(of.items(), key=lambda item: (item[1]["scored"], PROGRESS.index(item[1]["state"])))
     scored = least["scored"]
-    reason = least["reason"] if scored else f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}"
-    return cell | marks | {"state": least["state"], "reason": reason, "scored": scored}
+    done = scored and not least["worst"]
+    reason = least["reason"] if done else f"fold {fold}{': ' * bool(least['reason'])}{least['reason']}"
+    return cell | known | {"state": least["state"], "reason": reason, "scored": scored}
 
 
 def _facts(known: list[pd.Series]) -> dict:

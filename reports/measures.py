@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
-from reports.results import Results
+from reports.results import Results, is_left_out
 
 # What makes a row of the tables. The runs of a row differ in seed and draw alone.
 ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
@@ -104,6 +104,13 @@ def with_rows(cells: pd.DataFrame) -> pd.DataFrame:
     """Cells with two more columns: `row`, the number of their row in the plan's order, and `settings` as text."""
     cells = cells.assign(settings=[json.dumps(settings, sort_keys=True) for settings in cells["settings"]])
     return cells.assign(row=cells.groupby(ROW_KEYS, sort=False, dropna=False).ngroup())
+
+
+def held_back(results: Results) -> set[int]:
+    """The rows, by number, whose mean lacks a run that failed or diverged. They have no star, no bold and no rank: a
+    mean of what went well is not to be compared with means of everything."""
+    cells = with_rows(results.cells)
+    return set(cells.loc[is_left_out(cells), "row"]) & set(cells.loc[cells["scored"].astype(bool), "row"])
 
 
 def scores(results: Results, of: Sequence[Measure] = (), structure: int | None = None) -> Scores:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.records.states import PROGRESS
+from reports.collapsed import with_runs_far_below
 from reports.folds import MEANING, pooled
 from reports.results import Results, read_results
 
 
 def read_folders(folders: Sequence[Path | str], packed_timings: bool = False) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one, and
-    so do the folds of one cross-validation (see `folds.pooled`).
+    so do the folds of one cross-validation (see `folds.pooled`). Runs far below the others of their row are marked.
 
     Others stay apart, in the order given: no table mixes protocols or data sets. Those of one title get their folders'
     names into it. `packed_timings`: keep the times of trials that shared their machine with others, too; they say
@@ -32,7 +33,7 @@ def read_folders(folders: Sequence[Path | str], packed_timings: bool = False) ->
         if titles[results.plan.title] > 1:
             title = f"{results.plan.title} ({', '.join(map(str, parts))})"
             merged[parts] = replace(results, plan=results.plan.model_copy(update={"title": title}))
-    return list(merged.values())
+    return [with_runs_far_below(results) for results in merged.values()]
 
 
 def _merge(parts: list[Results]) -> Results:
@@ -46,13 +47,17 @@ def _merge(parts: list[Results]) -> Results:
             if earlier is None or _progress(cell) > _progress(earlier[1]):
                 chosen[cell["trial"]] = (part, cell)
     taken = [[trial for trial, (of, _) in chosen.items() if of is part] for part in parts]
-    cases = [part.cases[part.cases["trial"].isin(ids)] for part, ids in zip(parts, taken, strict=True)]
+    cases, left_out = (
+        _joined([of[of["trial"].isin(ids)] for of, ids in zip(frames, taken, strict=True)])
+        for frames in ([part.cases for part in parts], [part.left_out for part in parts])
+    )
     facts = [part.provenance[part.provenance.index.isin(ids)] for part, ids in zip(parts, taken, strict=True)]
     planned = {cell.trial: cell for part in reversed(parts) for cell in part.plan.cells}
     return Results(
         plan=parts[0].plan.model_copy(update={"cells": [planned[trial] for trial in chosen]}),
         cells=pd.DataFrame([cell for _, cell in chosen.values()], columns=parts[0].cells.columns, dtype=object),
-        cases=_joined(cases),
+        cases=cases,
+        left_out=left_out,
         provenance=_joined(facts, ignore_index=False),
         unplanned=sorted({trial for part in parts for trial in part.unplanned} - set(chosen)),
         records={trial: of.records[trial] for trial, (of, _) in chosen.items() if trial in of.records},
@@ -61,7 +66,7 @@ def _merge(parts: list[Results]) -> Results:
 
 
 def _progress(cell: dict) -> tuple[bool, int]:
-    return cell["scored"], PROGRESS.index(cell["state"])
+    return cell["scored"] and not cell["worst"], PROGRESS.index(cell["state"])
 
 
 def _joined(frames: list[pd.DataFrame], ignore_index: bool = True) -> pd.DataFrame:

@@ -7,27 +7,27 @@ from pathlib import Path
 from reports.figures import draw_all
 from reports.merging import read_folders
 from reports.page import ReportedExperiment, write_page
-from reports.tables import make_tables, names_of, write_tables
+from reports.tables import Tables, make_tables, names_of, write_tables
 
 
-def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
-    """Write the report into the first of the results folders.
+def write_report(folders: Sequence[Path], report: Path, packed_timings: bool = False) -> list[Tables]:
+    """Write a report over results folders.
 
     Parts of one experiment become one, and so do folds of one cross-validation. Other experiments stay apart.
 
     Args:
         folders: results folders.
+        report: the folder of the report. It is created.
         packed_timings: whether to show times of trials that shared their machine.
 
     Returns:
-        The folder of the report.
+        The tables of each experiment.
 
     Raises:
         ResultsError: a folder cannot be reported on.
     """
     results = read_folders(folders, packed_timings)
-    report = Path(folders[0]) / "report"
-    report.mkdir(exist_ok=True)
+    report.mkdir(parents=True, exist_ok=True)
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this
     places = [figures / name if len(results) > 1 else figures for name in names_of(results)]
@@ -36,4 +36,4 @@ def write_report(folders: Sequence[Path], packed_timings: bool = False) -> Path:
     shown = [ReportedExperiment(tables, *draw_all(tables.results, place))
              for tables, place in zip(experiments, places, strict=True)]  # fmt: skip
     write_page(shown, report)
-    return report
+    return experiments

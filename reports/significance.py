@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from data.progress import follow
 from reports import statistics
-from reports.measures import DICE, Measure, Scores, hd95, with_rows
+from reports.measures import DICE, Measure, Scores, hd95, held_back, with_rows
 from reports.results import Results
 
 LEVEL = 0.05
@@ -30,7 +31,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
 
     The reference is the plan's, a display name, in the same budget. Dice and 95HD are tested, under the plan's
     postprocessing. A family is one measure in one budget. Holm's correction and ranks are within a family. Ceilings
-    belong to no family.
+    belong to no family, and neither do rows whose mean lacks a run that failed or diverged (`held_back`).
 
     Args:
         results: what a results folder holds.
@@ -51,6 +52,7 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - mean_case_rank, friedman_..., nemenyi_...: from ranks within each case.
     """
     rows = with_rows(results.cells).drop_duplicates("row")
+    rows = rows[~rows["row"].isin(held_back(results))]
     postprocessing = results.plan.evaluation.postprocessing
     lines = []
     for _, budget in rows[rows["role"] != "ceiling"].groupby("labelled"):
@@ -87,7 +89,7 @@ def _family(rows: pd.DataFrame, tables: dict[int, pd.DataFrame], measure: Measur
     ]
     tested = [line for line in lines if reference is not None and line["row"] != reference]
     pool = statistics.run_pool(tables.values())
-    for line in tested:
+    for line in follow(tested, "computing tests"):
         line |= _pair(tables[reference], tables[line["row"]], pool, comparisons=len(tested))
     for kind in ("cases", "wilcoxon", "seeds"):
         for line, p in zip(tested, statistics.holm([line[f"{kind}_p"] for line in tested]), strict=True):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,15 @@ def test_a_file_whose_method_breaks_the_contract(command, tmp_path, two_checks):
     ]
 
 
+def test_one_fault_that_breaks_several_checks_is_told_once(command, tmp_path, monkeypatch):
+    titles = ["never sees labels of unlabelled cases", "learns from unlabelled images", "trains every parameter"]
+    monkeypatch.setattr(checks, "CHECKS", {title: checks.CHECKS[title] for title in titles})
+    status, out, _ = command("check", tiny.write_plugin(tmp_path, "broken", in_step="raise KeyError('no')"))
+    broken = [line for line in out.splitlines() if line.startswith("  broken")]
+    assert status == 1 and len(broken) == 3 and out.count("KeyError") == 1
+    assert all(line.endswith(f": as “{titles[0]}”") for line in broken[1:])
+
+
 def test_all_methods_of_a_file_are_checked(command, tmp_path, two_checks):
     plugin = tiny.write_plugin(tmp_path, "one")
     plugin.write_text(plugin.read_text() + plugin.read_text().replace('"one"', '"two"'))
@@ -197,9 +207,11 @@ def test_a_dry_run_tells_all_cells_and_leaves_nothing(command, tmp_path):
 
 
 def cells_told(out):
-    """{trial: (state, reason)} of a table of `status` or of a dry run."""
-    lines = [[part.strip() for part in line.strip("│").split("│")] for line in out.splitlines() if line.startswith("│")]
-    return {trial: (state, reason) for trial, *_, state, reason in lines}
+    """{trial: state} of the table of `status` or of a dry run, and {state: reason} of the lines below it."""
+    table = re.split(r"─\s*\n", out)[1]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.startswith(" ") and line.strip()]
+    reasons = re.findall(r"^([a-z ]+) \([\w -]+\): (.+)$", out, re.MULTILINE)
+    return {trial: state for trial, _, state, *_ in rows}, dict(reasons)
 
 
 def test_status_and_a_dry_run_tell_the_same_of_every_cell(command, tmp_path):
@@ -237,14 +249,14 @@ def test_status_and_a_dry_run_tell_the_same_of_every_cell(command, tmp_path):
 
     status, out, _ = command("status", results.folder)
     assert status == 0 and "1 of 10 cells done" in out
-    by_status = cells_told(out)
+    assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 80 and " 50.00 " in out  # Dice
+    by_status, reasons = cells_told(out)
     status, out, _ = command("run", path, "--results", results.folder, "--dry-run")
-    assert status == 0 and cells_told(out) == by_status
-    assert [by_status[planned.trial.id][0] for planned in plan.trials] == [
+    assert status == 0 and cells_told(out) == (by_status, reasons)
+    assert [by_status[planned.trial.id] for planned in plan.trials] == [
         "done", "failed", "diverged", "stale", "rescore", "other protocol", "rescore", "unreadable", "running",
         "interrupted",
     ]  # fmt: skip
-    reasons = dict(by_status.values())
     assert reasons["failed"] == "ValueError: [/b] two lines"
     assert reasons["stale"].startswith("numerics of method: version 0, now version ")
 

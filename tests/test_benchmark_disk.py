@@ -44,7 +44,7 @@ def second(undisturbed):
 @pytest.fixture
 def no_report(monkeypatch):
     """Drawing takes seconds, and only one test is about it."""
-    monkeypatch.setattr(commands, "write_report", lambda results, **options: results.folder / "report")
+    monkeypatch.setattr(commands, "show_report", lambda console, *folders, **options: None)
 
 
 def failing(patch, owner, name, word, error):

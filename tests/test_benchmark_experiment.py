@@ -61,6 +61,20 @@ def test_an_override_may_make_a_list_longer(tmp_path):
             load_experiment(path, [wrong])
 
 
+def test_an_override_may_make_a_list_shorter(tmp_path):
+    methods = ["vnet", "dtml", {"name": "ua_mt", "display": "X"}, {"name": "dtc"}]
+    path = tiny.write_experiment(tmp_path, methods=methods, labelled=[2, 3])
+    planned = load_experiment(path, ["methods-=[dtml, X, dtc]", "labelled-=[3]"])
+    assert [entry.name for entry in planned.methods] == ["vnet"] and planned.labelled == [2]
+    for wrong, said in (
+        ("methods-=[ua_mt]", "'ua_mt' is none of vnet, dtml, X, dtc"),
+        ("methods-=dtml", "takes entries out of a list"),
+        ("title-=[x]", "takes entries out of a list"),
+    ):
+        with pytest.raises(ExperimentError, match=said):
+            load_experiment(path, [wrong])
+
+
 def test_an_override_may_begin_a_block(tmp_path):
     path = tmp_path / "least.yaml"
     path.write_text("{name: least, data: {source: phantom}, methods: [dtml], labelled: [8]}")

@@ -1,6 +1,8 @@
 """The training loop: its batches, its learning rate, its checkpoints, and labels that it must not see."""
 
+import io
 import random
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -359,10 +361,16 @@ DAMAGES = {
     "something else": lambda whole: b"\x80\x02K\x01.",
     "text": lambda whole: b"hello world, no checkpoint",
     "noise": lambda whole: random.Random(2).randbytes(400),
-    "one bit flipped": lambda whole: (
-        whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :]
-    ),
+    "one bit flipped": lambda whole: one_bit_flipped(whole),
 }
+
+
+def one_bit_flipped(whole):
+    """In the middle of the largest tensor: between the entries of a zip file lies padding, which means nothing."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        content = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
+    place = whole.index(content) + len(content) // 2
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())

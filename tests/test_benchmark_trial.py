@@ -13,6 +13,7 @@ import yaml
 from helpers import tiny
 
 from benchmark.planning.experiment import Execution
+from benchmark.planning.plan import make_plan, write_plan
 from benchmark.records.arrays import read_masks
 from benchmark.records.numerics import Numerics
 from benchmark.records.states import cell_state
@@ -321,6 +322,48 @@ def test_a_trial_at_another_resolution_is_graded_on_the_cases_own_grid(tmp_path)
 def test_a_trial_goes_to_its_worker_as_plain_json():
     trial, _ = tiny.one_trial("dtml", training={"iterations": 5})
     assert Trial.model_validate_json(trial.model_dump_json()) == trial
+
+
+# A network that dies without an error.
+
+LOGS_A_SHARE = "return {'total': total, 'share': torch.tensor(0.0 if step >= SINCE else 0.5)}"
+
+
+@pytest.mark.parametrize(("since", "iterations", "dead"), [(18, 20, True), (19, 20, False), (0, 20, True)])
+def test_a_dead_network_is_said_once_and_its_record_is_marked(tmp_path, own_registry, since, iterations, dead):
+    path = tiny.write_plugin(tmp_path, "dying", LOGS_A_SHARE.replace("SINCE", str(since)))
+    text = path.read_text().replace("    def __init__", "    dead_below = {'share': 0.1}\n\n    def __init__")
+    path.write_text("import torch\n" + text)
+    registry.load_plugin(path)
+    trial, planned = tiny.one_trial("dying", plugins=[str(path)], baseline=None, training={"iterations": iterations})
+    results = tiny.new_results(tmp_path / "results")
+    signs = tiny.run(trial, results, planned)
+    assert signs[-1].stage == "done"
+    said = [note for sign in signs for note in sign.notes]
+    assert len(said) == dead and all(note.startswith("dead network: share has a median of 0 over") for note in said)
+    assert all("after step" in note for note in said)
+    found = cell_state(results, trial.id, trial.wanted)
+    assert found.state == "done" and bool(found.collapsed) == dead
+    stored = results.read_record(trial.id)
+    assert stored.collapsed == found.collapsed and (not dead or "last 2 steps, below 0.1" in stored.collapsed)
+
+
+def test_a_network_that_recovers_is_not_marked_in_the_end(tmp_path, own_registry):
+    path = tiny.write_plugin(tmp_path, "dying", LOGS_A_SHARE.replace("step >= SINCE", "step < 5"))
+    text = path.read_text().replace("    def __init__", "    dead_below = {'share': 0.1}\n\n    def __init__")
+    path.write_text("import torch\n" + text)
+    registry.load_plugin(path)
+    trial, planned = tiny.one_trial("dying", plugins=[str(path)], baseline=None, training={"iterations": 20})
+    results = tiny.new_results(tmp_path / "results")
+    [note] = [note for sign in tiny.run(trial, results, planned) for note in sign.notes]
+    assert "after step 2. The training goes on" in note
+    assert results.read_record(trial.id).collapsed == ""
+
+
+def test_the_plan_holds_the_shapes_of_the_test_cases(tmp_path):
+    planned = make_plan(tiny.experiment(), tiny.new_results(tmp_path))
+    write_plan(planned)
+    assert planned.folder.read_plan().shapes == {"test-000": [16, 16, 16]}
 
 
 # Failures.

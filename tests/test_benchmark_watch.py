@@ -217,7 +217,7 @@ def test_the_run_prints_it(silent, capsys):
     scheduler._Run.on_trial_start(run, 1, [], type("Started", (), {"config": {"trial": trial.id}})())
     clock[0] = 100
     scheduler._Run.on_step_end(run, 1, [])
-    assert "2 labelled (first), seed 7: no sign of life for over 80 s\n" in capsys.readouterr().out
+    assert "2 labelled, seed 7: no sign of life for over 80 s\n" in capsys.readouterr().out
 
 
 def test_a_plug_in_is_named_by_the_file_that_the_user_knows(tmp_path):

@@ -46,8 +46,8 @@ def test_every_method_is_in(name):
     assert {entry.name for entry in load_experiment(path).methods} == set(registry.names())
 
 
-@pytest.mark.parametrize("archive", ["la_half_pilot", "la_half_dev"])
-def test_the_shipped_lists_are_those_of_the_runs_shown(archive):
+def test_the_shipped_lists_are_those_of_the_study():
+    archive = "la_half_dev"
     folder = Path(__file__).parents[1]
     with tarfile.open(folder / f"docs/results/{archive}.tar.xz") as files:
         plan = json.load(files.extractfile(f"{archive}/plan.json"))

@@ -69,7 +69,13 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     status, said, _ = command("predict", record, "scans/imagesTs", "--to", "segmented")
     assert status == 0 and said.count(".nii.gz: segmented") == 3
     for scan in scans:
-        np.testing.assert_array_equal(voxels(f"segmented/{scan.name}"), voxels(record / "predictions" / scan.name))
+        labels = voxels(f"segmented/{scan.name}")
+        np.testing.assert_array_equal(labels, voxels(record / "predictions" / scan.name))
+        millilitres = np.prod(sitk.ReadImage(str(scan)).GetSpacing()) / 1000
+        cavity, wall = ((labels == value).sum() * millilitres for value in (1, 2))
+        assert f"{scan.name}: segmented/{scan.name} (cavity {cavity:.1f} ml, wall {wall:.1f} ml)" in said
+        if not wall:
+            assert "nothing was found of" in said
     assert "holds no scan" in one_line_error(command("predict", record, "results"))
     assert "is no record" in one_line_error(command("predict", "results", "scans/imagesTs"))
     (tmp_path / "new").mkdir()

@@ -434,3 +434,10 @@ def test_a_plug_in_that_fails_leaves_nothing_behind(tmp_path):
     before = list(sys.path)
     assert "ZeroDivisionError" in error_of(registry.load_plugin, path)
     assert sys.path == before and "half" not in registry.names() and "helper_of_tests" not in sys.modules
+
+
+@pytest.mark.parametrize("wrong", ["'share'", "{'share': 'low'}", "{1: 0.5}", "['share']"])
+def test_a_method_that_declares_dead_networks_otherwise_is_refused(tmp_path, wrong):
+    text = SMALL.format(name="dying", title="Dying") + f"    dead_below = {wrong}\n"
+    message = error_of(registry.load_plugin, write(tmp_path / "dying.py", text))
+    assert "dead_below of method 'dying'" in message and '{"active_fraction": 0.0001}' in message

@@ -156,7 +156,8 @@ def test_folds_without_a_record(tmp_path):
 
 @pytest.mark.slow
 def test_a_whole_report_over_folds(folders):
-    report = write_report(folders)
+    report = folders[0] / "report"
+    write_report(folders, report)
     page = (report / "index.html").read_text()
     assert "Cross-validation" in page and "There are no images of test cases here" in page
     assert (report / "figures").is_dir() and list((report / "figures").glob("*.p*"))

@@ -99,7 +99,8 @@ def test_several_folders_of_one_experiment_are_one_report_in_the_first(tmp_path)
     whole = written(write_tables_of(write_folder(tmp_path / "whole", plan(cells))))
     one = write_folder(tmp_path / "one", plan(cells[:4]))
     two = write_folder(tmp_path / "two", plan(cells[4:]))
-    report = write_report([one, two])
+    report = one / "report"
+    write_report([one, two], report)
     assert report == one / "report" and not (two / "report").exists()
     assert written(report / "tables") == whole
 
@@ -165,7 +166,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from reports.report import write_report
-write_report([Path(sys.argv[1])])
+write_report([Path(sys.argv[1])], Path(sys.argv[1]) / "report")
 print([name for name in ("torch", "ray", "h5py", "benchmark.planning") if name in sys.modules])
 """
 

@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from benchmark.cluster import stop_signals
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
-from data.errors import UserError, one_line, visible
+from data.errors import UserError, visible
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -25,7 +24,14 @@ RENAMED = {"score": "add-masks"}  # commands of earlier versions
 INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
 console = Console(markup=False, highlight=False)  # names and reasons are text, brackets and all
 
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the experiment.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the experiment. `KEY+=[…]` adds to a list, `KEY-=[…]` takes out of it.",
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
@@ -122,6 +128,19 @@ def add_masks(
 
 
 @app.command()
+def remove_masks(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What tables call the row.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that has it.")],
+    plugins: Plugins = [],  # noqa: B006
+    trust: Trust = False,
+) -> None:
+    """Take out a row that `add-masks` has added, with all its budgets and seeds."""
+    from benchmark.command_line import commands
+
+    commands.remove_masks(name, ResultsFolder(results), list(map(str, plugins)), trust, console)
+
+
+@app.command()
 def predict(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="A finished trial, RESULTS/records/TRIAL.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A scan or a folder of scans.")],
@@ -148,30 +167,42 @@ def predict(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes. Default: report in the first folder.")
+    ] = None,
     packed_timings: Annotated[
         bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
     ] = False,
 ) -> None:
-    """Write DIR/report from the records of a results folder; over several folders, into the first."""
-    from benchmark.command_line.reporting import write_report
+    """Write the report of a results folder. Several folders give one report."""
+    from benchmark.command_line.reporting import show_report
 
-    console.print(
-        f"report: {write_report(*map(ResultsFolder, folders), packed_timings=packed_timings)}", soft_wrap=True
-    )
+    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings)
 
 
 @app.command()
 def status(folder: Folder) -> None:
     """What a results folder has, cell by cell."""
+    from benchmark.command_line.cells import Line, print_cells
+    from benchmark.records.case_values import mean_dice
+    from benchmark.records.collapse import far_below_in_rows
     from benchmark.records.states import DONE, MEANING, planned_states
 
-    table = Table(Column("trial", no_wrap=True), "method", "draw", "state", Column("", overflow="fold"))
-    states = planned_states(ResultsFolder(folder))
+    results = ResultsFolder(folder)
+    postprocessing = results.read_plan().evaluation.postprocessing
+    states = planned_states(results)
+    low = far_below_in_rows([(cell, state.values) for cell, state in states], postprocessing)
+    lines, marked = [], 0
     for cell, state in states:
-        reason = "; ".join(filter(None, [state.reason, state.peeked]))
-        table.add_row(cell.trial, one_line(cell.display), str(cell.draw), state.state, one_line(reason))
-    console.print(table)
+        why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
+        marked += bool(why)
+        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
+        dice = mean_dice(state.values, postprocessing) if state.values else None
+        lines.append(Line(cell, state.state, reason, dice))
+    print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    if marked:
+        console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
         console.print(f"{name}: {MEANING[name]}", soft_wrap=True)
 

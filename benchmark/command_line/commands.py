@@ -8,12 +8,12 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Column, Table
 
 from benchmark.cluster import shipped_code, stop_signals
+from benchmark.command_line.cells import Line, print_cells
 from benchmark.command_line.progress import ProgressView
-from benchmark.command_line.reporting import write_report
+from benchmark.command_line.reporting import show_report
 from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_stored_experiment, read_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
@@ -26,6 +26,7 @@ from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNR
 from benchmark.trial import external_masks
 from data.cache import Dataset, prepare
 from data.errors import one_line
+from data.progress import follow
 from methods.shared import registry
 from reports.durations import duration
 
@@ -62,7 +63,7 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
     plan, complete = run_part(experiment, folder, dataset)
     if experiment.tuning is not None and has_ended(plan):
         complete = tune(plan, run_part) and complete
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    show_report(console, folder)
     return complete
 
 
@@ -121,7 +122,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
                 console.print(line, soft_wrap=True)
             complete = _run_trials(plan, todo, "local", console) and complete and not damaged
             complete = _add_later_metrics(plan, console) and complete
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    show_report(console, folder)
     return complete
 
 
@@ -146,7 +147,7 @@ def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
     experiment = read_experiment(folder.experiment_file)
     found: dict[tuple[str, str], list[float]] = {}
     pairs = differences(folder, trial, prepare(experiment.data))
-    for value, by_medpy in track(pairs, "scoring with medpy", console=console, transient=True):
+    for value, by_medpy in follow(pairs, "scoring with medpy"):
         found.setdefault((value.metric, value.unit), []).append(abs(value.value - by_medpy))
     table = Table("metric", "unit", "values compared", "largest difference from medpy")
     for (metric, unit), compared in found.items():
@@ -188,10 +189,32 @@ def add_masks(
     experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
     with run_lock(folder):
         plan = _same_plan(experiment, folder)
+        if labelled not in experiment.labelled:
+            console.print(
+                f"no method of this experiment has {labelled} labelled cases: the row stands alone in its budget "
+                f"(the experiment has {', '.join(map(str, experiment.labelled))})",
+                style="yellow", soft_wrap=True,
+            )  # fmt: skip
         trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
         write_plan(plan)
-        console.print(f"scored as {trial}; report: {write_report(folder)}", soft_wrap=True)
+        console.print(f"scored as {trial}", soft_wrap=True)
+        show_report(console, folder)
         return _send(plan, experiment.execution.copy_to, console)
+
+
+def remove_masks(name: str, folder: ResultsFolder, plugins: list[str], trust: bool, console: Console) -> None:
+    """Take rows of another tool's masks out of a results folder, and write its report.
+
+    `plugins` and `trust`: as of `load_stored_experiment`.
+    """
+    folder.read_plan()
+    experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
+    with run_lock(folder):
+        plan = _same_plan(experiment, folder)
+        removed = external_masks.remove(name, folder)
+        write_plan(plan)
+        console.print(f"removed {', '.join(removed)}", soft_wrap=True)
+        show_report(console, folder)
 
 
 def predict(
@@ -201,8 +224,11 @@ def predict(
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for scan, labels in predict_scans(record, images, to, normalise, voxel, plugins, trust):
-        console.print(f"{scan}: {labels}", soft_wrap=True)
+    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust):
+        volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in found.volumes.items())
+        console.print(f"{found.scan}: {found.labels} ({volumes})", soft_wrap=True)
+        if empty := [name for name, volume in found.volumes.items() if not volume]:
+            console.print(f"  nothing was found of {', '.join(empty)}", style="yellow", soft_wrap=True)
 
 
 def _fetch(plan: Plan, uri: str) -> int:
@@ -268,12 +294,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     from benchmark.planning.estimate import seconds_of_training
 
     plan = make_plan(experiment, folder)
-    # A trial's name begins with its method, budget and seed; it is what other commands ask for.
-    table = Table(Column("trial", no_wrap=True), "method", "draw", "role", "state", Column("", overflow="fold"))
-    for planned in plan.trials:
-        cell = planned.trial.cell
-        table.add_row(cell.trial, cell.display, str(cell.draw), cell.role, planned.state, one_line(planned.reason))
-    console.print(table)
+    print_cells((Line(planned.trial.cell, planned.state, planned.reason) for planned in plan.trials), console)
     todo = plan.to_run(also)
     _print_counts(plan, todo, console)
     if experiment.tuning is not None:
@@ -283,9 +304,13 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
         search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
         console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
-        seconds = seconds_of_training(train, experiment)
-        console.print(f"about {duration(seconds)} of training on this machine, one trial at a time (a rough estimate"
-                      + (", without tuning)" if experiment.tuning else ")"))  # fmt: skip
+        what = " without tuning" if experiment.tuning else ""
+        try:
+            seconds = seconds_of_training(plan, train)
+        except Exception as error:  # whatever a method's code raises; `--smoke` names the cell
+            console.print(f"no estimate of time: {one_line(f'{type(error).__name__}: {error}')}", soft_wrap=True)
+        else:
+            console.print(f"about {duration(seconds)} of training{what} on this machine, one trial at a time")
 
 
 def smoke(experiment: Experiment, console: Console) -> None:
@@ -346,9 +371,12 @@ def check(method: str, console: Console) -> bool:
     for name in _names(method):
         registry.get(name)  # refuses an unknown one before anything is said of it
         console.print(name)
+        first: dict[str, str] = {}  # the check that met a reason first: one fault may break all of them
         for outcome in checks.check(name):
             outcomes.append(outcome)
             reason = f": {outcome.reason}" if outcome.reason else ""
+            if outcome.state == "broken" and first.setdefault(outcome.reason, outcome.title) != outcome.title:
+                reason = f": as “{first[outcome.reason]}”"
             style = "red" if outcome.state == "broken" else None
             console.print(f"  {outcome.state:<14}  {outcome.title}{reason}", style=style, soft_wrap=True)
     counts = Counter(outcome.state for outcome in outcomes)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmark.planning.experiment import Experiment
@@ -14,6 +14,7 @@ from data.case import DataError, DataProblems
 from data.example import write_example
 from data.la_raw import Crop, prepare_la, raw_cases
 from data.preview import write_preview
+from data.progress import follow
 
 WIDE = 500  # characters that a table may take
 MOST_NAMED = 10  # of the cases that something is wrong with
@@ -49,7 +50,7 @@ def verify_la(root: Path, console: Console) -> bool:
 
 def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Console) -> None:
     """Make a left-atrium folder from raw scans, and say what the crop has cost."""
-    cases = list(track(prepare_la(folder, to, seed, crop), "scans", total=len(raw_cases(folder)), console=console))
+    cases = list(follow(prepare_la(folder, to, seed, crop), "preparing scans", total=len(raw_cases(folder))))
     for case in cases:
         if case.label_lost:
             console.print(f"{case.case}: {case.label_lost:.2%} of its label is outside of the crop", soft_wrap=True)
@@ -78,7 +79,7 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
     table = Table(*columns)
     shapes = []
     for side, ids in (("training", dataset.train_ids), ("test", dataset.test_ids)):
-        for case_id in ids:
+        for case_id in follow(ids, f"measuring {side} cases"):
             shapes.append(_add_case(table, dataset, case_id, side))
     Console(file=console.file, width=WIDE, markup=False).print(table)  # whole ids, in a narrow window, too
     low, high = np.min(shapes, axis=0), np.max(shapes, axis=0)

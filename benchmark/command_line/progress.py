@@ -3,9 +3,11 @@
 import time
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from benchmark.planning.plan import PlannedTrial
 from benchmark.trial.specification import Progress
@@ -14,15 +16,19 @@ from reports.durations import duration
 
 LINE_SECONDS = 30  # between two plain lines of one trial
 STYLES = {"done": "green", "failed": "red", "diverged": "red", "waiting": "dim"}
+ENDED = ("done", "failed", "diverged")
+HEADERS = ["step", "it/s", "loss", "Dice", "ETA"]
 
 
 @dataclass
 class _Row:
     planned: PlannedTrial
     stage: str = "waiting"
+    first_step: int | None = None  # where the trial began or went on in this run
     step: int = 0
     iterations: int = 0
     loss: float | None = None
+    dice: float | None = None
     reason: str | None = None
     rate: float | None = None  # iterations a second, smoothed
     seen: float = 0.0
@@ -33,21 +39,33 @@ class _Row:
         if self.stage == progress.stage == "training" and now > self.seen and progress.step > self.step:
             rate = (progress.step - self.step) / (now - self.seen)
             self.rate = rate if self.rate is None else 0.8 * self.rate + 0.2 * rate
+        if self.first_step is None and progress.stage == "training":
+            self.first_step = progress.step
         self.stage, self.step, self.iterations = progress.stage, progress.step, progress.iterations
-        self.loss, self.reason, self.seen = progress.loss, progress.reason, now
+        self.loss, self.dice, self.reason, self.seen = progress.loss, progress.dice, progress.reason, now
 
-    def columns(self) -> list[str]:
+    @property
+    def title(self) -> str:
         cell = self.planned.trial.cell
+        draw = "" if cell.draw == "first" else f", draw {cell.draw}"
+        return f"{cell.display}, {cell.labelled} labelled{draw}, seed {cell.seed}"
+
+    def facts(self) -> list[str]:
+        """What stands below HEADERS; "" where there is nothing."""
         left = (self.iterations - self.step) / self.rate if self.rate and self.stage == "training" else None
         return [
-            cell.display, str(cell.labelled), str(cell.draw), str(cell.seed), one_line(self.reason or self.stage),
             f"{self.step}/{self.iterations}" if self.iterations else "",
-            f"{self.rate:.2f}" if self.rate else "", f"{self.loss:.4f}" if self.loss is not None else "",
+            f"{self.rate:.2f}" if self.rate else "",
+            f"{self.loss:.4f}" if self.loss is not None else "",
+            f"{100 * self.dice:.2f}" if self.dice is not None else "",
             duration(left) if left is not None else "",
-        ]  # fmt: skip
+        ]
 
-
-HEADERS = ["method", "labelled", "draw", "seed", "state", "step", "it/s", "loss", "ETA"]
+    def work(self) -> tuple[float, float]:
+        """What this run has done of the trial, and what it has to do, in the units of `Trial.cost`."""
+        begun = (self.first_step or 0) / max(self.iterations, 1)
+        share = 1.0 if self.stage in ENDED else self.step / max(self.iterations, 1)
+        return self.planned.trial.cost * max(share - begun, 0), self.planned.trial.cost * (1 - begun)
 
 
 class ProgressView:
@@ -56,6 +74,7 @@ class ProgressView:
     def __init__(self, trials: list[PlannedTrial], console: Console):
         self._rows = {planned.trial.id: _Row(planned) for planned in trials}
         self._console = console
+        self._begin = time.monotonic()
         self._live = (
             Live(console=console, refresh_per_second=2, get_renderable=self._table) if console.is_terminal else None
         )
@@ -74,20 +93,12 @@ class ProgressView:
         before = row.stage.split()[0]
         row.take(progress)
         for note in progress.notes:
-            name, labelled, draw, seed, *_ = row.columns()
-            self._console.print(
-                f"{name}, {labelled} labelled ({draw}), seed {seed}: {note}", soft_wrap=True, markup=False
-            )
+            self._console.print(f"{row.title}: {note}", soft_wrap=True, markup=False)
         if self._live is None and (before != row.stage.split()[0] or row.seen - row.printed >= LINE_SECONDS):
             row.printed = row.seen
-            done = sum(r.stage == "done" for r in self._rows.values())
-            name, labelled, draw, seed, *rest = row.columns()
-            facts = [f"{h} {v}" for h, v in zip(HEADERS[5:], rest[1:], strict=True) if v]
-            self._console.print(
-                f"[{done}/{len(self._rows)}] {name}, {labelled} labelled ({draw}), seed {seed}: "
-                + ", ".join([rest[0], *facts]),
-                soft_wrap=True,
-            )
+            facts = [f"{header} {value}" for header, value in zip(HEADERS, row.facts(), strict=True) if value]
+            state = one_line(row.reason or row.stage)
+            self._console.print(f"{row.title}: {', '.join([state, *facts])} ({self.overall()})", soft_wrap=True)
 
     def note(self, line: str) -> None:
         """Print a line that is of no single trial, above the table."""
@@ -99,15 +110,29 @@ class ProgressView:
             (row.planned, row.reason or row.stage) for row in self._rows.values() if row.stage in ("failed", "diverged")
         ]
 
+    def overall(self) -> str:
+        """How far the whole run is, and how long it will take if it goes on at this pace."""
+        rows = list(self._rows.values())
+        done, total = map(sum, zip(*(row.work() for row in rows), strict=True))
+        elapsed = time.monotonic() - self._begin
+        parts = [f"{sum(row.stage == 'done' for row in rows)} of {len(rows)} trials done"]
+        if 0 < done < total:
+            parts.append(f"{100 * done / total:.0f} % of the work")
+        parts.append(f"{duration(elapsed)} elapsed")
+        if 0 < done < total:
+            parts.append(f"about {duration(elapsed * (total - done) / done)} left")
+        return ", ".join(parts)
+
     def _table(self) -> Table:
         """The running trials, then as many of the others as fit; finished ones go first when room is short."""
         rows = list(self._rows.values())
-        done = sum(row.stage == "done" for row in rows)
-        table = Table(*HEADERS, title=f"{done} of {len(rows)} trials done", title_justify="left")
+        columns = ["trial", Column("state", no_wrap=True)]
+        columns += [Column(header, justify="right", no_wrap=True) for header in HEADERS]
+        table = Table(*columns, title=self.overall(), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         order = sorted(rows, key=lambda row: {"waiting": 1, "done": 2}.get(row.stage, 0))
         room = max(self._console.height - 6, 3)
         for row in order[:room]:
-            table.add_row(*row.columns(), style=STYLES.get(row.stage))
+            table.add_row(Text(row.title), row.stage, *row.facts(), style=STYLES.get(row.stage))
         if len(order) > room:
             table.caption = f"{len(order) - room} more"
         return table

@@ -1,17 +1,31 @@
-"""Writes the report of a results folder. Needs neither torch nor the data."""
+"""Writes the report of a results folder and prints its main figures. Needs neither torch nor the data."""
 
 import os
 from pathlib import Path
 
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
+from reports.tables import Tables
+from reports.tables.table import Block, Cell
+
+STYLES = {1: "bold", 2: "underline"}  # of the best and the second best
 
 
-def write_report(*folders: ResultsFolder, packed_timings: bool = False) -> Path:
-    """Write DIR/report of the first folder, over all of them and what was tuned in them.
+def show_report(
+    console: Console, *folders: ResultsFolder, to: Path | None = None, packed_timings: bool = False
+) -> None:
+    """Write the report over results folders and what was tuned in them. Print each method's Dice and 95HD, then where
+    the report lies.
 
     Args:
+        console: where it is printed.
         folders: results folders.
+        to: the folder of the report; by default `report` in the first results folder.
         packed_timings: show times of trials that shared their machine, too.
 
     Raises:
@@ -20,10 +34,44 @@ def write_report(*folders: ResultsFolder, packed_timings: bool = False) -> Path:
     from reports import report
 
     parts = {os.path.realpath(part.folder): part for folder in folders for part in folder.parts()}
+    to = to or folders[0].folder / "report"
     try:
-        return report.write_report([part.folder for part in parts.values()], packed_timings)
+        experiments = report.write_report([part.folder for part in parts.values()], to, packed_timings)
     except OSError as error:
         raise ResultsError(
-            f"{folders[0].folder / 'report'} cannot be written: {error}; records are whole: make room or make it "
-            "writable, then `report` the folder again"
+            f"{to} cannot be written: {error}; records are whole: make room or make it writable, then `report` the "
+            "folder again"
         ) from error
+    for experiment in experiments:
+        _print_summary(experiment, console)
+    console.print(f"report: {to / 'index.html'}", soft_wrap=True)
+
+
+def _print_summary(experiment: Tables, console: Console) -> None:
+    for block in experiment.summary.blocks:
+        console.print(_table(block))
+        for note in block.notes:
+            console.print(note, soft_wrap=True)
+
+
+def _table(block: Block) -> Table:
+    first, *others = block.columns
+    # a budget stands below its measure: that leaves room for names in 80 characters
+    numbers = [Column(Text(column.label.replace(" (", "\n(")), justify="right") for column in others]
+    table = Table(
+        Column(Text(first.label)),
+        *numbers,
+        box=box.SIMPLE_HEAD,
+        title=Text(block.heading),
+        title_justify="left",
+        pad_edge=False,
+    )
+    for row in block.rows:
+        if row.rule:
+            table.add_section()
+        table.add_row(*map(_text, row.cells))
+    return table
+
+
+def _text(cell: Cell) -> Text:
+    return Text(cell.text, style=STYLES.get(cell.rank, ""))

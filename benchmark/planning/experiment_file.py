@@ -136,6 +136,14 @@ def _refuse_keys_given_twice(node: yaml.Node | None, seen: set[int]) -> None:
         _refuse_keys_given_twice(child, seen)
 
 
+def _without(entries: list, unwanted: list, override: str) -> list:
+    """The entries but the unwanted. Entries that are mappings go by their `display`, else by their `name`."""
+    names = [entry.get("display", entry.get("name")) if isinstance(entry, dict) else entry for entry in entries]
+    if unknown := [name for name in unwanted if name not in names]:
+        raise ExperimentError(f"--set {override!r}: {unknown[0]!r} is none of {', '.join(map(str, names))}")
+    return [entry for entry, name in zip(entries, names, strict=True) if name not in unwanted]
+
+
 def _override(values: dict, override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
@@ -144,7 +152,8 @@ def _override(values: dict, override: str) -> None:
         value = _read_yaml(text)
     except NOT_YAML as error:
         raise ExperimentError(f"--set {override!r}: the value is not valid YAML") from error
-    key, adds = key.removesuffix("+"), key.endswith("+")
+    sign = key[-1] if key[-1] in "+-" else ""
+    key = key.removesuffix(sign)
     *parents, last = key.split(".")
     target: Any = values
     for part in parents:
@@ -154,11 +163,12 @@ def _override(values: dict, override: str) -> None:
             target = target.setdefault(part, {})
         else:
             raise ExperimentError(f"--set {override!r}: there is no {part!r} to set something in")
-    if adds:
+    if sign:
         earlier = target.get(last) if isinstance(target, dict) else None
         if not isinstance(earlier, list) or not isinstance(value, list):
-            raise ExperimentError(f"--set {override!r}: += adds a list to a list, as in --set 'methods+=[my_method]'")
-        value = earlier + value
+            what = "+= adds a list to a list" if sign == "+" else "-= takes entries out of a list"
+            raise ExperimentError(f"--set {override!r}: {what}, as in --set 'methods{sign}=[my_method]'")
+        value = earlier + value if sign == "+" else _without(earlier, value, override)
     if isinstance(target, dict):
         target[last] = value
     elif isinstance(target, list) and last.isdigit() and int(last) < len(target):

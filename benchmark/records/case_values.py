@@ -2,7 +2,10 @@
 
 import csv
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from benchmark.records.files import ResultsError
@@ -74,6 +77,20 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
     if not expected <= keys:
         raise ResultsError("cases.csv lacks some metrics of some cases")
     return rows
+
+
+def mean_dice(values: Iterable[CaseValue], postprocessing: str) -> float:
+    """The mean Dice over cases, each averaged over the structures that it has. It lies between 0 and 1.
+
+    Args:
+        values: of one record.
+        postprocessing: which of its predictions count.
+    """
+    cases: dict[str, list[float]] = defaultdict(list)
+    for value in values:
+        if (value.metric, value.postprocessing) == ("dice", postprocessing) and not math.isnan(value.value):
+            cases[value.case].append(value.value)
+    return fmean(map(fmean, cases.values())) if cases else math.nan
 
 
 def lacking_metrics(rows: list[CaseValue]) -> set[tuple[str, str]]:

@@ -121,6 +121,7 @@ class StoredPlan(Stored):
     training: Training
     evaluation: Evaluation
     report: Report = Report()
+    shapes: dict[str, list[Count]] = Field({}, description="voxels of each test case along each axis, as it is scored")
     cells: list[Cell]
 
     @model_validator(mode="after")
@@ -139,6 +140,7 @@ class Record(Stored):
     state: Literal["done", "failed", "diverged"]
     reason: str | None = None
     peeked: str | None = Field(None, description="which labels outside the labelled set were opened; null: not watched")
+    collapsed: str | None = Field(None, description="why the network counts as dead, or nothing; null: not looked at")
     cell: Cell
     data: Data
     labelled: list[str] | None = None

@@ -58,7 +58,14 @@ class Evaluation(Block):
     empty: Literal["worst", "exclude"] = Field(
         "worst", description="distances where only prediction or truth is empty: the image diagonal, or left out"
     )
+    diverged: Literal["worst", "exclude"] = Field(
+        "worst", description="a run that diverged: Dice 0 and distances of the image diagonal, or left out unranked"
+    )
     nsd_tolerance: PositiveFloat = Field(2.0, description="mm up to which surfaces count as equal in NSD")
+
+
+# Keys of `Evaluation` that choose among what is known of each record: a change of them needs no new scoring.
+CHOSEN_BY_REPORT = ("postprocessing", "diverged")
 
 
 class Report(Block):

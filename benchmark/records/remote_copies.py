@@ -11,6 +11,7 @@ import fsspec
 
 from benchmark.records.files import ResultsError, write_atomically
 from benchmark.records.results_folder import ResultsFolder
+from data.progress import follow
 
 LAST = "trial.yaml"
 WHOLE = (LAST, "plan.json", "experiment.yaml")  # uploaded under another name, then renamed
@@ -34,7 +35,7 @@ def send_missing(results: ResultsFolder, trials: list[str], uri: str) -> None:
     store, root = _open(uri)
     files = [*sorted((results.folder / "cases").glob("*.npz")), results.experiment_file, results.plan_file]
     with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
-        for trial in trials:
+        for trial in follow(trials, "copying records"):
             copied = None
             with suppress(FileNotFoundError):
                 copied = store.cat_file(f"{root}/records/{trial}/{LAST}")

@@ -3,14 +3,15 @@
 import time
 from dataclasses import dataclass, field
 
-from benchmark.records import numerics
+from benchmark.records import collapse, numerics
 from benchmark.records.case_values import CaseValue, read_case_values
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Cell, Data, Record, StoredPlan
 from benchmark.records.numerics import Numerics
-from benchmark.records.protocol import Evaluation, Training, differences
+from benchmark.records.protocol import CHOSEN_BY_REPORT, Evaluation, Training, differences
 from benchmark.records.results_folder import ResultsFolder
 from data.errors import one_line
+from data.progress import follow
 
 NOT_RUN = "not run"
 RUNNING = "running"
@@ -61,8 +62,8 @@ class CellState:
     """One of the states above, and why.
 
     `values` are the measured values if tables may show them: of a cell that is done, and of one whose numerics
-    versions alone differ from today's. `outdated` says which versions differ. `record` and `provenance` are what was
-    read on the way.
+    versions alone differ from today's. `outdated` says which versions differ. `collapsed` says why its network counts
+    as dead. `record` and `provenance` are what was read on the way.
     """
 
     state: str
@@ -71,6 +72,7 @@ class CellState:
     provenance: dict = field(default_factory=dict)
     values: list[CaseValue] | None = None
     outdated: str = ""
+    collapsed: str = ""
 
     @property
     def peeked(self) -> str:
@@ -96,14 +98,15 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
     except ResultsError as error:
         return CellState(UNREADABLE, str(error))
     provenance, unknown = _provenance(folder, trial)
+    old_weights = numerics.changed(record.numerics, wanted.numerics, "training", "preparation", "method")
     if record.state != DONE:
-        return CellState(record.state, one_line(record.reason or unknown), record, provenance)
+        why = one_line(record.reason or unknown)
+        return CellState(record.state, why, record, provenance, outdated="; ".join(old_weights))
     if others := _other_protocol(record, wanted):
         return CellState(OTHER_PROTOCOL, "; ".join(others), record, provenance)
 
-    old_weights = numerics.changed(record.numerics, wanted.numerics, "training", "preparation", "method")
     old_scores = numerics.changed(record.numerics, wanted.numerics, "scoring")
-    other_evaluation = differences(record.evaluation, wanted.evaluation, "evaluation", ignore=("postprocessing",))
+    other_evaluation = differences(record.evaluation, wanted.evaluation, "evaluation", CHOSEN_BY_REPORT)
     values, damage = None, ""
     if not other_evaluation:
         try:
@@ -111,18 +114,21 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
         except ResultsError as error:
             damage = str(error)
     outdated = "; ".join([*old_weights, *old_scores])
+    collapsed = collapse.dead_in_record(folder.record(trial)) if record.collapsed is None else record.collapsed
+    known = (record, provenance, values, outdated, one_line(collapsed))
     if old_weights:
-        return CellState(STALE, "; ".join(old_weights), record, provenance, values, outdated)
+        return CellState(STALE, "; ".join(old_weights), *known)
     other_labels = _other_labels(folder, trial, record, wanted)
     if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [damage])]:
-        return CellState(RESCORE, "; ".join(reasons), record, provenance, values, outdated)
-    return CellState(DONE, unknown, record, provenance, values)
+        return CellState(RESCORE, "; ".join(reasons), *known)
+    return CellState(DONE, unknown, *known)
 
 
 def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
     """Every planned cell with its state. Raises ResultsError if the folder has no plan."""
     plan = folder.read_plan()
-    return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in plan.cells]
+    cells = follow(plan.cells, "reading records")
+    return [(cell, cell_state(folder, cell.trial, Wanted.by_plan(plan, cell))) for cell in cells]
 
 
 def _provenance(folder: ResultsFolder, trial: str) -> tuple[dict, str]:

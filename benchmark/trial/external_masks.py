@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,6 +84,25 @@ def score_masks(
     (target / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     _finish(target, cell, plan.data, masks, dataset, plan.evaluation, results)
     return trial
+
+
+def remove(name: str, results: ResultsFolder) -> list[str]:
+    """Delete the rows of this name, of every budget and seed.
+
+    Returns:
+        The ids of their trials.
+
+    Raises:
+        ExperimentError: there is no such row.
+    """
+    cells = cells_of(results)
+    trials = [cell.trial for cell in cells if cell.display == name]
+    if not trials:
+        known = ", ".join(sorted({cell.display for cell in cells})) or "none"
+        raise ExperimentError(f"{name!r} is no row of masks in {results.folder}; there are: {known}")
+    for trial in trials:
+        shutil.rmtree(results.record(trial))
+    return trials
 
 
 def finish_interrupted(results: ResultsFolder) -> None:

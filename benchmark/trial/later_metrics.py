@@ -13,6 +13,7 @@ from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial import provenance
 from benchmark.trial.scoring import score_case
 from data.cache import Dataset
+from data.progress import follow
 
 KEY = ("postprocessing", "class", "case", "metric", "unit")
 
@@ -57,7 +58,7 @@ def add_later_metrics(results: ResultsFolder, trial: str, dataset: Dataset) -> b
 def add_to_all(results: ResultsFolder, trials: list[str], dataset: Dataset) -> tuple[list[str], list[str]]:
     """The trials whose records got metrics, and why others stay without, one line each."""
     added, reasons = [], []
-    for trial in trials:
+    for trial in follow(trials, "scoring new metrics"):
         try:
             if add_later_metrics(results, trial, dataset):
                 added.append(trial)

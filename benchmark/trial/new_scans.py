@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,14 @@ from methods.shared.method import Method
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
 
+class Segmented(NamedTuple):
+    """A scan that was segmented. labels: the file that was written. volumes: of each structure, in ml."""
+
+    scan: Path
+    labels: Path
+    volumes: dict[str, float]
+
+
 def predict_scans(
     record: Path,
     images: Path,
@@ -47,8 +56,8 @@ def predict_scans(
     voxel: str | None = None,
     plugins: Sequence[str] = (),
     trust: bool = False,
-) -> Iterator[tuple[Path, Path]]:
-    """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid; yields (scan, labels).
+) -> Iterator[Segmented]:
+    """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid.
 
     The scan is read and resampled as the trial's own cases were. `normalise` and `voxel`, if given, take the place of
     the trial's settings of these names. Raises ResultsError for a folder that is no finished record, DataError for
@@ -67,7 +76,7 @@ def _predict(
     voxel: str | None,
     plugins: Sequence[str],
     trust: bool,
-) -> Iterator[tuple[Path, Path]]:
+) -> Iterator[Segmented]:
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
     try:
@@ -121,7 +130,9 @@ def _predict(
             )
         labels = postprocessed(label_map(probabilities, image.shape), len(values), evaluation)
         write_labels(targets[name], labels, geometry, values)
-        yield file, targets[name]
+        counts = np.bincount(labels.ravel(), minlength=len(values) + 1)[1:]
+        millilitres = counts * np.prod(spacing_of_scan) / 1000
+        yield Segmented(file, targets[name], dict(zip(data.class_names, millilitres.tolist(), strict=True)))
 
 
 @contextmanager

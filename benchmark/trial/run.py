@@ -1,6 +1,7 @@
 """One trial from first step to record: train, predict, score. No Ray here: a generator that anything can drive."""
 
 import json
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -12,7 +13,8 @@ import torch
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
-from benchmark.records import remote_copies
+from benchmark.records import collapse, remote_copies
+from benchmark.records.case_values import mean_dice, read_case_values
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
@@ -33,11 +35,13 @@ from benchmark.trial.training import TrainingState, initial_state, make_stream, 
 from benchmark.trial.watch import Watch
 from benchmark.trial.weights import load_record
 from data.cache import Dataset
+from methods.shared import registry
 from methods.shared.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
 MEMORY = "peak_memory_bytes"  # a fact of provenance.json
 OPENINGS = "labels_opened"  # another
+MARKED = "if that is so at its end, its record and tables are marked"
 
 
 def run_trial(
@@ -105,7 +109,7 @@ def _run_to_record(session: _Session) -> Generator[Progress, None, Progress]:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        return _progress(trial, DONE, trial.training.iterations, reason=reason)
+        return _progress(trial, DONE, trial.training.iterations, reason=reason, dice=_dice(results, trial))
     except DivergedError as error:
         return write_failure(trial, results, "diverged", str(error))
     except Exception as error:
@@ -127,7 +131,7 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
     trial, results = session.trial, session.results
     dataset = dataset_of(trial)  # which opens labels where the cache lacks cases
     with session.labels.watching(dataset, trial.labelled):
-        folder, facts = yield from _watched(session, dataset, events, trained)
+        folder, history, facts = yield from _watched(session, dataset, events, trained)
     if changes := session.process.changes():
         facts["process_changed"] = changes
     if session.notes:
@@ -135,15 +139,17 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
     openings = [*facts.get(OPENINGS, ()), *session.labels.openings]  # those of a training that is only scored again
     if openings:
         facts[OPENINGS] = openings
+    (folder / "history.csv").write_text(history, encoding="utf-8")
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    results.write_record(folder, _record(trial, DONE, None, peeked(openings)))
+    collapsed = collapse.dead_in_history(history, registry.get(trial.method).dead_below)
+    results.write_record(folder, _record(trial, DONE, None, collapsed=collapsed, peeked=peeked(openings)))
     results.publish(trial.id)
 
 
 def _watched(
     session: _Session, dataset: Dataset, events: EventFile, trained: bool
-) -> Generator[Progress, None, tuple[Path, dict]]:
-    """All that runs code of the method. Returns the folder with everything but provenance and trial.yaml, and facts."""
+) -> Generator[Progress, None, tuple[Path, str, dict]]:
+    """All that runs code of the method. Returns the folder of the record, the text of history.csv and provenance."""
     trial, results, execution, run_facts = session.trial, session.results, session.execution, session.run_facts
     device, _, method = set_up(trial, execution)
     provenance.reset_peak_memory(device)
@@ -183,9 +189,8 @@ def _watched(
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
-    (folder / "history.csv").write_text(history, encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
-    return folder, facts
+    return folder, history, facts
 
 
 class _Sessions:
@@ -217,7 +222,7 @@ def _train(
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_report = last_checkpoint = time.monotonic()
     workers = data_workers(execution, state.method, device)
-    said, sharing = 0, session.run_facts[SHARING]
+    said, sharing, dead = 0, session.run_facts[SHARING], ""
     steps = train(state, stream, training, trial.seed, device, workers, session.notes.append, sharing)
     trace = ExitStack()
     try:
@@ -234,6 +239,10 @@ def _train(
                 state.flush()
                 events.add_losses(state.history)
                 last_report = now
+                if not dead and (
+                    dead := collapse.dead(state.history, type(state.method).dead_below, training.iterations)
+                ):
+                    session.notes.append(f"{dead}, after step {step}. The training goes on; {MARKED}")
                 news, said = session.notes[said:], len(session.notes)
                 yield _report(results, _progress(trial, "training", step, loss=_last_total(state), notes=news))
         save_checkpoint(state, folder, numerics)
@@ -263,9 +272,9 @@ def _test(
     return seconds
 
 
-def _record(trial: Trial, state: str, reason: str | None, peeked: str | None = None) -> Record:
+def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Record:
     return Record(
-        format=FORMAT, trial=trial.id, state=state, reason=reason, peeked=peeked, cell=trial.cell,
+        format=FORMAT, trial=trial.id, state=state, reason=reason, **marks, cell=trial.cell,
         data=trial.data_summary,
         labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
         training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,
@@ -279,6 +288,13 @@ def _last_total(state: TrainingState) -> float:
 
 def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:
     return Progress(trial=trial.id, stage=stage, step=step, iterations=trial.training.iterations, **more)
+
+
+def _dice(results: ResultsFolder, trial: Trial) -> float | None:
+    """What the record says, as the headline counts it; None if no case has a Dice."""
+    values = read_case_values(results.record(trial.id) / "cases.csv", len(trial.test), trial.data_summary.classes)
+    dice = mean_dice(values, trial.evaluation.postprocessing)
+    return None if math.isnan(dice) else dice
 
 
 def _report(results: ResultsFolder, progress: Progress) -> Progress:

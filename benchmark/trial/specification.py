@@ -61,6 +61,7 @@ class Progress(BaseModel):
     step: int
     iterations: int
     loss: float | None = None
+    dice: float | None = None  # of a trial that is done: mean over its test cases
     reason: str | None = None
     notes: list[str] = []  # what a user should hear of, though the trial goes on
     process_changed: bool = False  # the trial left its process other than it was, or holds labels in it: it is given up

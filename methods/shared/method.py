@@ -163,6 +163,9 @@ class Method(nn.Module):
     Attributes:
         info: what tables say about the method.
         phases: the names of the phases of a step, one optimiser each.
+        dead_below: which losses show that a network has died, and below which value. Where the median of such a loss
+            over the last tenth of the steps is smaller, the training says so, and record and tables mark the run as
+            collapsed. The loss may be a share that is logged for this alone, such as `active_fraction`.
 
     Example:
         >>> class Supervised(Method):
@@ -182,6 +185,7 @@ class Method(nn.Module):
 
     info: ClassVar[Info]
     phases: ClassVar[tuple[str, ...]] = ("train",)
+    dead_below: ClassVar[dict[str, float]] = {}
 
     class Settings(MethodSettings):
         """No settings."""

@@ -69,6 +69,14 @@ def register(name: str) -> Callable[[type[Method]], type[Method]]:
         if callable(getattr(cls, "views", None)) and cls.extra_arrays is Method.extra_arrays:
             raise MethodError(f"method {name!r} defines views(), which is called extra_arrays() now: rename it")
         _check_settings(name, cls.Settings)
+        limits = cls.dead_below
+        if not (isinstance(limits, dict) and all(isinstance(loss, str) for loss in limits)) or not all(
+            isinstance(limit, int | float) for limit in limits.values()
+        ):
+            raise MethodError(
+                f"dead_below of method {name!r} is {limits!r}: give a number for the name of each loss, as in "
+                '{"active_fraction": 0.0001}'
+            )
         _METHODS[name] = cls
         return cls
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from data.masks import bounding_box
 
+DEAD_FRACTION = 1e-4  # of `active_fraction`: below it a network learns nothing; living ones have twice that and more
 STEEPNESS = 1500  # k of the inverse transform (DTC and DTML releases; "as large as possible" in DTML, Eq. 2)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from data.progress import follow
 from reports.figures import style
 from reports.figures.captioned import NOTHING_DONE, CaptionedFigure, Drawn, LeftOut
 from reports.figures.measured import Measured, measured_in
@@ -18,6 +19,7 @@ from reports.results import Results
 
 MODULES = ("distributions", "budgets", "ranks", "pairwise_map", "training_cost", "training_curves", "examples",
            "disagreement")  # fmt: skip
+DRAWING = "drawing figures"
 MANY = 200  # planned runs x test cases from which starting other processes saves time
 
 __all__ = ["Drawn", "LeftOut", "draw_all", "draw_module"]
@@ -36,10 +38,10 @@ def draw_all(experiment: Results, folder: Path) -> tuple[list[Drawn], list[LeftO
     folder.mkdir(parents=True, exist_ok=True)
     save = partial(_save_module, source=measured_in(experiment), folder=folder)
     if len(experiment.cells) * experiment.plan.data.test < MANY:
-        parts = list(map(save, MODULES))
+        parts = list(map(save, follow(MODULES, DRAWING)))
     else:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:  # a fork copies Ray's locks
-            parts = list(pool.map(save, MODULES))
+            parts = list(follow(pool.map(save, MODULES), DRAWING, total=len(MODULES)))
     figures = [figure for part in parts for figure in part]
     return [f for f in figures if isinstance(f, Drawn)], [f for f in figures if isinstance(f, LeftOut)]
 

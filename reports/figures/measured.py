@@ -9,9 +9,10 @@ import pandas as pd
 from benchmark.records.models import EXTERNAL
 from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
-from reports.measures import DICE, Measure, hd95, scores
-from reports.results import Results
+from reports.measures import DICE, Measure, hd95, held_back, scores, with_rows
+from reports.results import Results, trained
 
+COLUMNS = ["row", "role", "labelled", "trial", "seed", "draw"]
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
 
 
@@ -23,7 +24,8 @@ class Measured:
         experiment: the results, without the scores by case.
         runs: one line per run and test case, of the last checkpoint under the plan's postprocessing. Columns: row (the
             method's name in figures), role, labelled, trial, seed, draw, case, dice_percent, and 95HD in the unit of
-            `distance`. Scores are means over structures.
+            `distance`. Scores are means over structures. Runs that diverged and count with the worst values are among
+            them where another run of their row was trained to the end.
         look: how each planned row is drawn, in the plan's order.
     """
 
@@ -50,6 +52,17 @@ class Measured:
         of_ceiling = self.runs["role"] == "ceiling"
         return self.runs[(~of_ceiling & (self.runs["labelled"] == labelled)) | (of_ceiling & ceiling)]
 
+    def competing(self, labelled: int) -> pd.DataFrame:
+        """The runs of floor and methods that tests and ranks compare: of rows whose mean lacks no run."""
+        runs = self.at(labelled)
+        return runs[~runs["trial"].isin(self.lacking)]
+
+    @cached_property
+    def lacking(self) -> set[str]:
+        """The trials of rows whose mean lacks a run that failed or diverged."""
+        cells = with_rows(self.experiment.cells)
+        return set(cells.loc[cells["row"].isin(held_back(self.experiment)), "trial"])
+
     def rows(self, role: str) -> list[str]:
         """The rows of one role (floor, ceiling or method) with finished runs, in the plan's order."""
         return list(dict.fromkeys(self.runs.loc[self.runs["role"] == role, "row"]))
@@ -57,7 +70,7 @@ class Measured:
 
 def measured_in(experiment: Results) -> Measured:
     """Collect the scores of an experiment's finished runs."""
-    cells = experiment.cells.assign(row=row_names(experiment.cells))
+    cells = experiment.cells.assign(row=row_names(experiment.cells), trained=trained(experiment.cells))
     postprocessing = experiment.plan.evaluation.postprocessing
     values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
@@ -66,12 +79,14 @@ def measured_in(experiment: Results) -> Measured:
     none = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
     columns = {name: pd.concat(parts).stack(future_stack=True) if parts else none for name, parts in values.items()}
     runs = pd.DataFrame(columns).rename_axis(["trial", "case"]).reset_index()
-    runs = cells[["row", "role", "labelled", "trial", "seed", "draw"]].merge(runs, on="trial")
+    drawn = cells.loc[cells.groupby(["row", "labelled"])["trained"].transform("any"), COLUMNS]
+    runs = drawn.merge(runs, on="trial")
     runs = runs.astype({"labelled": int} | dict.fromkeys(values, float))
     special = {"floor": FLOOR, "ceiling": CEILING}
     roles = dict(zip(cells["row"], cells["role"], strict=True))
     methods = looks(row for row, role in roles.items() if role not in special)
-    experiment = replace(experiment, cases=experiment.cases[:0])  # small, because it is sent to other processes
+    none_of_them = experiment.cases[:0]  # it is sent to other processes
+    experiment = replace(experiment, cases=none_of_them, left_out=none_of_them)
     return Measured(experiment, runs, {row: special.get(role) or methods[row] for row, role in roles.items()})
 
 
@@ -150,9 +165,14 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
         f"{POSTPROCESSING[plan.evaluation.postprocessing]}{over if averaged else ''}."
     ]
     concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
-    missing = len(concerned) - int(concerned["trial"].isin(source.runs["trial"]).sum())
+    shown = concerned["trial"].isin(source.runs["trial"])
+    missing = len(concerned) - int(shown.sum())
     if missing:
         parts.append(f"Not everything is done: {missing} of {len(concerned)} planned trials are missing.")
+    if worst := int((shown & concerned["worst"].astype(bool)).sum()):
+        parts.append(f"Diverged runs count with Dice 0 and the image diagonal: {worst} of these.")
+    if collapsed := int((shown & concerned["collapsed"].ne("")).sum()):
+        parts.append(f"Collapsed without an error: {collapsed} of these; the comparison names them.")
     for mark, meaning in (("†", "reconstruction"), ("‡", "masks from elsewhere")):
         if runs["row"].str.contains(mark).any():
             parts.append(f"{mark} {meaning}.")

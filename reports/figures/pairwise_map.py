@@ -25,9 +25,10 @@ RING = {"linestyle": "none", "marker": "o", "markersize": 5.6, "markeredgewidth"
 
 def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     """Draw the map of floor and methods."""
-    runs = source.at(labelled)
+    runs = source.competing(labelled)
     if runs["row"].nunique() < 2:
-        yield "significance", f"With {labelled} labelled cases only {runs['row'].iloc[0]} is done."
+        one = next(iter(runs["row"]), "no method")
+        yield "significance", f"With {labelled} labelled cases only {one} is done."
         return
     differences, by_cases, by_seeds = pairwise(runs, by_mean_dice(runs))
     if by_seeds.isna().all(axis=None):

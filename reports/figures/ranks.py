@@ -16,7 +16,7 @@ TITLES = {"ranks": "Critical difference of mean ranks"}
 
 def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     """Draw the mean ranks of floor and methods."""
-    runs = source.at(labelled)
+    runs = source.competing(labelled)
     result = critical_difference(per_case(runs, DICE))
     if result.reason:
         yield "ranks", f"No ranks to compare: {result.reason}."

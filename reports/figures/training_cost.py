@@ -38,11 +38,12 @@ def training_cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns: dice, the mean over cases in percent; minutes, the mean training time over runs; packed, whether any
-        of these runs shared its machine with other trials. Methods without a training time on record are left out.
+        of these runs shared its machine with other trials; competing, whether the mean lacks no run that failed or
+        diverged. Methods without a training time on record are left out.
     """
     provenance = source.experiment.provenance
     if "seconds_training" not in provenance:
-        return pd.DataFrame(columns=["dice", "minutes", "packed"])
+        return pd.DataFrame(columns=["dice", "minutes", "packed", "competing"])
     facts = provenance.reindex(runs["trial"].unique())
     row = runs.drop_duplicates("trial").set_index("trial")["row"]
     seconds = pd.to_numeric(facts["seconds_training"], errors="coerce")
@@ -52,6 +53,7 @@ def training_cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:
         "dice": per_case(runs, DICE).mean(),
         "minutes": seconds.groupby(row).mean() / 60,
         "packed": packed.groupby(row).any(),
+        "competing": ~row.index.to_series().isin(source.lacking).groupby(row).any(),
     }
     table = pd.DataFrame(columns).loc[by_mean_dice(runs)]
     return table[(table["minutes"] > 0) & table["dice"].notna()]
@@ -61,7 +63,8 @@ def _figure(source: Measured, points: pd.DataFrame) -> Figure:
     """Minutes on a logarithmic axis, Dice in percent. A hollow mark was timed while other trials shared the machine."""
     figure = new_figure(max(3.2, 0.5 + 0.155 * (len(points) + 3)))
     axes = figure.subplots()
-    front = points[pareto_ranks(points["minutes"], points["dice"]) == 1].sort_values("minutes")
+    competing = points[points["competing"]]
+    front = competing[pareto_ranks(competing["minutes"], competing["dice"]) == 1].sort_values("minutes")
     key = []
     for row, point in points.iterrows():
         look = source.look[row]

@@ -12,7 +12,7 @@ from reports.durations import duration
 from reports.measures import all_measures, nsd, with_rows
 from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
-from reports.results import Results
+from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import long_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
@@ -69,7 +69,7 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
     texts = {
         "Seed": str(cell["seed"]),
         "Draw": str(cell["draw"]),
-        "State": cell["state"] + (f": {cell['reason']}" if cell["reason"] else ""),
+        "State": cell["state"] + (f": {cell['reason']}" if cell["reason"] else "") + _fate(cell),
         "Started": str(known.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Training": measured("seconds_training", duration),
         "Inference a case": measured("inference_seconds_per_case", duration),
@@ -83,6 +83,13 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
         "Record": cell["trial"],
     }
     return {name: text or MISSING for name, text in texts.items()}
+
+
+def _fate(cell: dict) -> str:
+    """What a reader must know of the values of a run."""
+    if cell["worst"]:
+        return "; counts with the worst values"
+    return f"; collapsed: {cell['collapsed']}" if cell["collapsed"] else ""
 
 
 def protocol_of(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -177,7 +184,7 @@ def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: in
     notes = [shown.sentence]
     if shown.trials:
         notes[0] += " Cases are sorted by their mean Dice over these methods, the hardest first."
-    unfinished = results.cells[~results.cells["scored"].astype(bool) & results.cells["state"].ne(NOT_RUN)]
+    unfinished = results.cells[~trained(results.cells) & results.cells["state"].ne(NOT_RUN)]
     if len(unfinished):
         named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
         notes.append(f"Without results: {', '.join(named)}.")

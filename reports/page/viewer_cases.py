@@ -10,7 +10,7 @@ from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
 from reports.measures import nsd, with_rows
 from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
-from reports.results import Results
+from reports.results import Results, trained
 
 # The measures that the heat map offers: name, then metric and unit in cases.csv, then a factor.
 MEASURES = {
@@ -53,7 +53,7 @@ def choose(results: Results) -> Shown:
     The number of labelled cases is the one with the most finished methods, the smallest of several. Seed and draw are
     the most frequent ones. A method that lacks them shows its first finished run, and its label says so.
     """
-    done = with_rows(results.cells[results.cells["scored"].astype(bool)])
+    done = with_rows(results.cells[trained(results.cells)])
     methods, ceilings = done[done["role"] != "ceiling"], done[done["role"] == "ceiling"]
     if done.empty:
         return Shown([], [], "No method has finished yet.")

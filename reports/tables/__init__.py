@@ -20,6 +20,7 @@ from reports.tables.long import cases_frame, long_frame
 from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
 from reports.tables.structures import MEAN, structures, with_structure
+from reports.tables.summary import summary
 from reports.tables.sweep import sweep
 from reports.tables.table import Table
 
@@ -27,7 +28,7 @@ from reports.tables.table import Table
 @dataclass(frozen=True)
 class Tables:
     """The tables of one experiment: comparison, further measures, sweep, cost and ledger; structures where there are
-    several; tuning where settings were tuned.
+    several; tuning where settings were tuned. The summary stands apart, for terminals and papers.
 
     name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
     column `structure`; those of the mean over structures stand first.
@@ -35,6 +36,7 @@ class Tables:
 
     name: str
     results: Results
+    summary: Table
     tables: list[Table]
     statistics: pd.DataFrame
 
@@ -73,7 +75,7 @@ def _tables(name: str, results: Results) -> Tables:
     tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
     if tests_by_structure is not None:
         tests = pd.concat([frame for frame in (tests, tests_by_structure) if len(frame)] or [tests], ignore_index=True)
-    return Tables(name, results, [table for table in tables if table is not None], tests)
+    return Tables(name, results, summary(results, rows), [table for table in tables if table is not None], tests)
 
 
 def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
@@ -83,7 +85,7 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
     for experiment in experiments:
         place = folder / experiment.name if len(experiments) > 1 else folder
         place.mkdir(exist_ok=True)
-        for table in experiment.tables:
+        for table in [experiment.summary, *experiment.tables]:
             _write(place / f"{table.name}.md", rendering.markdown(table))
             _write(place / f"{table.name}.tex", rendering.latex(table))
             _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))

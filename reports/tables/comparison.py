@@ -10,6 +10,7 @@ from reports import statistics
 from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
+from reports.tables.faults import collapse_note
 from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
@@ -30,6 +31,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Tab
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
         *_perfect_notes(rows),
+        collapse_note(results),
         *_test_notes(rows),
         RANKS_NOTE,
     ]
@@ -45,7 +47,9 @@ def comparison_block(
     columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
     notes = [detectable_note(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
     if reference is None and wanted is not None and len(competing):
-        notes.insert(0, f"No tests here: the reference {wanted} has no results.")
+        lacking = competing.loc[competing["display"] == wanted, "left_out"].gt(0).any()
+        why = "lacks runs that failed or diverged" if lacking else "has no results"
+        notes.insert(0, f"No tests here: the reference {wanted} {why}.")
     return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
@@ -55,7 +59,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
         Column("labelled", "Labelled", str),
         Column("unlabelled", "Unlabelled", str),
         *(
-            measure_column(measure, _significance_mark) if measure is DICE else measure_column(measure)
+            measure_column(measure, significance_mark) if measure is DICE else measure_column(measure)
             for measure in shown
         ),
         SEEDS,
@@ -71,7 +75,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
 
-def _significance_mark(line: dict) -> str:
+def significance_mark(line: dict) -> str:
     return f" {BY_SEEDS if line['decided_by'] == 'seeds' else BY_CASES}" if line["significant"] else ""
 
 
@@ -139,7 +143,7 @@ def detectable_note(tests: pd.DataFrame, cases: int) -> str:
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     """Which rows have runs so far apart that one of them may have failed without an error."""
     low, high = (rows[f"{DICE.name}_run_{end}"].astype(float) for end in ("low", "high"))
-    uneven = rows[high - low > UNEVEN]
+    uneven = rows[(high - low > UNEVEN) & (rows["diverged"] == 0)]
     if uneven.empty:
         return []
     ends = zip(uneven["display"], uneven["labelled"], low[uneven.index], high[uneven.index], strict=True)

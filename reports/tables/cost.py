@@ -5,13 +5,13 @@ import pandas as pd
 
 from reports.durations import duration
 from reports.measures import DICE, with_rows
-from reports.results import Results
-from reports.tables.formats import MISSING, number, signed, state_of
+from reports.results import Results, trained
+from reports.tables.formats import FAULTS, MISSING, number, signed, state_of
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
-        "runs_done", "runs_planned", "states", "draws"]  # fmt: skip
+        "runs_done", "runs_counted", "runs_planned", "states", "draws", *FAULTS]  # fmt: skip
 FACTS = {
     "seconds_training": "mean", "iterations_per_second": "mean", "peak_memory_bytes": "max",
     "inference_seconds_per_case": "mean", "trials_sharing_the_machine": "max",
@@ -24,10 +24,10 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each row of `table_rows`: means over its runs that are done, of memory the largest.
 
     trials_sharing_the_machine: the most that any run had. pareto_rank: see `pareto_ranks`, within a budget; ceilings
-    have none.
+    have none, nor have rows whose mean lacks a run that failed or diverged.
     """
     cells = with_rows(results.cells)
-    cells = cells[cells["scored"].astype(bool)]
+    cells = cells[trained(cells)]
     facts = results.provenance.reindex(index=cells["trial"], columns=[*FACTS, "device"])
     facts[[*FACTS]] = facts[[*FACTS]].apply(pd.to_numeric, errors="coerce").astype(float)
     grouped = facts.groupby(cells["row"].to_numpy())
@@ -41,7 +41,8 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     frame["dice_above_floor"] = frame["dice_percent"] - labelled.map(floors["dice_percent"]).astype(float)
     frame["pareto_rank"] = float("nan")
     for _, group in frame.groupby(labelled):
-        frame.loc[group.index, "pareto_rank"] = pareto_ranks(group["seconds_training"], group["dice_percent"])
+        dice = group["dice_percent"].where(group["left_out"] == 0)
+        frame.loc[group.index, "pareto_rank"] = pareto_ranks(group["seconds_training"], dice)
     return frame[KEYS + FIGURES]
 
 

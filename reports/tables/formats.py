@@ -6,6 +6,8 @@ from benchmark.records.models import EXTERNAL
 from benchmark.records.states import DONE
 
 MISSING = "–"
+FAULT = "↓"
+FAULTS = ["collapsed", "diverged", "left_out"]  # counts of runs, which give a row its mark
 ALL_LABELLED = "All cases labelled"
 
 
@@ -46,18 +48,24 @@ def heading_of(labelled: int) -> str:
 def name_of(line: dict) -> str:
     """A method's name with its marks."""
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
-    return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0)
+    faults = sum(line[fault] for fault in FAULTS) if line["runs_done"] else 0
+    return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0) + FAULT * (faults > 0)
+
+
+def with_mean_of_all(text: str, mean: float) -> str:
+    """A mean that lacks runs, and in brackets the mean with what these count as, where there are any."""
+    return text if pd.isna(mean) else f"{text} ({number(mean)})"
 
 
 def runs_of(line: dict) -> str:
-    """How many seeds (and draws) of how many a row has, and what became of the others where some are done."""
+    """How many seeds (and draws) of how many a row has, and what became of the others where some are done. Runs that
+    diverged and count are among those that it has."""
     draws = len(line["draws"].split())
     unit = "" if draws == 1 else f" runs ({draws} draws)"
-    if line["runs_done"] == line["runs_planned"]:
-        return f"{line['runs_done']}{unit}"
-    counts = f"{line['runs_done']} of {line['runs_planned']}{unit}"
+    has = line["runs_done"] and line["runs_counted"]
+    counts = f"{has}{unit}" if has == line["runs_planned"] else f"{has} of {line['runs_planned']}{unit}"
     others = ", ".join(state for state in line["states"].split("; ") if not state.endswith(f" {DONE}"))
-    return f"{counts} ({others})" if line["runs_done"] else counts
+    return f"{counts} ({others})" if has and others else counts
 
 
 def state_of(line: dict) -> str:

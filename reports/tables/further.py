@@ -4,21 +4,23 @@ import pandas as pd
 
 from reports.measures import Scores, further_measures
 from reports.results import Results
-from reports.tables.formats import MISSING, state_of
+from reports.tables.formats import FAULTS, MISSING, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.rows import summaries
+from reports.tables.rows import summaries, with_those_left_out
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
 KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
-        "runs_done", "runs_planned", "states", "draws", "cases"]  # fmt: skip
-FIGURES = ["mean", "sd", "seed_sd", "cases"]
+        "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", *FAULTS]  # fmt: skip
+FIGURES = ["mean", "sd", "seed_sd", "cases", "mean_of_all"]
 
 
 def further(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
     """A block for each budget; `scored`: of `further_measures`, `rows`: as of `table_rows`."""
     shown = further_measures(results)
     postprocessing = results.plan.evaluation.postprocessing
-    figures = pd.DataFrame([summaries(scored, row, postprocessing, shown) for row in rows["row"]], index=rows.index)
+    of_all = with_those_left_out(results, shown)
+    lines = [summaries(scored, row, postprocessing, shown, of_all) for row in rows["row"]]
+    figures = pd.DataFrame(lines, index=rows.index)
     names = [f"{measure.name}_{what}" for measure in shown for what in FIGURES]
     frame = rows[KEYS].join(figures.reindex(columns=names))
     columns = [

@@ -22,6 +22,7 @@ NO_MARGIN = "no margin"  # of figures other than Dice: no verdict, because none 
 NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
 STALE = "some of our records are stale (§)"
 PEEKED = "some of our runs opened labels that are not theirs (⊙)"
+LEFT_OUT = "some of our runs failed or diverged and are left out (↓)"
 ONE_RUN = "one run of ours may reach it"
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
 
@@ -60,13 +61,14 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             reasons = published.differences(entry, results.plan, runs.iloc[0])
             reasons += [STALE] if runs["stale"].ne("").any() else []
             reasons += [PEEKED] if runs["peeked"].ne("").any() else []
+            reasons += [LEFT_OUT] if line["left_out"] else []
             reasons = [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
             left_open = published.left_open(entry, line["variant"])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
                 counted = values.index.get_level_values("trial").isin(runs["trial"])
-                means = values[counted].mean(axis=1).dropna().to_numpy(dtype=float)
+                means = values[counted & (line["runs_done"] > 0)].mean(axis=1).dropna().to_numpy(dtype=float)
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
                 compared = _compared(entry[figure], means, why, left_open, margin if figure == "dice" else None)

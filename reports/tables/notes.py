@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.records.models import EXTERNAL, Data
-from benchmark.records.states import DONE, NOT_RUN
+from benchmark.records.states import DIVERGED, DONE, NOT_RUN
 from reports import published
 from reports.measures import HD95, hd95, with_rows
-from reports.results import Results
+from reports.results import Results, trained
+from reports.tables.faults import fault_notes
 from reports.tables.table import Block, Table
 
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "only the largest connected component kept"}
@@ -42,13 +43,15 @@ def with_notes(
     """A table with its title and status. `notes` stand between those on the protocol and those on marks and states."""
     experiment = results.plan.title or results.plan.experiment
     marks = [note for fidelity, note in MARKS.items() if results.cells["fidelity"].eq(fidelity).any()]
-    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *peek_notes(results), *_states(results)]
+    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *peek_notes(results)]
+    notes += [*fault_notes(results), *_states(results)]
     return Table(name, f"{experiment}: {title or name}", _status(results), blocks, notes, frame, literature)
 
 
 def _status(results: Results) -> str:
     cells = results.cells
-    states = cells["state"].mask(cells["scored"].astype(bool), DONE).value_counts(sort=False)
+    done_cells = trained(cells) & cells["state"].ne(DIVERGED)
+    states = cells["state"].mask(done_cells, DONE).value_counts(sort=False)
     planned, done = len(cells), int(states.get(DONE, 0))
     if planned == 0:
         return "Nothing is planned here."
@@ -57,6 +60,8 @@ def _status(results: Results) -> str:
     if done == planned:
         return f"Complete: all {planned} planned trials are done{stale}."
     counts = ", ".join(f"{count} {state}" + stale * (state == DONE) for state, count in states.items())
+    if done and cells["scored"].all():  # those that diverged are results, too
+        return f"Complete: all {planned} planned trials have ended: {counts}."
     return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
 
 
@@ -112,7 +117,9 @@ def evaluation_note(results: Results) -> str:
 def stale_notes(results: Results) -> list[str]:
     """What the mark § means here."""
     stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    advice = {True: "To score these records again: evaluate.", False: "To make these records again: run --rerun stale."}
+    diverged = results.cells.loc[results.cells["stale"].ne(""), "state"].eq(DIVERGED).any()
+    again = f"run --rerun stale{' --retry-failed' * bool(diverged)}"
+    advice = {True: "To score these records again: evaluate.", False: f"To make these records again: {again}."}
     return [f"§ Stale: {reason}. {advice[reason.startswith('numerics of scoring')]}" for reason in stale]
 
 
@@ -128,7 +135,7 @@ def peek_notes(results: Results) -> list[str]:
 def _states(results: Results) -> list[str]:
     """Why trials that were started have no figures, and which records the plan does not know."""
     cells = with_rows(results.cells)
-    cells = cells[~cells["scored"].astype(bool) & cells["state"].ne(NOT_RUN)]
+    cells = cells[(~cells["scored"].astype(bool) | cells["state"].eq(DIVERGED)) & cells["state"].ne(NOT_RUN)]
     notes = []
     for (_, state, reason, draw), group in cells.groupby(["row", "state", "reason", "draw"], sort=False):
         first = group.iloc[0]

@@ -8,13 +8,13 @@ from benchmark.records.models import StoredPlan
 from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
-from reports.tables.formats import difference, heading_of, mean_and_sd, p_value
+from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value
 from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
-MARKED = ["stale", "peeked"]  # counts of runs, here of both sides
+SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over both sides
 AS_PUBLISHED = "as published"
 NOTE = (
     "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
@@ -37,7 +37,7 @@ def tuning_frame(
     """One line for each method and budget of both experiments, each given by its `table_rows` and `scores`."""
     keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
     sides = [
-        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", *MARKED, *dice]]
+        rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", *SUMMED, *dice]]
         .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
         for side, (rows, _) in (("published", published), ("tuned", tuned))
     ]  # fmt: skip
@@ -45,15 +45,16 @@ def tuning_frame(
     lines = []
     for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
         first, second = published[1].get((line["row_published"], *scored)), tuned[1].get((line["row"], *scored))
-        line |= {key: line[key] + line[f"{key}_published"] for key in MARKED}
+        for key in SUMMED:
+            line[key] += line[f"{key}_published"]
         line["same"] = line["settings"] == line["settings_published"]
-        if first is not None and second is not None and not line["same"]:
+        if first is not None and second is not None and not line["same"] and not line["left_out"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
             by_seed = statistics.seed_aware_test(second, first)
             line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
-    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *MARKED, "same", "published_sd", "tuned_sd"])
+    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", "published_sd", "tuned_sd"])
 
 
 def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:

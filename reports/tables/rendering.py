@@ -84,7 +84,7 @@ LATEX = {
     # after the \\ of a table row, [ would start a length and * a starred form
     "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "√": r"$\surd$",
-    "–": "--", "—": "---", "’": "'", "“": "``", "”": "''", "…": r"\ldots{}",
+    "–": "--", "—": "---", "’": "'", "↓": r"$\downarrow$", "“": "``", "”": "''", "…": r"\ldots{}",
     "†": r"$^\dagger$", "§": r"\S{}", "‡": r"$^\ddagger$", "¶": r"\P{}", "⊙": r"$\odot$",
 } | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 

@@ -5,12 +5,22 @@ import pandas as pd
 from reports.labels_saved import labels_saved
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
-from reports.tables.formats import ALL_LABELLED, MISSING, fewer_cases, heading_of, name_of, number, signed, state_of
+from reports.tables.formats import (
+    ALL_LABELLED,
+    FAULTS,
+    MISSING,
+    fewer_cases,
+    heading_of,
+    name_of,
+    number,
+    signed,
+    state_of,
+)
 from reports.tables.notes import with_notes
-from reports.tables.table import NAME, Block, Cell, Column, Row, Table
+from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
-        "runs_done", "runs_planned", "states"]  # fmt: skip
+        "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
 ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
 
@@ -23,7 +33,8 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     labelled, how many more cases these are.
     """
     shown = (DICE, hd95(results))
-    means = {m.name: rows[f"{m.name}_mean"].astype(float) for m in shown}
+    trained = rows["runs_done"] > 0
+    means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in shown}
     counts = {name: rows[name] for name in ["cases", *(f"{m.name}_cases" for m in shown)]}
     frame = rows[KEYS].assign(**means, **counts, ceiling=float("nan"))
     # merged parts may have several baselines: the first counts
@@ -58,10 +69,12 @@ def sweep(results: Results, rows: pd.DataFrame) -> Table:
     shown = frame.assign(labels_saved=frame["labels_saved"].fillna(frame["labels_saved_beyond"]))  # to sort by
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
-        blocks = [_block(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities]
+        blocks = [
+            across_budgets(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities
+        ]
     elif len(frame):
         heading, budget = (heading_of(budgets[0]), budgets[0]) if budgets else (ALL_LABELLED, None)
-        blocks = [_block(shown, heading, [(q, q.label, budget) for q in quantities])]
+        blocks = [across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])]
     else:
         blocks = []
     return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
@@ -71,7 +84,7 @@ def _mean(measure: Measure) -> Column:
     cases = f"{measure.name}_cases"
 
     def text(line: dict) -> str:
-        done, planned = line["runs_done"], line["runs_planned"]
+        done, planned = line["runs_counted"], line["runs_planned"]
         of_runs = "" if done == planned else f" ({done} of {planned})"
         return number(line[measure.name]) + of_runs + fewer_cases(line[cases], line["cases"])
 
@@ -90,15 +103,15 @@ GAP = Column("gap_share", "Gap closed [%]", lambda share: number(100 * share, 0)
 SAVED = Column("labels_saved", "Labels saved [cases]", line=_saved)
 
 
-def _block(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
+def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
     """A row for each floor, method and ceiling. `shown`: for each column its quantity, heading and budget."""
-    ranked = frame[frame["role"] != "ceiling"]
+    ranked = competing(frame)
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
     rows: list[Row] = []
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | lines[["stale", "peeked"]].sum().to_dict()
+            first = lines.iloc[0].to_dict() | lines[["stale", "peeked", *FAULTS, "runs_done"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)

@@ -15,6 +15,7 @@ from reports.tables.formats import (
     name_of,
     number,
     runs_of,
+    with_mean_of_all,
 )
 
 
@@ -122,13 +123,14 @@ def measure_column(measure: Measure, mark: Callable[[dict], str] = lambda line: 
     """Mean and standard deviation over cases; of how many, where some have no value. Such a row is not ranked.
 
     Args:
-        measure: what is shown. The frame has its `_mean`, `_sd` and `_cases`, and `cases`.
+        measure: what is shown. The frame has its `_mean`, `_sd`, `_mean_of_all` and `_cases`, and `cases`.
         mark: what stands behind the figures of a line.
     """
     cases = f"{measure.name}_cases"
 
     def text(line: dict) -> str:
         figures = mean_and_sd(line[f"{measure.name}_mean"], line[f"{measure.name}_sd"])
+        figures = with_mean_of_all(figures, line[f"{measure.name}_mean_of_all"])
         return figures + mark(line) + fewer_cases(line[cases], line["cases"])
 
     return Column(
@@ -143,11 +145,12 @@ def rows_of(columns: Sequence[Column], frame: pd.DataFrame) -> list[Row]:
 
 
 def ranked_rows(columns: Sequence[Column], frame: pd.DataFrame, state: Callable[[dict], str]) -> list[Row]:
-    """The rows of one budget, with a rule before methods and ceilings. Ceilings are not ranked.
+    """The rows of one budget, with a rule before methods and ceilings. Ceilings are not ranked, nor are rows whose mean
+    lacks a run that failed or diverged.
 
     In a row without runs one cell says its state instead of all figures.
     """
-    ranked = frame[frame["role"] != "ceiling"]
+    ranked = competing(frame)
     ranks = [column.ranks(ranked) for column in columns]
     figures = [place for place, column in enumerate(columns) if column.figure]
     rows: list[Row] = []
@@ -159,6 +162,11 @@ def ranked_rows(columns: Sequence[Column], frame: pd.DataFrame, state: Callable[
         rows.append(Row(cells, rule=before not in ("", line["role"]), key=line.get("row")))
         before = line["role"]
     return rows
+
+
+def competing(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are ranked."""
+    return frame[(frame["role"] != "ceiling") & (frame["left_out"] == 0)]
 
 
 def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

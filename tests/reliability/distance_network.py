@@ -25,6 +25,7 @@ from benchmark.planning.plan import make_plan  # noqa: E402
 from benchmark.records.results_folder import ResultsFolder  # noqa: E402
 from benchmark.trial.setup import set_up  # noqa: E402
 from benchmark.trial.training import initial_state, make_stream, train  # noqa: E402
+from methods.shared.signed_distance import DEAD_FRACTION  # noqa: E402
 
 DEAD = 1e-4  # share of voxels that still pass a gradient
 LAST = 8  # steps over which it is averaged
@@ -78,7 +79,7 @@ def first_steps(experiment: Experiment, steps: int) -> dict[str, list[float]]:
 
 
 def is_dead(run: dict[str, list[float]]) -> bool:
-    return statistics.mean(run["active"][-LAST:]) < DEAD
+    return statistics.mean(run["active"][-LAST:]) < DEAD_FRACTION
 
 
 def gradient_cosines(seed: int, width: int, bias: str) -> tuple[float, float]:

@@ -1,0 +1,29 @@
+"""Marks runs that lie far below the others of their row, once all parts of an experiment are together."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from benchmark.records.case_values import CHECKPOINT
+from benchmark.records.collapse import far_below
+from reports.measures import DICE, with_rows
+from reports.results import Results, trained
+
+
+def with_runs_far_below(results: Results) -> Results:
+    """The same results, with such runs among those that count as collapsed."""
+    cells, cases = results.cells, results.cases
+    dice = cases[
+        (cases["metric"] == DICE.metric)
+        & (cases["checkpoint"] == CHECKPOINT)
+        & (cases["postprocessing"] == results.plan.evaluation.postprocessing)
+    ]
+    by_run = DICE.factor * dice.groupby(["trial", "case"])["value"].mean().groupby("trial").mean().dropna()
+    low: dict[str, str] = {}
+    for _, trials in with_rows(cells)[trained(cells)].groupby("row")["trial"]:
+        low |= far_below(by_run[by_run.index.isin(trials)].to_dict())
+    collapsed = [
+        "; ".join(filter(None, [why, low.get(trial)]))
+        for trial, why in zip(cells["trial"], cells["collapsed"], strict=True)
+    ]
+    return replace(results, cells=cells.assign(collapsed=pd.Series(collapsed, cells.index, dtype=object)))

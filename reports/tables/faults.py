@@ -1,0 +1,63 @@
+"""What a table says of runs that collapsed, diverged or failed."""
+
+import pandas as pd
+
+from benchmark.records import collapse
+from benchmark.records.states import DIVERGED, FAILED
+from reports.measures import held_back, with_rows
+from reports.results import Results, is_left_out, trained
+from reports.tables.formats import FAULT
+
+BY_LOSS = " or ".join(f"{name} below {limit:g}" for name, limit in collapse.DEAD_BELOW.items())
+RULE = (
+    f"{FAULT} Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the "
+    f"last tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
+    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs. It "
+    "counts like any other run."
+)
+WORST = (
+    f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks with Dice and Jaccard 0 and the "
+    "image diagonal as each distance (evaluation.diverged: worst)."
+)
+SHAPES_UNKNOWN = (
+    "The distances of diverged runs are not known here, because a plan of an earlier version lacks the shapes of test "
+    "cases: `run` the experiment again, which renews it without training."
+)
+LEFT_OUT = (
+    "Rows that lack such a run have no star, no bold figure and no rank. In brackets: the mean with Dice 0 and the "
+    "image diagonal for it."
+)
+DIVERGED_OUT = f"{FAULT} Runs that diverged are left out of means (evaluation.diverged: exclude). {LEFT_OUT}"
+FAILED_OUT = (
+    f"{FAULT} Runs that failed are left out of means: an error may be the machine's, so it is no result of the method. "
+    f"`run --retry-failed` tries them again. {LEFT_OUT}"
+)
+
+
+def collapse_note(results: Results) -> str:
+    """The rule by which a run counts as collapsed, and which runs did."""
+    cells = results.cells[trained(results.cells)]
+    found = [f"{_run(cell)}: {cell['collapsed']}" for cell in cells.to_dict("records") if cell["collapsed"]]
+    return f"{RULE} Here: {'; '.join(found) or 'none'}."
+
+
+def _run(cell: dict) -> str:
+    draw = "" if cell["draw"] == "first" else f", draw {cell['draw']}"
+    return f"{cell['display']}, {cell['labelled']} labelled{draw}, seed {cell['seed']}"
+
+
+def fault_notes(results: Results) -> list[str]:
+    """What runs that diverged or failed count as, where there are any beside others of their row."""
+    cells = with_rows(results.cells)
+    lacking = cells[is_left_out(cells) & cells["row"].isin(held_back(results))]
+    counted = cells[cells["scored"].astype(bool) & cells["state"].eq(DIVERGED)]
+    notes = [WORST] * bool(len(counted))
+    if _lacks_distances(results, counted):
+        notes.append(SHAPES_UNKNOWN)
+    notes += [DIVERGED_OUT] * bool(lacking["state"].eq(DIVERGED).any())
+    return notes + [FAILED_OUT] * bool(lacking["state"].eq(FAILED).any())
+
+
+def _lacks_distances(results: Results, counted: pd.DataFrame) -> bool:
+    of_worst = results.cases[results.cases["trial"].isin(counted["trial"])]
+    return bool(of_worst["value"].isna().any())

@@ -1,0 +1,49 @@
+"""The result in one look: methods by budgets, with Dice, 95HD and seeds. The terminal shows it after a run."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from reports.measures import DICE, Measure, hd95
+from reports.results import Results
+from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
+from reports.tables.formats import number
+from reports.tables.notes import with_notes
+from reports.tables.sweep import across_budgets
+from reports.tables.table import SEEDS, Block, Column, Table
+
+AT_ONCE = 2  # budgets side by side: more do not fit into 80 characters
+
+
+def summary(results: Results, rows: pd.DataFrame) -> Table:
+    """A block for each two budgets; `rows` as of `table_rows`."""
+    budgets = sorted(rows.loc[rows["role"] != "ceiling", "labelled"].unique())
+    blocks = [_block(results, rows, budgets[at : at + AT_ONCE]) for at in range(0, len(budgets), AT_ONCE)]
+    return with_notes(results, "summary", rows, blocks, [])
+
+
+def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Block:
+    distance = hd95(results)
+    shown = [
+        (column, f"{title} ({budget})" if len(budgets) > 1 else title, budget)
+        for budget in budgets
+        for title, column in (("Dice", _mean(DICE)), ("95HD", _mean(distance)), ("Seeds", SEEDS))
+    ]
+    block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
+    unit = "mm" if distance.shown_unit == "mm" else "voxels"
+    notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
+    marked = rows[rows["significant"] & rows["labelled"].isin(budgets)]
+    for mark, kind, test in ((BY_SEEDS, "seeds", "seed-aware test"), (BY_CASES, "cases", "t-test over cases alone")):
+        if (marked["decided_by"] == kind).any():
+            reference = marked["reference"].iloc[0]
+            notes.append(f"{mark} differs from {reference} by the {test} (p < 0.05, Holm-corrected).")
+    return Block(block.heading, block.columns, block.rows, notes)
+
+
+def _mean(measure: Measure) -> Column:
+    key = f"{measure.name}_mean"
+
+    def text(line: dict) -> str:
+        return number(line[key]) + significance_mark(line) * (measure is DICE)
+
+    return Column(key, measure.label, line=text, better=measure.better, figure=True)
