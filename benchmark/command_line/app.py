@@ -199,7 +199,7 @@ def status(folder: Folder) -> None:
     for cell, state in states:
         why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
         marked += bool(why)
-        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else ""]))
+        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
         dice = mean_dice(state.values, postprocessing) if state.values else None
         lines.append(Line(cell, state.state, reason, dice))
     print_cells(lines, console)

@@ -187,4 +187,7 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     if len(stale):
         which = "any of these" if len(stale) == runs["row"].nunique() else ", ".join(sorted(stale))
         parts.append(f"Today's code might not give the same for {which}.")
+    peeked = runs.loc[runs["trial"].isin(cells.loc[cells["peeked"].ne(""), "trial"]), "row"].unique()
+    if len(peeked):
+        parts.append(f"Opened labels that are not theirs: {', '.join(sorted(peeked))}.")
     return " ".join(parts)

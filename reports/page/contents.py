@@ -79,6 +79,7 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
         "Host": str(known.get("host", "")),
         "Revision": str(known.get("git_revision", ""))[:12] + (" with changes" if known.get("git_dirty") else ""),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        "Labels opened": cell["peeked"],
         "Record": cell["trial"],
     }
     return {name: text or MISSING for name, text in texts.items()}

@@ -12,13 +12,14 @@ from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.detectable import detectable_note
 from reports.tables.faults import collapse_note
-from reports.tables.formats import MISSING, difference, p_value, state_of
+from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 from reports.variance import variance_note
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 FEW_SEEDS = {statistics.ONE_SEED: "one seed", statistics.TWO_SEEDS: "two seeds"}
+PERFECT = 99.9  # percent of Dice
 UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
@@ -36,6 +37,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame, varian
         "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
+        *_perfect_notes(rows),
         collapse_note(results),
         *_test_notes(rows, results.plan.report.margin),
         RANKS_NOTE,
@@ -123,6 +125,21 @@ def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     return [
         f"Runs more than {UNEVEN} points of Dice apart: {'; '.join(of)}. One of them may have failed to learn. Look at "
         "the losses before you quote the mean or a test of it."
+    ]
+
+
+def _perfect_notes(rows: pd.DataFrame) -> list[str]:
+    """Which rows are too good, or too even, to be segmentations of real scans."""
+    mean, sd = (rows[f"{DICE.name}_{what}"].astype(float) for what in ("mean", "sd"))
+    named = [
+        f"{line['display']} with {line['labelled']} labelled, {mean_and_sd(mean[index], sd[index])}"
+        for index, line in rows[(mean >= PERFECT) | (sd == 0)].iterrows()
+    ]
+    if not named:
+        return []
+    return [
+        f"Dice of {PERFECT:g} or more, or the same in every case: {'; '.join(named)}. Real segmentations are not like "
+        "that. Look at the predictions before you quote it."
     ]
 
 

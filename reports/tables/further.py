@@ -11,7 +11,7 @@ from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.rows import summaries, with_those_left_out
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
-KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", *FAULTS]  # fmt: skip
 FIGURES = ["mean", "sd", "seed_sd", "cases", "mean_of_all"]
 OF_DICE = [f"{DICE.name}_{what}" for what in ("mean", "low", "high", "p5", "below_half")]

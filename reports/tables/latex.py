@@ -120,7 +120,7 @@ LATEX = {
     "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "√": r"$\surd$",
     "–": "--", "—": "---", "’": "'", "“": "``", "”": "''", "…": r"\ldots{}", "↓": r"$\downarrow$",
-    "†": r"$^\dagger$", "§": r"\S{}", "‡": r"$^\ddagger$", "¶": r"\P{}",
+    "†": r"$^\dagger$", "§": r"\S{}", "‡": r"$^\ddagger$", "¶": r"\P{}", "⊙": r"$\odot$",
 } | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 
 

@@ -9,12 +9,12 @@ from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
 from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value
-from reports.tables.notes import evaluation_note, stale_notes, with_notes
+from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
-SUMMED = ["stale", *FAULTS, "runs_done"]  # counts of runs, over both sides
+SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over both sides
 AS_PUBLISHED = "as published"
 NOTE = (
     "p over cases: two-sided paired t-test over cases, each averaged over seeds. p over seeds and 95 % interval: "
@@ -64,7 +64,8 @@ def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
         Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
     ]
     notes = [evaluation_note(tuned), NOTE]
-    notes += [note for note in stale_notes(published) if note not in stale_notes(tuned)]
+    for notes_of in (stale_notes, peek_notes):
+        notes += [note for note in notes_of(published) if note not in notes_of(tuned)]
     return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
 
 

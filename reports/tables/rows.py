@@ -12,7 +12,7 @@ from reports.significance import LEVEL, decision
 from reports.tables.formats import FAULTS
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
-RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", *FAULTS]
+RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", "peeked", *FAULTS]
 FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases", "mean_of_all"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
@@ -68,6 +68,7 @@ def _runs(group: pd.DataFrame) -> dict:
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
         "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
         "stale": int(group["stale"].ne("").sum()),
+        "peeked": int(group["peeked"].ne("").sum()),
         "collapsed": int((done & group["collapsed"].ne("")).sum()),
         "diverged": int(diverged.sum()),
         "left_out": int(is_left_out(group).sum()) if scored.any() else 0,

@@ -24,7 +24,7 @@ from reports.tables.formats import (
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
-KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
 INTERVALS = ["gap_low", "gap_high", "saved_low", "saved_high"]
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond", *INTERVALS]
@@ -159,7 +159,7 @@ def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, 
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | lines[["stale", *FAULTS, "runs_done"]].sum().to_dict()
+            first = lines.iloc[0].to_dict() | lines[["stale", "peeked", *FAULTS, "runs_done"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
