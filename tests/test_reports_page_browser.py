@@ -118,11 +118,11 @@ def opened(browser, number):
 
 
 def test_a_click_on_a_heading_sorts(browser):
-    heading = "#e1-comparison-0 thead th:nth-child(4)"
+    heading = "#e1-comparison-0 thead th:nth-child(2)"
     for direction in ("ascending", "descending"):
         click(browser, find(browser, heading))
         until(browser, f"return document.querySelector('{heading}[aria-sort={direction}]')")
-        numbers = [float(text.split()[0]) for text in column(browser, "e1-comparison-0", 3) if text[0].isdigit()]
+        numbers = [float(text.split()[0]) for text in column(browser, "e1-comparison-0", 1) if text[0].isdigit()]
         assert numbers == sorted(numbers, reverse=direction == "descending") and len(numbers) == 3
 
 
@@ -164,6 +164,28 @@ def test_a_row_unfolds_its_provenance(browser):
     text = find(browser, "#e1-comparison-0 td.detail").text
     assert "split hash 5911a5" in text and "Someone, 2021" in text and "Record" in text
     click(browser, find(browser, "#e1-comparison-0 button.open"))
+
+
+def test_what_decides_is_in_view_and_the_rest_on_demand(browser):
+    shown = """const headings = [...document.querySelectorAll('#e1-comparison-0 thead th')];
+        return headings.filter(th => th.offsetWidth).map(th => [th.innerText, th.getBoundingClientRect().right])"""
+    resize(browser, 1280)
+    headings = dict(browser.execute_script(shown))
+    assert max(headings.values()) < 1280
+    names = " ".join(headings)
+    assert all(name in names for name in ("Dice [%]", "Dice of ", "95HD", "Seeds", "Rank", "p over seeds"))
+    assert "Jaccard" not in names and "Empty" not in names
+    button = find(browser, "#e1-comparison-0 button.columns")
+    click(browser, button)
+    assert button.get_attribute("aria-pressed") == "true"
+    every = " ".join(text for text, _ in browser.execute_script(shown))
+    assert all(name in every for name in ("Jaccard", "ASD", "Empty", "Labelled", "p over cases"))
+    click(browser, button)
+    assert dict(browser.execute_script(shown)) == headings
+    resize(browser, 400)
+    first, second, *_ = browser.execute_script(shown)
+    assert first[0].startswith("Method") and second[0].startswith("Dice") and second[1] < 400
+    resize(browser, 1280)
 
 
 def test_copy_as_latex(browser):

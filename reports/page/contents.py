@@ -27,12 +27,14 @@ def lead(results: Results) -> str:
     methods = cells[cells["role"] != "ceiling"]
     count = len(methods.drop_duplicates("display"))
     budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
-    seeds = cells.loc[cells["fidelity"] != EXTERNAL, "seed"].nunique()
+    trained_here = cells[(cells["fidelity"] != EXTERNAL) & (cells["role"] != "ceiling")]
+    counts = sorted(trained_here.groupby(["labelled", "display"])["seed"].nunique().unique())
+    seeds = " or ".join(map(str, counts)) or "no"
     spacing = "" if native(data) else f" at {millimetres(data.spacing)} mm"
     kept = "as predicted" if plan.evaluation.postprocessing == "none" else "with the largest component alone"
     return (
         f"{data.name}: {count} method{'s' * (count != 1)} with {budgets} of {data.train} training cases labelled "
-        f"and {seeds} seed{'s' * (seeds != 1)}, on the same {data.test} test cases. Each trains a V-Net with "
+        f"and {seeds} seed{'s' * (counts != [1])}, on the same {data.test} test cases. Each trains a V-Net with "
         f"{training.width} filters for {training.iterations} iterations. A batch is {training.batch_size} "
         f"patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
         f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
@@ -174,7 +176,7 @@ def _structure_where_several(columns: list[Column], results: Results) -> list[Co
 def filters(block: Block, chosen: Mapping[str, str]) -> list[dict]:
     """What a reader can choose of a block: {label of a column: what is chosen at first, "" for everything}."""
     return [
-        {"label": column.label, "column": place, "chosen": chosen[column.label],
+        {"label": column.label, "column": block.on_page.index(place), "chosen": chosen[column.label],
          "options": list(dict.fromkeys(row.cells[place].text for row in block.rows))}
         for place, column in enumerate(block.columns)
         if column.label in chosen

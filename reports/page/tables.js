@@ -72,6 +72,9 @@ function startTable(grid, DataTable) {
     else row.child.hide();
     button.setAttribute("aria-expanded", open);
   });
+  const columns = grid.querySelector("button.columns");
+  grid.classList.toggle("fewer", !columns.hidden);
+  columns.addEventListener("click", () => columns.setAttribute("aria-pressed", !grid.classList.toggle("fewer")));
   grid.querySelector(".bar").hidden = false;
 }
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from reports import statistics
-from reports.measures import DICE, Measure, measures
+from reports.measures import DICE, HD95, HD95_MM, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.detectable import detectable_note
@@ -63,20 +63,24 @@ def comparison_block(
 def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> list[Column]:
     columns = [
         NAME,
-        Column("labelled", "Labelled", str),
-        Column("unlabelled", "Unlabelled", str),
+        Column("labelled", "Labelled", str, on_demand=True),
+        Column("unlabelled", "Unlabelled", str, on_demand=True),
         *(
-            measure_column(measure, significance_mark) if measure is DICE else measure_column(measure)
+            measure_column(measure, significance_mark)
+            if measure is DICE
+            else measure_column(measure, on_demand=measure not in (HD95, HD95_MM))
             for measure in shown
         ),
         SEEDS,
-        Column("cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING),
-        Column("empty", "Empty", line=_empty),
+        Column(
+            "cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING, on_demand=True
+        ),
+        Column("empty", "Empty", line=_empty, on_demand=True),
     ]
     if reference is not None:
         columns += [
             Column("difference", f"Dice of {reference} − row [95 % interval]", line=_difference),
-            Column("cases_p_holm", "p over cases (Holm)", p_value),
+            Column("cases_p_holm", "p over cases (Holm)", p_value, on_demand=True),
             Column("seeds_p_holm", "p over seeds (Holm), verdict", line=_p_over_seeds),
         ]
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked

@@ -47,6 +47,7 @@ class Column:
         ranked: which lines may be marked, where not all: a mean over fewer cases than others is not comparable.
         numeric: whether its values are numbers.
         figure: whether rows without runs show their state here.
+        on_demand: whether the page shows it only to readers who ask for all columns, after the others.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Column:
     ranked: Callable[[pd.DataFrame], pd.Series] | None = None
     numeric: bool = True
     figure: bool = False
+    on_demand: bool = False
 
     def cell(self, line: dict, rank: int = 0) -> Cell:
         value = line[self.key]
@@ -102,6 +104,11 @@ class Block:
     rows: list[Row]
     notes: Sequence[str] = ()
 
+    @property
+    def on_page(self) -> list[int]:
+        """The places of the columns in the page's order."""
+        return sorted(range(len(self.columns)), key=lambda place: self.columns[place].on_demand)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -119,12 +126,13 @@ class Table:
     literature: Sequence[str] = ()
 
 
-def measure_column(measure: Measure, mark: Callable[[dict], str] = lambda line: "") -> Column:
+def measure_column(measure: Measure, mark: Callable[[dict], str] = lambda line: "", on_demand: bool = False) -> Column:
     """Mean and standard deviation over cases; of how many, where some have no value. Such a row is not ranked.
 
     Args:
         measure: what is shown. The frame has its `_mean`, `_sd`, `_mean_of_all` and `_cases`, and `cases`.
         mark: what stands behind the figures of a line.
+        on_demand: as in `Column`.
     """
     cases = f"{measure.name}_cases"
 
@@ -134,7 +142,7 @@ def measure_column(measure: Measure, mark: Callable[[dict], str] = lambda line: 
         return figures + mark(line) + fewer_cases(line[cases], line["cases"])
 
     return Column(
-        f"{measure.name}_mean", measure.label, line=text, better=measure.better, figure=True,
+        f"{measure.name}_mean", measure.label, line=text, better=measure.better, figure=True, on_demand=on_demand,
         ranked=lambda frame: frame[cases] == frame["cases"],
     )  # fmt: skip
 
