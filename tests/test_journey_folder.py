@@ -207,5 +207,16 @@ def test_cases_without_geometry_take_masks_of_their_size(tmp_path, monkeypatch, 
         (("add-masks", "masks", "--name", "X", "--results", "masks", "--labelled", 2), "is no results folder"),
     ):
         assert said in one_line_error(command(*arguments))
+    # A budget of no method is remarked. A row goes with all its seeds, and nothing else does.
+    other = ("add-masks", "masks", "--name", "Other", "--results", "results", "--labelled", 1)
+    status, said, _ = command(*other)
+    assert status == 0 and "no method of this experiment has 1 labelled cases" in said
+    assert command(*other, "--seed", 1)[0] == 0
+    refused = one_line_error(command("remove-masks", "Them", "--results", "results"))
+    assert "'Them' is no row of masks in " in refused and "there are: Other, Theirs" in refused
+    status, said, _ = command("remove-masks", "Other", "--results", "results")
+    assert status == 0 and said.startswith("removed external-other-")
+    table = (tmp_path / "results/report/tables/comparison.md").read_text()
+    assert "Theirs‡" in table and "Other" not in table and "Unplanned" not in table
     write(tmp_path / "masks/test-000.nii.gz", np.zeros((3, 3, 3), np.uint8))
     assert "(3, 3, 3) voxels, but test-000 has" in one_line_error(command("add-masks", "masks", "--name", "X", *scored))

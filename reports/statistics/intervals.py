@@ -60,7 +60,9 @@ class Contrasts:
             by_run = [weights[..., k] ** 2 * self.runs[k] / self.counts[k] for k in range(len(self.means))]
             residual = (weights**2 * self.residuals / self.counts).sum(-1) / self.cases
             variance, df = combined_variance(by_case, by_run, self.dfs, residual, self.cases)
-        return weights @ self.means, np.where(variance > 0, special.stdtrit(df, 0.975), 0) * np.sqrt(variance)
+        return weights @ self.means, np.where(variance > 0, special.stdtrit(df, 0.975), 0) * np.sqrt(
+            np.maximum(variance, 0)
+        )
 
 
 def contrasts(tables: Sequence[pd.DataFrame], pools: Sequence[RunPool | None] = ()) -> Contrasts | None:
