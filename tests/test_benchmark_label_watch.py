@@ -329,7 +329,7 @@ def cheats(tmp_path_factory):
             plugins=list(map(str, plugins)), execution={"data_workers": 1}, data={"test": 2},
         )  # fmt: skip
         folder = tiny.finish(planned, place / "results")
-        write_report([folder])
+        write_report([folder], folder / "report")
     return ResultsFolder(folder)
 
 
