@@ -68,7 +68,11 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     """One panel per method: its curve and band, the other methods in grey, the floor's curve and the ceiling's line."""
     runs, methods = source.runs, source.rows("method")
     curves = {row: curve(runs[runs["row"] == row], measure, over_runs) for row in dict.fromkeys(runs["row"])}
-    floor = supervised([curves[row]["mean"] for role in ("floor", "ceiling") for row in source.rows(role)])
+    baselines = [row for role in ("floor", "ceiling") for row in source.rows(role)]
+    floor = supervised([curves[row]["mean"] for row in baselines])
+    whole = runs[~runs["trial"].isin(source.lacking)]  # labels saved compare means, so no run may be left out of them
+    compared = {row: curve(whole[whole["row"] == row], measure, over_runs)["mean"] for row in curves}
+    compared_floor = supervised([compared[row] for row in baselines])
     ceilings = [curves[row]["mean"].iloc[0] for row in source.rows("ceiling")][:1]
     figure, panels = panel_grid(len(methods), 4, 1.45, sharex=True, sharey=True)
     for axes, row in zip(panels, methods, strict=True):
@@ -84,7 +88,7 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
         axes.set_title(wrapped(row, 28), pad=12 if measure is DICE else None)
         axes.grid(axis="y")
         if measure is DICE and len(floor):
-            _mark_labels_saved(axes, points["mean"], floor)
+            _mark_labels_saved(axes, compared[row], compared_floor)
     _set_counts(panels[0], source, floor)
     for axes in panels[-4:]:
         axes.set_xlabel("labelled cases")
@@ -130,7 +134,7 @@ def _caption(source: Measured, measure: Measure, over_runs: bool) -> str:
     saved = (
         " Horizontal lines and the numbers on top are labels saved: how many more labelled cases the supervised floor "
         "needs for the method's Dice, or fewer if negative. They are interpolated between the points of the floor's "
-        "curve. Where the curve does not reach the Dice there is no number."
+        "curve. Where the curve does not reach the Dice, or where runs were left out, there is no number."
     )
     return (
         f"Mean {measure.label.split(' ')[0]} over test cases against the number of labelled cases, logarithmic, and "

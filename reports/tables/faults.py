@@ -16,16 +16,17 @@ RULE = (
     "counts like any other run."
 )
 WORST = (
-    f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks with Dice and Jaccard 0 and the "
-    "image diagonal as each distance (evaluation.diverged: worst)."
+    f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks as a prediction that finds nothing: "
+    "Dice, Jaccard and NSD 0, the image diagonal as each distance, a volume error of −100 % "
+    "(evaluation.diverged: worst)."
 )
 SHAPES_UNKNOWN = (
     "The distances of diverged runs are not known here, because a plan of an earlier version lacks the shapes of test "
     "cases: `run` the experiment again, which renews it without training."
 )
 LEFT_OUT = (
-    "Rows that lack such a run have no star, no bold figure and no rank. In brackets: the mean with Dice 0 and the "
-    "image diagonal for it."
+    "Rows that lack such a run have no star, no bold figure and no rank. In brackets: the mean in which it counts as a "
+    "prediction that finds nothing."
 )
 DIVERGED_OUT = f"{FAULT} Runs that diverged are left out of means (evaluation.diverged: exclude). {LEFT_OUT}"
 FAILED_OUT = (
@@ -34,11 +35,15 @@ FAILED_OUT = (
 )
 
 
-def collapse_note(results: Results) -> str:
-    """The rule by which a run counts as collapsed, and which runs did."""
+def nothing_collapsed(results: Results) -> list[str]:
+    """The rule, for the comparison. Where a run collapsed every table has it, from `fault_notes`."""
+    return [] if _collapsed(results) else [f"{RULE} Here: none."]
+
+
+def _collapsed(results: Results) -> list[str]:
+    """Which runs collapsed, and why."""
     cells = results.cells[trained(results.cells)]
-    found = [f"{_run(cell)}: {cell['collapsed']}" for cell in cells.to_dict("records") if cell["collapsed"]]
-    return f"{RULE} Here: {'; '.join(found) or 'none'}."
+    return [f"{_run(cell)}: {cell['collapsed']}" for cell in cells.to_dict("records") if cell["collapsed"]]
 
 
 def _run(cell: dict) -> str:
@@ -47,11 +52,13 @@ def _run(cell: dict) -> str:
 
 
 def fault_notes(results: Results) -> list[str]:
-    """What runs that diverged or failed count as, where there are any beside others of their row."""
+    """What the mark means here: of runs that collapsed, and of those that diverged or failed beside others of their
+    row."""
     cells = with_rows(results.cells)
     lacking = cells[is_left_out(cells) & cells["row"].isin(held_back(results))]
     counted = cells[cells["scored"].astype(bool) & cells["state"].eq(DIVERGED)]
-    notes = [WORST] * bool(len(counted))
+    collapsed = _collapsed(results)
+    notes = [f"{RULE} Here: {'; '.join(collapsed)}."] * bool(collapsed) + [WORST] * bool(len(counted))
     if _lacks_distances(results, counted):
         notes.append(SHAPES_UNKNOWN)
     notes += [DIVERGED_OUT] * bool(lacking["state"].eq(DIVERGED).any())

@@ -7,7 +7,7 @@ import pandas as pd
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
 from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
-from reports.tables.formats import number
+from reports.tables.formats import FAULT, FAULTS, number, with_mean_of_all
 from reports.tables.notes import with_notes
 from reports.tables.sweep import across_budgets
 from reports.tables.table import SEEDS, Block, Column, Table
@@ -32,11 +32,16 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
-    marked = rows[rows["significant"] & rows["labelled"].isin(budgets)]
+    shown_rows = rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")]
+    marked = shown_rows[shown_rows["significant"]]
     for mark, kind, test in ((BY_SEEDS, "seeds", "seed-aware test"), (BY_CASES, "cases", "t-test over cases alone")):
         if (marked["decided_by"] == kind).any():
             reference = marked["reference"].iloc[0]
             notes.append(f"{mark} differs from {reference} by the {test} (p < 0.05, Holm-corrected).")
+    if shown_rows[FAULTS].to_numpy().any():
+        notes.append(f"{FAULT} Runs of this row collapsed, diverged or failed. The comparison names them.")
+    if shown_rows["left_out"].any():
+        notes.append("In brackets: the mean with the worst values for runs that are left out.")
     return Block(block.heading, block.columns, block.rows, notes)
 
 
@@ -44,6 +49,7 @@ def _mean(measure: Measure) -> Column:
     key = f"{measure.name}_mean"
 
     def text(line: dict) -> str:
-        return number(line[key]) + significance_mark(line) * (measure is DICE)
+        mean = with_mean_of_all(number(line[key]), line[f"{measure.name}_mean_of_all"])
+        return mean + significance_mark(line) * (measure is DICE)
 
     return Column(key, measure.label, line=text, better=measure.better, figure=True)

@@ -15,6 +15,7 @@ from reports.tables.formats import (
     number,
     signed,
     state_of,
+    with_mean_of_all,
 )
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
@@ -30,18 +31,20 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
 
     gap_share: (Dice - floor) / (ceiling - floor) of methods, where the ceiling is higher than the floor.
     labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
-    labelled, how many more cases these are.
+    labelled, how many more cases these are. None of them is made of a mean that lacks a run that failed or diverged.
     """
     shown = (DICE, hd95(results))
     trained = rows["runs_done"] > 0
     means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in shown}
+    of_all = [f"{m.name}_mean_of_all" for m in shown]
     counts = {name: rows[name] for name in ["cases", *(f"{m.name}_cases" for m in shown)]}
-    frame = rows[KEYS].assign(**means, **counts, ceiling=float("nan"))
+    frame = rows[KEYS].assign(**means, **rows[of_all], **counts, ceiling=float("nan"))
+    whole = frame["left_out"] == 0
     # merged parts may have several baselines: the first counts
-    supervised = frame.drop_duplicates(["role", "labelled"]).set_index("labelled")
+    supervised = frame[whole].drop_duplicates(["role", "labelled"]).set_index("labelled")
     floors, ceilings = (supervised.loc[supervised["role"] == role, DICE.name] for role in ("floor", "ceiling"))
     curve = pd.concat([floors, ceilings]).dropna().sort_index()
-    method = frame["role"] == "method"
+    method = (frame["role"] == "method") & whole
     frame["floor"] = frame["labelled"].map(floors).astype(float).where(frame["role"] != "ceiling")
     if ceilings.empty:  # with scans without a label, the floor at the largest budget may have every label there is
         ceilings = floors[floors.index == results.plan.data.with_label]
@@ -57,7 +60,7 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
     more = curve.index.max() - frame["labelled"].astype(float)
     frame["labels_saved_beyond"] = more.where(beyond & (more > 0))
-    return frame[KEYS + list(means) + FIGURES + list(counts)]
+    return frame[KEYS + list(means) + of_all + FIGURES + list(counts)]
 
 
 def sweep(results: Results, rows: pd.DataFrame) -> Table:
@@ -86,7 +89,8 @@ def _mean(measure: Measure) -> Column:
     def text(line: dict) -> str:
         done, planned = line["runs_counted"], line["runs_planned"]
         of_runs = "" if done == planned else f" ({done} of {planned})"
-        return number(line[measure.name]) + of_runs + fewer_cases(line[cases], line["cases"])
+        mean = with_mean_of_all(number(line[measure.name]), line[f"{measure.name}_mean_of_all"])
+        return mean + of_runs + fewer_cases(line[cases], line["cases"])
 
     return Column(
         measure.name, measure.label, line=text, better=measure.better,
@@ -129,15 +133,17 @@ def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
 
 
 NOTES = [
-    "Means over test cases, each averaged over its seeds and draws. A number in brackets says how many of the planned "
+    "Means over test cases, each averaged over its seeds and draws. “2 of 3” in brackets says how many of the planned "
     "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
     "labelled.",
     "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. It is missing "
-    "if the ceiling is not above the floor or one of the two has no results. If the gap is small, the share is "
+    "if the ceiling is not above the floor, or if one of the three has no results or lacks runs that failed or "
+    "diverged. If the gap is small, the share is "
     "unreliable. The floor usually fills its batches with labelled patches, while methods that use unlabelled cases "
     "fill half of each batch, as published. So the floor sees each label twice as often.",
     "Labels saved: how many more labelled cases the floor needs for the same Dice. Dice of floors and ceiling is "
     "interpolated linearly over the logarithm of the number of labelled cases. The number is negative if the floor has "
     "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice. "
-    "Cells with –: no floor has so low a Dice, or a floor or ceiling that is needed has no results.",
+    "Cells with –: no floor has so low a Dice, or a floor or ceiling that is needed has no results, or one of them or "
+    "the row lacks runs that failed or diverged.",
 ]
