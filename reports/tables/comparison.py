@@ -10,7 +10,7 @@ from reports import statistics
 from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
-from reports.tables.faults import nothing_collapsed
+from reports.tables.faults import collapse_note
 from reports.tables.formats import MISSING, difference, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
@@ -29,7 +29,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Tab
         "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
-        *nothing_collapsed(results),
+        collapse_note(results),
         *_test_notes(rows),
         RANKS_NOTE,
     ]

@@ -10,10 +10,13 @@ from reports.tables.formats import FAULT
 
 BY_LOSS = " or ".join(f"{name} below {limit:g}" for name, limit in collapse.DEAD_BELOW.items())
 RULE = (
-    f"{FAULT} Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the "
-    f"last tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
-    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs. It "
-    "counts like any other run."
+    f"Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the last "
+    f"tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
+    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs."
+)
+COLLAPSED = (
+    f"{FAULT} A run that collapsed without an error is a result and counts like any other. The comparison has the rule "
+    "and names such runs."
 )
 WORST = (
     f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks as a prediction that finds nothing: "
@@ -35,15 +38,15 @@ FAILED_OUT = (
 )
 
 
-def nothing_collapsed(results: Results) -> list[str]:
-    """The rule, for the comparison. Where a run collapsed every table has it, from `fault_notes`."""
-    return [] if _collapsed(results) else [f"{RULE} Here: none."]
+def collapse_note(results: Results) -> str:
+    """The rule by which a run counts as collapsed, and which runs did."""
+    found = [f"{_run(cell)}: {cell['collapsed']}" for cell in _collapsed(results).to_dict("records")]
+    return f"{RULE} Here: {'; '.join(found) or 'none'}."
 
 
-def _collapsed(results: Results) -> list[str]:
-    """Which runs collapsed, and why."""
-    cells = results.cells[trained(results.cells)]
-    return [f"{_run(cell)}: {cell['collapsed']}" for cell in cells.to_dict("records") if cell["collapsed"]]
+def _collapsed(results: Results) -> pd.DataFrame:
+    cells = results.cells
+    return cells[trained(cells) & cells["collapsed"].ne("")]
 
 
 def _run(cell: dict) -> str:
@@ -57,8 +60,7 @@ def fault_notes(results: Results) -> list[str]:
     cells = with_rows(results.cells)
     lacking = cells[is_left_out(cells) & cells["row"].isin(held_back(results))]
     counted = cells[cells["scored"].astype(bool) & cells["state"].eq(DIVERGED)]
-    collapsed = _collapsed(results)
-    notes = [f"{RULE} Here: {'; '.join(collapsed)}."] * bool(collapsed) + [WORST] * bool(len(counted))
+    notes = [COLLAPSED] * bool(len(_collapsed(results))) + [WORST] * bool(len(counted))
     if _lacks_distances(results, counted):
         notes.append(SHAPES_UNKNOWN)
     notes += [DIVERGED_OUT] * bool(lacking["state"].eq(DIVERGED).any())
