@@ -62,6 +62,15 @@ class Dataset:
                 f"case {case_id} of {self.name} has no label: take it out of the labelled and the test cases"
             ) from error
 
+    def native_shape(self, case_id: str) -> tuple[int, int, int]:
+        """Voxels of the case on its own grid, from the header of its image: the label stays closed."""
+        return _array(self._native[case_id], "image").shape
+
+    def label_files(self, case_id: str) -> list[Path]:
+        """All files that hold the label of a case of either side: in the cache, and where it was read from."""
+        cached = {entries[case_id] / "label.npy" for entries in (self._native, self._training) if case_id in entries}
+        return [*sorted(cached), *self.source.label_files(case_id)]
+
     def native(self, case_id: str) -> Case:
         """The case on its own grid, as memory maps: metrics are computed there."""
         return _open_case(case_id, self._native[case_id])

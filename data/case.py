@@ -8,6 +8,8 @@ import numpy as np
 
 from data.errors import UserError
 
+READ_CASE = "semiseg.read_case"  # audit event of a case, with its label, that is computed rather than read from a file
+
 
 class DataError(UserError):
     """Something is wrong with the data or its settings. The message is one line for the user."""

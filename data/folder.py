@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.formats.dispatch import H5, SUFFIXES, suffix_of
+from data.formats.dispatch import H5, MAY_BE_DETACHED, SUFFIXES, read_header, suffix_of
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
@@ -145,6 +145,13 @@ class FolderSource:
             geometry = read_geometry(self._labels[case_id], self.reading, "label")
             return geometry.mismatch(read_geometry(self._images[case_id], self.reading), self.reading.grid_tolerance)
         return ""
+
+    def label_files(self, case_id: str) -> list[Path]:
+        """The file with the case's label, and those with its voxels where it is a header alone."""
+        path = self._labels.get(case_id)
+        if path is None:
+            return []
+        return [path, *(read_header(path, "label").data_files if suffix_of(path) in MAY_BE_DETACHED else ())]
 
     def geometry(self, case_id: str) -> Geometry | None:
         """The geometry of the case's image; None for an h5 file, which does not state it."""

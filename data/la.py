@@ -98,6 +98,10 @@ class LASource:
             )
         return Case(case_id, image, label, (MM, MM, MM))
 
+    def label_files(self, case_id: str) -> list[Path]:
+        """The case's file, which holds image and label."""
+        return [self._file(case_id)]
+
     def geometry(self, case_id: str) -> None:
         """None: the distributed files do not say where the voxels lie."""
 

@@ -8,6 +8,7 @@ Positions and radii are in units of half the nominal volume, which spans about -
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,7 @@ import numpy as np
 from pydantic import Field
 from scipy import fft, ndimage
 
-from data.case import Case
+from data.case import READ_CASE, Case
 from data.masks import largest_component
 from data.randomness import generator
 from data.reading import Reading
@@ -64,8 +65,13 @@ class PhantomSource:
 
     def read(self, case_id: str) -> Case:
         """The case, computed."""
+        sys.audit(READ_CASE, case_id)
         image, label = _phantom(generator(self._settings.seed, f"phantom {case_id}"), self._settings.size)
         return Case(case_id, image, label, (SPACING,) * 3)
+
+    def label_files(self, case_id: str) -> list[Path]:
+        """None: labels are computed."""
+        return []
 
     def geometry(self, case_id: str) -> None:
         """None: a phantom has no position in space."""

@@ -84,6 +84,7 @@ def decode(task: str, path: Path, reading: Reading | None = None, **more: Any) -
     Raises:
         DataError: what the function raises; or the process died, took too long or needed too much memory.
     """
+    sys.audit("open", os.fspath(path), "rb", os.O_RDONLY)  # that process opens it on behalf of this one
     seconds = SECONDS + _megabytes(path)
     request = {
         "task": task, "path": os.fspath(path), "reading": reading and reading.model_dump(mode="json"),

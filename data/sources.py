@@ -1,6 +1,7 @@
 """The sources of cases. A new source is one file and one entry in each of the two lines below."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -50,6 +51,9 @@ class Source(Protocol):
 
     def read(self, case_id: str) -> Case:
         """The case on its native grid. Raises DataError if it cannot be read."""
+
+    def label_files(self, case_id: str) -> list[Path]:
+        """The files that hold the label of a case; none if it has no label, or is computed."""
 
     def geometry(self, case_id: str) -> Geometry | None:
         """The position of the native grid in space; None if the case's file does not state it."""

@@ -109,6 +109,7 @@ def _least(of: dict[int, dict], folds: list[int]) -> dict:
     known = {
         "worst": all(found["worst"] for found in of.values()),
         "stale": next((found["stale"] for found in of.values() if found["stale"]), ""),
+        "peeked": next((found["peeked"] for found in of.values() if found["peeked"]), ""),
         "collapsed": next(
             (f"fold {fold}: {found['collapsed']}" for fold, found in of.items() if found["collapsed"]), ""
         ),

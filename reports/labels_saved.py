@@ -1,7 +1,12 @@
-"""How many labelled cases a method is worth."""
+"""How many labelled cases a method is worth, and which share of the gap to the ceiling it closes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from reports import statistics
 
 
 def labels_saved(floor: pd.Series, dice: float, labelled: float) -> float | None:
@@ -39,3 +44,54 @@ def labels_saved(floor: pd.Series, dice: float, labelled: float) -> float | None
             share = (dice - low) / (high - low)
             return float(left * (right / left) ** share - labelled)
     return None
+
+
+@dataclass(frozen=True)
+class LabelIntervals:
+    """95 % confidence intervals of the share of the gap closed and of labels saved. NaN where there is none."""
+
+    gap_low: float = np.nan
+    gap_high: float = np.nan
+    saved_low: float = np.nan
+    saved_high: float = np.nan
+
+    @property
+    def gap_is_open(self) -> bool:
+        """Whether the method may be level with the floor, and as well with the ceiling."""
+        return self.gap_low <= 0 and self.gap_high >= 1
+
+    @property
+    def saved_is_open(self) -> bool:
+        """Whether any number of labels may be saved."""
+        return self.saved_low == -np.inf and self.saved_high == np.inf
+
+
+# A method's score table, and the pool of run variances of its budget.
+Pooled = tuple[pd.DataFrame, statistics.RunPool | None]
+
+
+def label_intervals(
+    method: Pooled, supervised: Mapping[int, Pooled], labelled: int, ceiling: int | None
+) -> LabelIntervals:
+    """Intervals with runs and cases as samples, as `statistics.gap_interval` and `statistics.saved_interval` have them.
+
+    Args:
+        method: the method's scores.
+        supervised: those of supervised training, by the number of labelled cases. It includes the ceiling.
+        labelled: the number of labelled cases that the method had.
+        ceiling: the number of labelled cases of the ceiling, if there is one.
+    """
+    gap = saved = (np.nan, np.nan)
+    counts = sorted(supervised)
+    if labelled in supervised and ceiling in supervised and ceiling != labelled:
+        known = _contrasts(method, supervised[labelled], supervised[ceiling])
+        gap = gap if known is None else statistics.gap_interval(known)
+    if counts and counts[0] <= labelled <= counts[-1]:
+        known = _contrasts(method, *(supervised[count] for count in counts))
+        saved = saved if known is None else statistics.saved_interval(known, counts, labelled)
+    return LabelIntervals(*gap, *saved)
+
+
+def _contrasts(*pooled: Pooled) -> statistics.Contrasts | None:
+    tables, pools = zip(*pooled, strict=True)
+    return statistics.contrasts(tables, pools)

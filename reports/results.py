@@ -14,7 +14,7 @@ from data.errors import visible
 from reports.worst import WITHOUT_VALUES, counts, worst_frame
 
 CELL_KEYS = tuple(Cell.model_fields)
-STATE_KEYS = ("state", "reason", "scored", "worst", "stale", "collapsed")
+STATE_KEYS = ("state", "reason", "scored", "worst", "stale", "peeked", "collapsed")
 TRAINING_TIMES = ("seconds_training", "iterations_per_second")
 INFERENCE_TIME = "inference_seconds_per_case"
 TIMES = (*TRAINING_TIMES, INFERENCE_TIME)
@@ -28,7 +28,8 @@ class Results:
     cells: one row a planned cell, in the plan's order: the cell's own keys; `state` and `reason` (one line, or "") as
         `status` tells them; `scored`, whether tables show its values; `worst`, whether these are the worst that there
         are, because the run diverged; `stale`, the reason if they show values that other numerics versions than
-        today's have made; `collapsed`, why a run that ended without an error counts as collapsed.
+        today's have made; `peeked`, which labels it opened that are not its own; `collapsed`, why a run that ended
+        without an error counts as collapsed.
     cases: one row a measured value of the cells that are scored: trial and the columns of cases.csv, `value` as float
         (NaN where a distance is undefined and left out).
     left_out: the same of runs that failed or diverged and are in no mean: what they would count as.
@@ -90,6 +91,7 @@ def cell_row(cell: Cell, state: CellState, worst: bool) -> dict:
     return {key: getattr(cell, key) for key in CELL_KEYS} | {
         "state": state.state, "reason": state.reason, "scored": scored, "worst": worst,
         "stale": state.outdated * scored, "collapsed": state.collapsed * scored,
+        "peeked": state.peeked * scored,
     }  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """Each check of the contract catches the method that breaks it, names the fault, and lets sound methods be."""
 
+import gc
+import json
 import random
+import subprocess
 from functools import cache
 from typing import Literal
 
@@ -12,6 +15,7 @@ from torch.nn import functional as F
 from benchmark.contract.checks import CHECKS, Outcome, check, describe
 from benchmark.contract.small_training import ContractError, Subject
 from data.batches import PatchStream
+from data.cache import Dataset, cache_folder
 from methods.shared import registry
 from methods.shared.ema import make_teacher, update_teacher
 from methods.shared.losses import segmentation_loss
@@ -20,9 +24,22 @@ from methods.shared.signed_distance import distance_to_mask
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
-DESCRIBES, FIREWALL, UNLABELLED, PARAMETERS, STEP, SEED, CHECKPOINT, SIZES, CLASSES, CHOICES, FINITE, PREDICTS, BF16 = (
-    CHECKS
-)
+(
+    DESCRIBES,
+    FIREWALL,
+    LABELS,
+    UNLABELLED,
+    PARAMETERS,
+    STEP,
+    SEED,
+    CHECKPOINT,
+    SIZES,
+    CLASSES,
+    CHOICES,
+    FINITE,
+    PREDICTS,
+    BF16,
+) = CHECKS
 
 
 class Sound(Method):
@@ -184,6 +201,63 @@ def test_labels_that_are_not_used():
             return {"total": self.unlabelled_loss(self.network(batch.images).logits.sigmoid())}
 
     breaks(FIREWALL, Unsupervised, "batch.labels")
+
+
+# It opens no label on the disk that is not its own.
+
+
+class ThroughGc(Sound):
+    def training_step(self, batch, step, phase):
+        for found in gc.get_objects():
+            if type(found) is Dataset and "train-002" in found.train_ids:
+                found.label("train-002")
+        return super().training_step(batch, step, phase)
+
+
+class LookedUp(Sound):
+    def predict(self, images):
+        list(map(np.load, cache_folder().glob("*/label.npy")))
+        return super().predict(images)
+
+
+class InAProgram(Sound):
+    """Another program reads the labels, which no hook sees."""
+
+    case_id = "train-002"
+
+    def mean(self):
+        for entry in cache_folder().glob("*/entry.json"):
+            if json.loads(entry.read_text())["case"] == self.case_id:
+                text = subprocess.run(["cat", entry.with_name("label.npy")], capture_output=True, check=True).stdout
+                return float(np.frombuffer(text, np.uint8).mean())
+
+    def training_step(self, batch, step, phase):
+        losses = super().training_step(batch, step, phase)
+        return losses | {"total": losses["total"] * (1 + self.mean())}
+
+
+class InAProgramAsItPredicts(InAProgram):
+    case_id = "test-001"
+
+    def training_step(self, batch, step, phase):
+        return Sound.training_step(self, batch, step, phase)
+
+    def predict(self, images):
+        return (super().predict(images) + self.mean()).clamp(0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cheat", "words"),
+    [
+        (ThroughGc, ["train-002", "it opened labels", "training_step"]),
+        (LookedUp, ["test-000", "test-001", "it opened labels", "predict"]),
+        (InAProgram, ["loss total of step 0 changes", "scrambled"]),
+        (InAProgramAsItPredicts, ["what predict() gives changes", "scrambled"]),
+    ],
+)
+def test_labels_that_a_method_finds_on_the_disk(cheat, words):
+    breaks(LABELS, cheat, *words)
 
 
 # It learns from unlabelled images.

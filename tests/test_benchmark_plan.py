@@ -237,7 +237,7 @@ def test_another_version_of_scoring_scores_stored_weights_again_without_training
     cell = floor(results)
     assert cell.state == "rescore" and cell.reason.startswith("numerics of scoring: version 0, now version")
     steps = [progress.stage for progress in tiny.run(trial, results, tiny.experiment())]
-    assert steps == ["testing 1/1", "done"]
+    assert steps == ["testing 1/1", "scoring 1/1", "done"]
     assert floor(results).state == "done"
     assert same_tensors((results.record(trial.id) / "weights.pt"), before)
 

@@ -285,7 +285,7 @@ def test_what_a_record_holds(unbroken, tmp_path):
     trial, planned, _ = unbroken
     results = tiny.new_results(tmp_path)
     signs = tiny.run(trial, results, planned)
-    assert [sign.stage for sign in signs] == ["training"] * ITERATIONS + ["testing 1/1", "done"]
+    assert [sign.stage for sign in signs] == ["training"] * ITERATIONS + ["testing 1/1", "scoring 1/1", "done"]
     assert all(sign.trial == trial.id and sign.iterations == ITERATIONS for sign in signs)
     record = results.record(trial.id)
     assert {path.name for path in record.iterdir()} == {

@@ -157,7 +157,7 @@ def test_all_figures_are_drawn_and_other_processes_give_the_same_bytes(full, tmp
     again, without = draw_all(read_results(full), tmp_path / "second")
     assert [figure.name for figure in again] == NAMES and without == left_out
     assert [figure.name for figure in drawn] == NAMES
-    assert [figure.name for figure in left_out] == ["budgets_dice", "budgets_hd95"]
+    assert [figure.name for figure in left_out] == ["budgets_dice", "budgets_hd95", "variance"]
     for figure in drawn:
         assert figure.title and figure.caption.endswith(".") and "None" not in figure.caption
         assert figure.png.read_bytes().startswith(b"\x89PNG") and "<svg" in figure.svg.read_text()
@@ -178,7 +178,7 @@ def test_nothing_done_leaves_everything_out_with_reasons(tmp_path):
     assert drawn == [] and not list((tmp_path / "figures").iterdir())
     assert all(figure.title and figure.reason.endswith(".") for figure in left_out)
     assert [figure.name for figure in left_out] == [
-        "distributions", "budgets_dice", "budgets_hd95", "ranks", "significance", "cost", "losses", "terms",
+        "distributions", "budgets_dice", "budgets_hd95", "variance", "ranks", "significance", "cost", "losses", "terms",
         "examples", "disagreement_slices", "disagreement_surfaces",
     ]  # fmt: skip
 

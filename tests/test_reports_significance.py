@@ -1,6 +1,7 @@
 """What a report says of chance equals what scipy says of the raw cases.csv files."""
 
 import csv
+import json
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from helpers.results_folder import (
     write_record,
     write_tables_of,
 )
+from helpers.written_out import holm, seed_aware_p
 from scipy import stats
 
 from reports.measures import scores
@@ -36,44 +38,6 @@ def raw(folder, trial, metric, postprocessing):
 def runs_by_cases(folder, method, seeds, metric=("dice", ""), postprocessing="none", factor=100):
     of_runs = [raw(folder, f"{method}-8-{seed}-first", metric, postprocessing) for seed in seeds]
     return factor * np.array([[run[case] for case in CASES] for run in of_runs])
-
-
-def run_pool(tables):
-    """The pool of docs/statistics.md, written out: the median run variance, and a mean that outliers raise little."""
-    variances = [(table.mean(1).var(ddof=1), len(table) - 1) for table in tables if len(table) > 1]
-    median = np.median([variance / (stats.chi2.median(df) / df) for variance, df in variances])
-    capped = sum(df * min(variance, 8 * median) for variance, df in variances) / sum(df for _, df in variances)
-    return max(median, capped), [df + 1 for _, df in variances]
-
-
-def seed_aware_p(first, second, family):
-    """The seed-aware test of docs/statistics.md, written out: seeds and cases random, Hillis' degrees of freedom."""
-    pool, counts = run_pool(family)
-
-    def parts(scores):
-        runs, cases = scores.shape
-        residual = scores - scores.mean(1, keepdims=True) - scores.mean(0, keepdims=True) + scores.mean()
-        rest = (residual**2).sum() / ((runs - 1) * (cases - 1)) / (runs * cases)
-        if scores.mean(1).var(ddof=1) > pool:
-            return scores.mean(1).var(ddof=1) / runs, rest, runs - 1
-        lent = 0.4 * (len(counts) - 2) * np.mean([min(count, runs) - 2 for count in counts])
-        return pool / runs, rest, runs - 1 + lent
-
-    cases = first.shape[1]
-    by_case = (first.mean(0) - second.mean(0)).var(ddof=1) / cases
-    (seed1, rest1, df1), (seed2, rest2, df2) = parts(first), parts(second)
-    variance = max(by_case, seed1 + seed2, by_case + seed1 + seed2 - rest1 - rest2)
-    df = min(variance**2 / (seed1**2 / df1 + seed2**2 / df2), cases - 1)
-    return 2 * stats.t.sf(abs(first.mean() - second.mean()) / np.sqrt(variance), df)
-
-
-def holm(p_values):
-    """By the definition: the smallest times their number, the next times one less, never falling, at most 1."""
-    adjusted, highest = {}, 0.0
-    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, p * (len(p_values) - place)))
-        adjusted[name] = highest
-    return adjusted
 
 
 def statistics_of(folder, measure="dice_percent"):
@@ -188,6 +152,46 @@ def test_significance_by_seeds_is_marked_and_said(tmp_path):
     assert r"(p &lt; 0.05, Holm-corrected): \* differs from the reference by the seed-aware test;" in text
     assert "where no seed-aware test is possible. 1 of 1 rows have one." in text
     assert "Seed-aware test with 3 seeds: " in text and "One seed" not in text
+    line = statistics_of(tmp_path).loc["a"]
+    assert f"{line['difference']:+.2f} \\[{line['seeds_low']:+.2f}, {line['seeds_high']:+.2f}\\]" in line_of(text, "A")
+
+
+@pytest.mark.parametrize("margin, verdict", [(0.5, "different"), (1.5, "different within margin")])
+def test_a_row_that_differs_may_do_so_within_the_margin(tmp_path, margin, verdict):
+    """B is one point better, and neither seeds nor cases change that by much."""
+    folder = write_shifted(tmp_path, seeds=(1, 2, 3), seed_shift=0.0001)
+    write_plan(folder, json.loads((folder / "plan.json").read_text()) | {"report": {"margin": margin}})
+    text = comparison_of(folder)
+    assert f", {verdict} |" in line_of(text, "A") and f"is within ±{margin:g} points (report.margin)" in text
+    assert statistics_of(folder).loc["a", ["verdict", "margin"]].tolist() == [verdict, margin]
+
+
+@pytest.mark.parametrize("run_sd, verdict", [(0.0005, "equivalent"), (0.02, "open")])
+def test_methods_that_are_alike_are_equivalent_if_seeds_say_so(tmp_path, run_sd, verdict):
+    methods, seeds = "abcd", (1, 2, 3, 4, 5)
+    planned, rng = plan(cells_of(*methods, seeds=seeds)), np.random.default_rng(0)
+    base = rng.uniform(0.7, 0.9, len(CASES))
+    tables = {
+        c["trial"]: scored(planned, dice=list(base + rng.normal(0, run_sd) + rng.normal(0, 0.001, len(CASES))))
+        for c in planned["cells"]
+    }
+    folder = write_folder(tmp_path, planned, tables)
+    table, text = statistics_of(folder), comparison_of(folder)
+    runs = {m: runs_by_cases(folder, m, seeds) for m in methods}
+    p_values = {}
+    for method in "acd":
+        line = table.loc[method]
+        assert line["verdict"] == verdict and f", {verdict} |" in line_of(text, method.upper())
+        half_width = (line["seeds_high"] - line["seeds_low"]) / 2
+        error = half_width / stats.t.ppf(0.975, line["seeds_df"])
+        gap = runs["b"].mean() - runs[method].mean()
+        p_values[method] = max(stats.t.sf((gap + 1) / error, line["seeds_df"]),
+                               stats.t.cdf((gap - 1) / error, line["seeds_df"]))  # fmt: skip
+        assert line["equivalence_p"] == pytest.approx(p_values[method])
+        wins = [np.sign(b - a) for b in runs["b"] for a in runs[method]]
+        assert line["reference_better"] == pytest.approx((1 + np.mean(wins)) / 2)
+    assert table.loc[list("acd"), "equivalence_p_holm"].to_dict() == pytest.approx(holm(p_values))
+    assert statistics_of(folder, "hd95_voxel")["equivalence_p"].isna().all()
 
 
 def test_seeds_that_vary_take_the_mark_away(tmp_path):
@@ -204,6 +208,7 @@ def test_two_seeds_of_few_methods_have_no_mark_and_say_why(tmp_path):
     assert "needs three seeds of each of fewer than four methods." in text
     found = statistics_of(folder).loc["a"]
     assert found["seeds_low"] < found["difference"] < found["seeds_high"] and np.isnan(found["seeds_p"])
+    assert np.isnan(found["equivalence_p"]) and found["verdict"] == "open"
 
 
 def test_a_row_that_is_steady_by_luck_has_no_star(tmp_path):
@@ -231,7 +236,10 @@ def test_one_seed_is_marked_otherwise_and_has_no_seed_aware_p(tmp_path):
     assert dice_of(line_of(text, "A")).endswith(r" (\*)") and "| one seed |" in line_of(text, "A")
     assert r"(\*) differs by the paired t-test over cases, where no seed-aware test is possible. 1 of 1" in text
     assert "One seed: no row has a p over seeds" in text
-    assert "with one seed, paired t-test over cases." in text
+    assert "With one seed of the row or of the reference it is the paired t-test's over cases." in text
+    line = statistics_of(tmp_path).loc["a"]
+    assert f"{line['difference']:+.2f} \\[{line['cases_low']:+.2f}, {line['cases_high']:+.2f}\\]" in line_of(text, "A")
+    assert line["verdict"] == "open" and np.isnan(line["equivalence_p"])
     assert "Seed-aware test: unknown, because it needs two seeds of each method." in text
 
 

@@ -10,7 +10,7 @@ from helpers.score_tables import score_table
 from scipy import stats
 
 from reports.statistics import RunPool, detectable_difference, holm, pool_variances, run_pool, seed_aware_test
-from reports.statistics.family_grid import CASES, GRID, LIMIT, METHODS, SCENARIOS, SEEDS
+from reports.statistics.family_grid import CASES, DRAWS, GRID, GRIDS, LIMIT, METHODS, SCENARIOS, SEEDS
 from reports.statistics.family_simulation import (
     FamilyDesign,
     found,
@@ -122,33 +122,45 @@ def test_a_family_finds_its_detectable_difference_in_80_percent(seeds, methods, 
 
 def test_the_grid_is_the_one_that_was_written_down():
     assert (SEEDS, CASES, METHODS) == ((2, 3, 5), (12, 20, 40), (4, 8, 18)) and len(SCENARIOS) == 11
-    assert len(GRID) == 11 * 27 and LIMIT == 0.055
-    sizes = {(design.seeds[0], design.cases, len(design.seeds)) for _, design in GRID}
-    assert sizes == set(product(SEEDS, CASES, METHODS))
-    unequal = [design.seed_sd for scenario, design in GRID if scenario.reference in ("calmest", "middle", "wildest")]
+    assert DRAWS == (4, 5, 10) and len(GRID) == 2 * 11 * 27 and LIMIT == 0.055
+    for name, runs in (("Seeds", SEEDS), ("Draws", DRAWS)):
+        designs = [setting.design for setting in GRIDS[name]]
+        sizes = {(design.seeds[0], design.cases, len(design.seeds)) for design in designs}
+        assert sizes == set(product(runs, CASES, METHODS))
+        assert all(setting.crossed == (name == "Draws") for setting in GRIDS[name])
+    unequal = [s.design.seed_sd for s in GRID if s.scenario.reference in ("calmest", "middle", "wildest")]
     assert all((min(sds), max(sds)) == pytest.approx((0.2, 5)) for sds in unequal)
 
 
-def rows_of_docs(columns):
-    """Lines of the table of docs/statistics.md with these numbers of columns that begins with a scenario."""
+def tables_of_docs(name):
+    """The two tables of a grid in docs/statistics.md, as lines that begin with a scenario."""
     names = {scenario.name: scenario for scenario in SCENARIOS}
-    lines = [line.strip("| \n").split(" | ") for line in DOCS.read_text(encoding="utf-8").splitlines()]
-    return [(names[line[0]], *line[1:]) for line in lines if len(line) == columns and line[0] in names]
+    _, overview, again, *_ = DOCS.read_text(encoding="utf-8").split(f"| Seed, method-by-case, residual SD | {name} |")
+    return [
+        [
+            (names[first], *others)
+            for first, *others in (line.strip("| ").split(" | ") for line in text.split("\n\n")[0].splitlines())
+            if first in names
+        ]
+        for text in (overview, again)
+    ]
 
 
-def test_the_docs_say_that_no_setting_has_more_than_5_5_percent():
-    overview, again = rows_of_docs(8), rows_of_docs(6)
-    assert [(scenario.name, int(seeds)) for scenario, seeds, *_ in overview] == [
-        (scenario.name, seeds) for scenario, seeds in product(SCENARIOS, SEEDS)
+@pytest.mark.parametrize("name, runs", [("Seeds", SEEDS), ("Draws", DRAWS)])
+def test_the_docs_say_that_no_setting_has_more_than_5_5_percent(name, runs):
+    overview, again = tables_of_docs(name)
+    assert [(scenario.name, int(count)) for scenario, count, *_ in overview] == [
+        (scenario.name, count) for scenario, count in product(SCENARIOS, runs)
     ]
     assert len(again) == 16 and all(max(float(star), float(ring)) <= 5.5 for *_, star, ring in again)
 
 
-def test_the_hardest_settings_are_as_the_docs_say():
-    again = rows_of_docs(6)
-    for scenario, seeds, cases, methods, *printed in again[::3]:
+@pytest.mark.parametrize("name", ["Seeds", "Draws"])
+def test_the_hardest_settings_are_as_the_docs_say(name):
+    for scenario, seeds, cases, methods, *printed in tables_of_docs(name)[1][::3]:
         design = scenario.design(int(seeds), int(cases), int(methods))
-        rates = star_and_ring_rates(simulate_family(design, REPLICATIONS, np.random.default_rng(5)))
+        scores = simulate_family(design, REPLICATIONS, np.random.default_rng(5))
+        rates = star_and_ring_rates(scores, crossed=name == "Draws")
         printed = np.array([float(rate) for rate in printed]) / 100
         error = np.sqrt(printed * (1 - printed) * (1 / REPLICATIONS + 1 / 20_000))
         assert (np.abs(rates - printed) <= 4 * error + 0.0005).all(), (scenario.name, rates, printed)

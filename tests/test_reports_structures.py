@@ -22,8 +22,10 @@ from scipy import stats
 
 from reports.measures import DICE, HD95, further_measures, scores, structure_names
 from reports.results import read_results
+from reports.statistics import mean_interval
 from reports.tables import make_tables
 
+OF_DICE = ["Dice [%] [95 % interval]", "5th percentile [%]", "Below 50 % [%]"]
 NAMES = {"right ventricle": 1, "myocardium": 2, "left ventricle": 3}
 
 
@@ -138,7 +140,7 @@ def test_further_measures_are_recomputed(tmp_path):
     tables, _ = tables_of(write_folder(tmp_path, planned, records))
     table = tables["further"]
     labels = [column.label for column in table.blocks[0].columns]
-    assert labels == ["Method", "95HD max [voxel]", "NSD at 2 mm [%]", "Volume error [%]", "Seeds", "Cases"]
+    assert labels == ["Method", *OF_DICE, "95HD max [voxel]", "NSD at 2 mm [%]", "Volume error [%]", "Seeds", "Cases"]
     for method in "ab":
         of_method = pd.concat(records[c["trial"]] for c in planned["cells"] if c["method"] == method)
         of_method = of_method[of_method["postprocessing"] == "none"]
@@ -150,15 +152,37 @@ def test_further_measures_are_recomputed(tmp_path):
             by_case = of_method[(of_method["metric"] == metric) & (of_method["unit"] == unit)].groupby("case")["value"]
             assert line[f"{column}_mean"] == pytest.approx(factor * by_case.mean().mean())
             assert line[f"{column}_sd"] == pytest.approx(factor * by_case.mean().std(ddof=1))
-    ranks = [row.cells[3].rank for row in table.blocks[0].rows]
+    ranks = [row.cells[6].rank for row in table.blocks[0].rows]
     assert ranks == [0, 0], "an error with a sign has no best"
+
+
+def test_the_mean_dice_has_its_interval_and_its_tail_beside_the_further_measures(tmp_path):
+    planned = plan(cells_of("a", "b"))
+    rng = np.random.default_rng(0)
+    dice = {c["trial"]: rng.uniform(0.3, 0.9, 6) for c in planned["cells"]}
+    records = {trial: scored(planned, dice=list(of_run)) for trial, of_run in dice.items()}
+    tables, _ = tables_of(write_folder(tmp_path, planned, records))
+    single = 100 * np.array([of_run for trial, of_run in dice.items() if trial.startswith("a")])
+    low, high, _ = mean_interval(pd.DataFrame(single))
+    cells = {row.cells[0].text: row.cells for row in tables["further"].blocks[0].rows}["A"]
+    assert [cell.text for cell in cells[1:4]] == [
+        f"{single.mean():.2f} [{low:.2f}, {high:.2f}]", f"{np.percentile(single, 5):.2f}",
+        f"{100 * np.mean(single < 50):.0f}",
+    ]  # fmt: skip
+
+
+def test_an_interval_of_dice_ends_where_dice_does(tmp_path):
+    planned = plan(cells_of("a", "b", seeds=(1, 2)))
+    records = {c["trial"]: scored(planned, dice=0.9 if c["seed"] == 1 else 0.2) for c in planned["cells"]}
+    tables, _ = tables_of(write_folder(tmp_path, planned, records))
+    assert tables["further"].blocks[0].rows[0].cells[1].text == "55.00 [0.00, 100.00]"
 
 
 def test_a_larger_nsd_is_better(tmp_path):
     planned = plan([cell("a"), cell("b")])
     records = {t["trial"]: scored(planned, nsd=nsd) for t, nsd in zip(planned["cells"], (0.7, 0.9), strict=True)}
     tables, _ = tables_of(write_folder(tmp_path, planned, records))
-    assert [row.cells[2].rank for row in tables["further"].blocks[0].rows] == [2, 1]
+    assert [row.cells[5].rank for row in tables["further"].blocks[0].rows] == [2, 1]
 
 
 def test_two_tolerances_are_two_metrics(tmp_path):
@@ -201,7 +225,7 @@ def test_records_without_the_later_metrics_have_a_dash_and_the_way_to_fill_it(tm
     assert comparison.frame["runs_done"].tolist() == [3, 3] and comparison.frame["dice_percent_mean"].notna().all()
     dashed = ["A"] if lacking != "all" else ["A", "B"]
     for row in further.blocks[0].rows:
-        assert ([cell.text for cell in row.cells[1:4]] == ["–"] * 3) == (row.cells[0].text in dashed)
+        assert ([cell.text for cell in row.cells[4:7]] == ["–"] * 3) == (row.cells[0].text in dashed)
     [note] = [note for note in further.notes if "`evaluate`" in note]
     assert f"records of {', '.join(dashed)} were made" in note
     page_of(folder, out=tmp_path)

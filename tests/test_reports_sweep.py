@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 from helpers.results_folder import cell, plan, scored, write_folder, write_plan, write_record
 
+from reports.measures import scores, with_rows
 from reports.results import read_results
+from reports.statistics import contrasts, gap_interval, run_pool, saved_interval
 from reports.tables import make_tables
 
 # Dice of floor and methods at 4 and 8 labelled cases, and of the ceiling
@@ -48,7 +50,7 @@ def test_figures_equal_those_worked_out_by_hand(tmp_path):
 def test_several_budgets_are_columns(tmp_path):
     blocks = sweep_of(write_sweep(tmp_path)).blocks
     assert [block.heading for block in blocks] == [
-        "Dice [%]", "95HD [voxel]", "Gap closed [%]", "Labels saved [cases]",
+        "Dice [%]", "95HD [voxel]", "Gap closed [%] [95 % interval]", "Labels saved [cases] [95 % interval]",
     ]  # fmt: skip
     dice, _, gap, saved = (texts(block) for block in blocks)
     assert [column.label for column in blocks[0].columns] == ["Method", "4 labelled cases", "8 labelled cases"]
@@ -76,10 +78,63 @@ def test_one_budget_has_a_column_a_quantity(tmp_path):
         "Method",
         "Dice [%]",
         "95HD [voxel]",
-        "Gap closed [%]",
-        "Labels saved [cases]",
+        "Gap closed [%] [95 % interval]",
+        "Labels saved [cases] [95 % interval]",
     ]
     assert texts(block)["A"] == ["80.00", "5.00", "50", "+7.0"]
+
+
+def write_with_seeds(folder, dice, run_sd, seeds=(1, 2, 3)):
+    """As `write_sweep`, but every method's mean changes by `run_sd` from seed to seed, and single scores by 0.005."""
+    rng = np.random.default_rng(0)
+    cells = [c | {"seed": seed, "trial": f"{c['trial']}-{seed}"} for c in planned_cells() for seed in seeds]
+    planned = plan(cells, reference=None)
+    tables = {
+        c["trial"]: scored(planned, dice=list(dice[c["method"], c["labelled"]] + rng.normal(0, run_sd)
+                                              + rng.normal(0, 0.005, 6)))
+        for c in planned["cells"]
+    }  # fmt: skip
+    return write_folder(folder, planned, tables)
+
+
+def test_intervals_are_those_of_the_seed_aware_test(tmp_path):
+    folder = write_with_seeds(tmp_path, DICE, run_sd=0.01)
+    table, results = sweep_of(folder), read_results(folder)
+    line = table.frame.set_index(["method", "labelled"]).loc[("a", 8)]
+    scored_tables = scores(results)
+    rows = with_rows(results.cells).drop_duplicates("row").set_index(["method", "labelled", "role"])["row"]
+    of = {key: scored_tables[row, "none", "dice_percent"] for key, row in rows.items()}
+    pools = {n: run_pool([of["floor", n, "floor"], of["a", n, "method"], of["b", n, "method"]]) for n in (4, 8)}
+    method, floors, ceiling = (
+        of["a", 8, "method"],
+        [of["floor", n, "floor"] for n in (4, 8)],
+        of["floor", 28, "ceiling"],
+    )
+    gap = gap_interval(contrasts([method, floors[1], ceiling], [pools[8], pools[8], None]))
+    saved = saved_interval(contrasts([method, *floors, ceiling], [pools[8], pools[4], pools[8], None]), (4, 8, 28), 8)
+    assert tuple(line[["gap_low", "gap_high"]]) == pytest.approx(gap)
+    assert tuple(line[["saved_low", "saved_high"]]) == pytest.approx(saved)
+    assert 0 < gap[0] < line["gap_share"] < gap[1] < 1 and saved[0] < line["labels_saved"] < saved[1]
+    _, _, gaps, labels = (texts(block) for block in table.blocks)
+    assert gaps["A"][1] == f"{100 * line['gap_share']:.0f} [{100 * gap[0]:.0f}, {100 * gap[1]:.0f}]"
+    assert labels["A"][1] == f"+{line['labels_saved']:.1f} [+{saved[0]:.1f}, +{saved[1]:.1f}]"
+    assert labels["B"][1].startswith("more than 20 [+") and labels["B"][1].endswith(", …]")
+
+
+def test_numbers_that_say_nothing_are_dashes_and_stay_in_the_csv(tmp_path):
+    """The seeds of a method differ by more than floor and ceiling do."""
+    table = sweep_of(write_with_seeds(tmp_path, DICE, run_sd=0.2))
+    _, _, gaps, labels = (texts(block) for block in table.blocks)
+    assert gaps["A"] == gaps["B"] == labels["A"] == ["–", "–"]
+    frame = table.frame[table.frame["role"] == "method"]
+    assert ((frame["gap_low"] <= 0) & (frame["gap_high"] >= 1)).all()
+    assert frame.loc[frame["method"] == "a", "gap_share"].notna().any()
+
+
+def test_one_seed_has_intervals_over_cases(tmp_path):
+    table = sweep_of(write_with_seeds(tmp_path, DICE, run_sd=0.2, seeds=(1,)))
+    intervals = table.frame.loc[table.frame["role"] == "method", ["gap_low", "gap_high"]]
+    assert np.isfinite(intervals).all(axis=None) and (intervals["gap_high"] - intervals["gap_low"] < 1).all()
 
 
 def test_a_ceiling_below_the_floor_closes_no_gap(tmp_path):

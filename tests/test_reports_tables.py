@@ -22,10 +22,13 @@ from helpers.results_folder import (
 )
 
 from reports import durations, labels_saved, measures
+from reports.measures import scores
 from reports.results import read_results
+from reports.statistics import variance_components
 from reports.tables import make_tables
-from reports.tables.comparison import detectable_note
-from reports.tables.rendering import latex, markdown
+from reports.tables.detectable import detectable_note
+from reports.tables.latex import latex
+from reports.tables.rendering import markdown
 
 
 def table_of(folder, name="comparison"):
@@ -245,16 +248,50 @@ def test_a_difference_that_no_dice_can_have_is_not_called_detectable(tmp_path):
     assert "Seed-aware test with 2 seeds: none, because Dice cannot differ by more than 100 points." in text
 
 
-@pytest.mark.parametrize("p", [0.04, 0.06])
-def test_no_row_has_a_star_under_a_line_that_says_nothing_can_be_found(p):
+@pytest.mark.parametrize(
+    "detectable, star, said",
+    [
+        ([8.0, 12.0, 30.0], False, "12.0 points between two methods, 8.0 in the row that varies least."),
+        ([12.0], True, "12.0 points between two methods."),
+        ([60.0, 120.0, 130.0], True, "none in the median row, 60.0 points in the row that varies least."),
+        ([60.0, 120.0, 130.0], False, "none in the median row, 60.0 points in the row that varies least."),
+        ([110.0, 120.0], True, "none with so much power. The marked difference was found with less."),
+        ([110.0, 120.0], False, "none, because Dice cannot differ by more than 100 points."),
+    ],
+)
+def test_no_row_has_a_star_under_a_line_that_says_nothing_can_be_found(detectable, star, said):
     tests = pd.DataFrame({
         "measure": "dice_percent", "case_sd": 10.0, "cases": 12, "comparisons": 3, "runs": 3, "runs_reference": 3,
-        "seeds_detectable": [60.0, 120.0, 130.0], "cases_detectable": 8.0, "seeds_p_holm": [p, 1.0, 1.0],
+        "seeds_detectable": detectable, "cases_detectable": 8.0, "seeds_p_holm": 0.04 if star else 0.06,
         "seeds_reason": "", "reference": "B",
     })  # fmt: skip
-    note = detectable_note(tests, cases=12)
-    assert ("none, because Dice cannot differ by more than 100 points." in note) == (p > 0.05)
-    assert ("none in most rows, which vary more than the marked ones." in note) == (p < 0.05)
+    assert f"Seed-aware test with 3 seeds: {said}" in detectable_note(tests, cases=12)
+
+
+def test_the_variance_has_a_line_a_budget_and_a_csv(tmp_path):
+    planned = plan([*cells_of("a", "b", "c"), *cells_of("a", "b", labelled=4, seeds=(1,))])
+    place = write_tables_of(write_folder(tmp_path, planned))
+    frame = pd.read_csv(place / "variance.csv")
+    assert set(frame["labelled"]) == {8} and frame["share"].sum() == pytest.approx(1)
+    assert list(frame["component"]) == ["case", "method", "method × case", "seed", "residual"]
+    results = read_results(tmp_path)
+    tables = [table for (row, postprocessing, name), table in scores(results).items()
+              if (postprocessing, name) == ("none", "dice_percent") and len(table) == 3]  # fmt: skip
+    expected = variance_components(tables)
+    assert frame["variance"].tolist() == pytest.approx(expected.variances.tolist())
+    parts = ", ".join(f"{name} {100 * share:.0f}" for name, share in expected.shares.items())
+    text = (place / "comparison.md").read_text(encoding="utf-8")
+    assert text.count(f"Where the variance of a single Dice (one run in one case) comes from: {parts} %.") == 1
+
+
+def test_draws_that_all_methods_share_have_their_own_part_of_the_variance(tmp_path):
+    cells = [cell(m, seed=seed, draw=draw) for m in "abc" for draw in ("first", 0, 1) for seed in (1, 2)]
+    place = write_tables_of(write_folder(tmp_path, plan(cells)))
+    frame = pd.read_csv(place / "variance.csv")
+    assert list(frame["component"]) == [
+        "case", "method", "method × case", "draw", "method × draw", "seed", "residual",
+    ]  # fmt: skip
+    assert set(frame["draws"]) == {3} and set(frame["methods"]) == {3}
 
 
 def test_csv_is_plain(tmp_path):

@@ -34,6 +34,9 @@ Overrides = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
+Renamed = Annotated[
+    list[str], typer.Option("--column", metavar="OLD=NEW", help="A column of the CSV file that has another name.")
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
 
 
@@ -196,7 +199,7 @@ def status(folder: Folder) -> None:
     for cell, state in states:
         why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
         marked += bool(why)
-        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else ""]))
+        reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
         dice = mean_dice(state.values, postprocessing) if state.values else None
         lines.append(Line(cell, state.state, reason, dice))
     print_cells(lines, console)
@@ -205,6 +208,49 @@ def status(folder: Folder) -> None:
         console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
         console.print(f"{name}: {MEANING[name]}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    file: Annotated[Path, typer.Argument(metavar="CSV", help="Columns method, seed, case, value; a line a score.")],
+    reference: Annotated[str, typer.Option(metavar="METHOD", help="The method that the others are compared with.")],
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="For distances and errors.")] = False,
+    margin: Annotated[
+        float | None, typer.Option(metavar="X", min=0, help="A difference below this counts as none.")
+    ] = None,
+    columns: Renamed = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file for everything computed.")] = None,
+) -> None:
+    """Test the methods of any table of scores against one of them. Seeds and cases both count as samples."""
+    from benchmark.command_line import statistics_commands
+
+    statistics_commands.compare(file, reference, lower_is_better, margin, columns, out, console)
+
+
+@app.command()
+def plan_power(
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR_OR_CSV", help="Scores that vary as yours will: a results folder, a CSV."),
+    ] = None,
+    labelled: Annotated[int | None, typer.Option(metavar="N", help="Which budget of these scores.")] = None,
+    columns: Renamed = [],  # noqa: B006
+    methods: Annotated[int | None, typer.Option(metavar="N", min=2, help="Methods, the reference included.")] = None,
+    cases: Annotated[int | None, typer.Option(metavar="N", min=2, help="Test cases.")] = None,
+    seed_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="From seed to seed.")] = None,
+    interaction_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="Method by case.")] = None,
+    residual_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="What is left.")] = None,
+    draws: Annotated[
+        bool | None, typer.Option("--draws/--seeds", help="Whether all methods share draws of the labelled cases.")
+    ] = None,
+    difference: Annotated[float | None, typer.Option(metavar="X", help="Also say how many seeds this needs.")] = None,
+) -> None:
+    """Say which difference a number of seeds can find, before anything is trained."""
+    from benchmark.command_line import statistics_commands
+
+    given = {"methods": methods, "cases": cases, "seed_sd": seed_sd, "interaction_sd": interaction_sd,
+             "residual_sd": residual_sd, "crossed": draws}  # fmt: skip
+    statistics_commands.plan_power(source, labelled, columns, given, difference, console)
 
 
 @app.command()

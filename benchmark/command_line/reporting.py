@@ -48,7 +48,7 @@ def show_report(
 
 
 def _print_summary(experiment: Tables, console: Console) -> None:
-    for block in experiment.summary.blocks:
+    for block in experiment.cuts[0].blocks:
         console.print(_table(block))
         for note in block.notes:
             console.print(note, soft_wrap=True)

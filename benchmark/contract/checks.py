@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmark.contract import label_checks as labels
 from benchmark.contract import prediction_checks as prediction
 from benchmark.contract import training_checks as training
 from benchmark.contract.small_training import ContractError, SmallTraining, Subject, require
@@ -113,6 +114,7 @@ def every_choice_of_every_setting_runs(subject: Subject) -> None:
 CHECKS: dict[str, Callable[[Subject], str | None]] = {
     "describes itself and its settings": describes_itself,
     "never sees labels of unlabelled cases": training.never_sees_labels_of_unlabelled_cases,
+    "never opens labels that are not its own": labels.never_opens_labels_that_are_not_its_own,
     "learns from unlabelled images": training.learns_from_unlabelled_images,
     "trains every parameter": training.trains_every_parameter,
     "computes losses and leaves the rest to the loop": training.computes_losses_and_leaves_the_rest_to_the_loop,

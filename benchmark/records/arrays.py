@@ -42,6 +42,17 @@ def write_prediction(path: Path, labels: np.ndarray, classes: int) -> None:
     np.savez_compressed(path, masks=np.packbits(masks), shape=masks.shape)
 
 
+def labels_of(masks: np.ndarray) -> np.ndarray:
+    """Masks (C,H,W,D), of structures that do not overlap, as labels (H,W,D) with 0 for background and 1..C.
+
+    Example:
+        >>> labels_of(np.array([[True, False, False], [False, False, True]]).reshape(2, 3, 1, 1)).ravel().tolist()
+        [1, 0, 2]
+    """
+    structures = np.arange(1, len(masks) + 1).reshape(-1, 1, 1, 1)
+    return (masks * structures).max(0).astype(np.uint8)
+
+
 def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Read the picture of a test case.
 

@@ -139,6 +139,7 @@ class Record(Stored):
     trial: str
     state: Literal["done", "failed", "diverged"]
     reason: str | None = None
+    peeked: str | None = Field(None, description="which labels outside the labelled set were opened; null: not watched")
     collapsed: str | None = Field(None, description="why the network counts as dead, or nothing; null: not looked at")
     cell: Cell
     data: Data

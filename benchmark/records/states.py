@@ -74,6 +74,11 @@ class CellState:
     outdated: str = ""
     collapsed: str = ""
 
+    @property
+    def peeked(self) -> str:
+        """Which labels outside its labelled set the trial opened; "" if none, or if nobody watched."""
+        return one_line(self.record.peeked or "") if self.record else ""
+
 
 def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
     """The state of one cell.

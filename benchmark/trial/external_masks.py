@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
 from benchmark.records import numerics
-from benchmark.records.arrays import read_masks, write_case, write_prediction
+from benchmark.records.arrays import labels_of, read_masks, write_case, write_prediction
 from benchmark.records.files import csv_text
 from benchmark.records.models import EXTERNAL, FORMAT, Cell, Data, Record
 from benchmark.records.protocol import Evaluation
@@ -142,8 +142,7 @@ def bring_up_to_date(evaluation: Evaluation, dataset: Dataset, results: ResultsF
             )
             continue
         target = results.unpublished(cell.trial)
-        structures = np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)
-        masks = {case_id: (of_case * structures).max(0).astype(np.uint8) for case_id, of_case in found.items()}
+        masks = {case_id: labels_of(of_case) for case_id, of_case in found.items()}
         with suppress(OSError):
             (target / "provenance.json").write_bytes((folder / "provenance.json").read_bytes())
         _finish(target, cell, record.data, masks, dataset, evaluation, results)

@@ -4,9 +4,7 @@ import csv
 import json
 from datetime import UTC, datetime
 
-import numpy as np
-
-from benchmark.records.arrays import read_masks
+from benchmark.records.arrays import labels_of, read_masks
 from benchmark.records.case_values import CaseValue, lacking_metrics, read_case_values
 from benchmark.records.files import ResultsError, csv_text, write_text
 from benchmark.records.locks import trial_lock
@@ -79,8 +77,7 @@ def _scored_again(results: ResultsFolder, record: Record, dataset: Dataset, valu
         masks = read_masks(folder / f"{case_id}.npz", (dataset.classes, *case.label.shape))
         if masks is None:
             raise ResultsError(f"{folder / case_id}.npz cannot be read or has another shape than {case_id}")
-        structures = np.arange(1, dataset.classes + 1).reshape(-1, 1, 1, 1)
-        scored = score_case((masks * structures).max(0).astype(np.uint8), case, dataset.classes, record.evaluation)
+        scored = score_case(labels_of(masks), case, dataset.classes, record.evaluation)
         for row in scored:
             if row["metric"] in ("predicted", "reference") and known[tuple(row[key] for key in KEY)] != row["value"]:
                 raise ResultsError(f"{folder / case_id}.npz is not the prediction that cases.csv was computed from")

@@ -15,6 +15,7 @@ from contextlib import suppress
 import torch
 from torch.utils.data import DataLoader
 
+from benchmark.trial import label_watch
 from data.batches import PatchStream
 
 AHEAD = 4  # batches that a data worker prepares ahead
@@ -93,7 +94,7 @@ class _Crew:
         self._look = look
         loader = DataLoader(
             _Stream(stream), batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=ahead,
-            pin_memory=pin_memory, timeout=look,
+            pin_memory=pin_memory, timeout=look, worker_init_fn=label_watch.for_data_workers(),
         )  # fmt: skip
         try:
             self._batches = iter(loader)

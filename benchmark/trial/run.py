@@ -14,7 +14,6 @@ import torch
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import collapse, remote_copies
-from benchmark.records.arrays import write_case, write_prediction
 from benchmark.records.case_values import mean_dice, read_case_values
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
@@ -25,23 +24,23 @@ from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.trial.failures import failure_reason, is_killed_worker
 from benchmark.trial.finite import DivergedError
-from benchmark.trial.inference import fold_batch_norm
+from benchmark.trial.label_watch import LabelWatch, install, peeked
 from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
-from benchmark.trial.scoring import postprocessed, predict_labels, score_case
-from benchmark.trial.setup import data_workers, set_up
+from benchmark.trial.setup import data_workers, dataset_of, set_up
 from benchmark.trial.specification import Progress, Trial
-from benchmark.trial.tensorboard import SLICES, EventFile
+from benchmark.trial.tensorboard import EventFile
+from benchmark.trial.testing import predict_cases, score_cases
 from benchmark.trial.training import TrainingState, initial_state, make_stream, train
 from benchmark.trial.watch import Watch
 from benchmark.trial.weights import load_record
-from data import scans
 from data.cache import Dataset
 from methods.shared import registry
 from methods.shared.method import Method
 
 REPORT_SECONDS = 1.0  # between two signs of life
 MEMORY = "peak_memory_bytes"  # a fact of provenance.json
+OPENINGS = "labels_opened"  # another
 MARKED = "if that is so at its end, its record and tables are marked"
 
 
@@ -58,14 +57,19 @@ def run_trial(
     """
     run_facts = run_facts or {**provenance.revision(), SHARING: 1}
     folders = {str(plugin_files.location(plugin).resolve().parent) for plugin in trial.plugins}
+    install()
     process = ProcessState(trial.training, trial.seed, folders)
-    session = _Session(trial, results, execution, run_facts, process, Watch(results, trial))
+    watch = Watch(results, trial)
+    labels = LabelWatch(results.running(trial.id) / "labels_opened.jsonl", watch.place)
+    session = _Session(trial, results, execution, run_facts, process, watch, labels)
     try:
         with trial_lock(results, trial.id):
             last = yield from session.watch.watched(_run_to_record(session))
             if changes := process.changes():
                 last.notes.append(changed_process(trial.method, changes))
-            yield last.model_copy(update={"process_changed": bool(changes)})
+            if labels.openings:
+                last.notes.append(f"{trial.method}: {peeked(labels.openings)}; tables mark it")
+            yield last.model_copy(update={"process_changed": bool(changes or labels.openings)})
     except (OSError, RuntimeError) as error:
         if (full := storage_error(results.folder, error)) is None:
             raise
@@ -82,6 +86,7 @@ class _Session:
     run_facts: dict
     process: ProcessState
     watch: Watch
+    labels: LabelWatch
     notes: list[str] = field(default_factory=list)  # what a user should hear of, for the record
 
 
@@ -123,11 +128,34 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
 
 def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
+    trial, results = session.trial, session.results
+    dataset = dataset_of(trial)  # which opens labels where the cache lacks cases
+    with session.labels.watching(dataset, trial.labelled):
+        folder, history, facts = yield from _watched(session, dataset, events, trained)
+    if changes := session.process.changes():
+        facts["process_changed"] = changes
+    if session.notes:
+        facts["notes"] = session.notes
+    openings = [*facts.get(OPENINGS, ()), *session.labels.openings]  # those of a training that is only scored again
+    if openings:
+        facts[OPENINGS] = openings
+    (folder / "history.csv").write_text(history, encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    collapsed = collapse.dead_in_history(history, registry.get(trial.method).dead_below)
+    results.write_record(folder, _record(trial, DONE, None, collapsed=collapsed, peeked=peeked(openings)))
+    results.publish(trial.id)
+
+
+def _watched(
+    session: _Session, dataset: Dataset, events: EventFile, trained: bool
+) -> Generator[Progress, None, tuple[Path, str, dict]]:
+    """All that runs code of the method. Returns the folder of the record, the text of history.csv and provenance."""
     trial, results, execution, run_facts = session.trial, session.results, session.execution, session.run_facts
-    device, dataset, method = set_up(trial, execution)
+    device, _, method = set_up(trial, execution)
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
     if trained:
+        session.labels.forget_earlier_sessions()
         history, facts = load_record(results.record(trial.id), method, device)
         facts["scored_again"] = {
             **run_facts, "device": provenance.describe_device(device), "host": provenance.environment()["host"]
@@ -135,6 +163,8 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
     else:
         state = initial_state(method, trial.training)
         load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights())
+        if state.step == 0:
+            session.labels.forget_earlier_sessions()
         sessions = _Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {
@@ -159,16 +189,8 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
-    if changes := session.process.changes():
-        facts["process_changed"] = changes
-    if session.notes:
-        facts["notes"] = session.notes
-    (folder / "history.csv").write_text(history, encoding="utf-8")
-    (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     torch.save(method.state_dict(), folder / "weights.pt")
-    collapsed = collapse.dead_in_history(history, registry.get(trial.method).dead_below)
-    results.write_record(folder, _record(trial, DONE, None, collapsed))
-    results.publish(trial.id)
+    return folder, history, facts
 
 
 class _Sessions:
@@ -237,37 +259,22 @@ def _train(
 def _test(
     session: _Session, dataset: Dataset, method: Method, folder: Path, events: EventFile
 ) -> Generator[Progress, None, float]:
-    """Predict and score every test case: predictions/ and cases.csv. Returns the seconds of predicting alone."""
-    trial, results = session.trial, session.results
-    (folder / "predictions").mkdir()
-    method = fold_batch_norm(method)
-    rows: list[dict] = []
-    seconds = 0.0
-    for number, case_id in enumerate(trial.test, start=1):
-        yield _report(results, _progress(trial, f"testing {number}/{len(trial.test)}", trial.training.iterations))
-        native = dataset.native(case_id)
-        begin = time.perf_counter()
-        labels = predict_labels(
-            method, dataset, case_id, trial.training.patch, trial.evaluation, session.execution.window_batch,
-            alive=session.watch.alive,
-        )  # fmt: skip
-        seconds += time.perf_counter() - begin
-        rows += score_case(labels, native, dataset.classes, trial.evaluation)
-        if number <= SLICES:
-            events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
-        write_prediction(folder / "predictions" / f"{case_id}.npz", labels, dataset.classes)
-        if (geometry := dataset.source.geometry(case_id)) is not None:  # for other tools: as the headline is scored
-            masks = postprocessed(labels, dataset.classes, trial.evaluation)
-            values = list(dataset.source.class_names.values())
-            scans.write_labels(folder / "predictions" / f"{case_id}.nii.gz", masks, geometry, values)
-        write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
-    (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
+    """Predict every test case, then score all: predictions/ and cases.csv. Returns the seconds of predicting alone."""
+    trial, results, watch = session.trial, session.results, session.watch
+
+    def say(stage: str) -> Progress:
+        return _report(results, _progress(trial, stage, trial.training.iterations))
+
+    window_batch = session.execution.window_batch
+    seconds = yield from predict_cases(method, dataset, trial, folder, window_batch, watch.alive, say)
+    with session.labels.scoring():
+        yield from score_cases(dataset, trial, folder, results, events, say)
     return seconds
 
 
-def _record(trial: Trial, state: str, reason: str | None, collapsed: str | None = None) -> Record:
+def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Record:
     return Record(
-        format=FORMAT, trial=trial.id, state=state, reason=reason, collapsed=collapsed, cell=trial.cell,
+        format=FORMAT, trial=trial.id, state=state, reason=reason, **marks, cell=trial.cell,
         data=trial.data_summary,
         labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
         training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,

@@ -38,7 +38,7 @@ def predict_labels(
     probabilities = predict_volume(
         predict, image, dataset.classes, patch, evaluation.stride, window_batch, device, max_windows
     )
-    return label_map(probabilities, dataset.native(case_id).image.shape)
+    return label_map(probabilities, dataset.native_shape(case_id))
 
 
 def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> np.ndarray:

@@ -31,7 +31,7 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
     device = choose_device(execution.device)
     if trial.training.precision == "fp16" and device.type == "cpu":
         raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
-    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    dataset = dataset_of(trial)
     settings = registry.settings_of(trial.method, trial.settings)
     return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
 
@@ -70,6 +70,11 @@ def _load_plugin(path: str) -> None:
     registry.load_plugin(plugin_files.location(path))
 
 
+def dataset_of(trial: Trial) -> Dataset:
+    """The trial's data set, prepared. Raises DataError where that is not possible."""
+    return _dataset(json.dumps(trial.data, sort_keys=True))
+
+
 @lru_cache(maxsize=2)
 def _dataset(settings: str) -> Dataset:
     return prepare(TypeAdapter(DataSettings).validate_json(settings))
@@ -96,7 +101,7 @@ def check_data(trial: Trial) -> None:
     Raises:
         DataError: they have not, or cannot be read.
     """
-    dataset = _dataset(json.dumps(trial.data, sort_keys=True))
+    dataset = dataset_of(trial)
     used = [*trial.labelled, *trial.unlabelled, *trial.test]
     if missing := sorted(set(used) - {*dataset.train_ids, *dataset.test_ids, *dataset.labelled_pool}):
         raise DataError(f"{dataset.name} lacks {shorten_list(missing)}, which the run was planned with")

@@ -51,7 +51,10 @@ class Trial(BaseModel):
 
 
 class Progress(BaseModel):
-    """A sign of life. stage: training, testing i/n, interrupted, done, failed, diverged or stopped (by the disk)."""
+    """A sign of life.
+
+    stage: training, testing i/n, scoring i/n, interrupted, done, failed, diverged or stopped (by the disk).
+    """
 
     trial: str
     stage: str
@@ -61,7 +64,7 @@ class Progress(BaseModel):
     dice: float | None = None  # of a trial that is done: mean over its test cases
     reason: str | None = None
     notes: list[str] = []  # what a user should hear of, though the trial goes on
-    process_changed: bool = False  # the trial left its process other than it was: no further trial may run in it
+    process_changed: bool = False  # the trial left its process other than it was, or holds labels in it: it is given up
 
 
 def digest_of(

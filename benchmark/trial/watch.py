@@ -5,6 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -27,13 +28,17 @@ class Watch:
         results: where the heartbeat lies.
         trial: what is watched.
         patience: seconds without progress; PATIENCE where left out.
+
+    Attributes:
+        place: `place_of` for the method of the trial.
     """
 
     def __init__(self, results: ResultsFolder, trial: Trial, patience: float | None = None):
         self._results, self._patience = results, PATIENCE if patience is None else patience
-        self._shown_file = trial.cell.method_file
-        absolute = Path(self._shown_file).is_absolute()  # a plug-in's, of which a copy is run
-        self._method_file = plugin_files.location(self._shown_file) if absolute else path_of(self._shown_file)
+        shown_file = trial.cell.method_file
+        absolute = Path(shown_file).is_absolute()  # a plug-in's, of which a copy is run
+        method_file = plugin_files.location(shown_file) if absolute else path_of(shown_file)
+        self.place = partial(place_of, method_file=method_file, shown_file=shown_file)
         self._last = Progress(trial=trial.id, stage="starting", step=0, iterations=trial.training.iterations)
         self._step = 0
         self._progress = 0  # counts; it stands still where the trial does
@@ -71,8 +76,7 @@ class Watch:
             seen = self._progress
             frame = sys._current_frames().get(self._thread)
             if looks >= LOOKS and frame is not None:
-                place = place_of(frame, self._method_file, self._shown_file)
-                stands = f"no progress for over {self._patience:g} s: it stands at {place}"
+                stands = f"no progress for over {self._patience:g} s: it stands at {self.place(frame)}"
                 news = {"stage": f"{self._last.stage}: {stands}", "step": self._step, "stands": stands}
                 self._results.write_heartbeat(self._last.trial, self._last.model_dump() | news)
 

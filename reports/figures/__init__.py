@@ -17,8 +17,8 @@ from reports.figures.captioned import NOTHING_DONE, CaptionedFigure, Drawn, Left
 from reports.figures.measured import Measured, measured_in
 from reports.results import Results
 
-MODULES = ("distributions", "budgets", "ranks", "pairwise_map", "training_cost", "training_curves", "examples",
-           "disagreement")  # fmt: skip
+MODULES = ("distributions", "budgets", "variance", "ranks", "pairwise_map", "training_cost", "training_curves",
+           "examples", "disagreement")  # fmt: skip
 DRAWING = "drawing figures"
 MANY = 200  # planned runs x test cases from which starting other processes saves time
 

@@ -11,10 +11,11 @@ from matplotlib.patches import Patch
 from scipy import stats
 
 from reports.figures.captioned import Pages
-from reports.figures.measured import Measured, per_case, setting
+from reports.figures.measured import Measured, per_case, score_tables, setting
 from reports.figures.style import CEILING, FLOOR, SMALL, panel_grid, wrapped
-from reports.labels_saved import labels_saved
+from reports.labels_saved import Pooled, label_intervals, labels_saved
 from reports.measures import DICE, Measure
+from reports.statistics import run_pool
 
 PER_BUDGET = False
 TITLES = {
@@ -68,12 +69,9 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     """One panel per method: its curve and band, the other methods in grey, the floor's curve and the ceiling's line."""
     runs, methods = source.runs, source.rows("method")
     curves = {row: curve(runs[runs["row"] == row], measure, over_runs) for row in dict.fromkeys(runs["row"])}
-    baselines = [row for role in ("floor", "ceiling") for row in source.rows(role)]
-    floor = supervised([curves[row]["mean"] for row in baselines])
-    whole = runs[~runs["trial"].isin(source.lacking)]  # labels saved compare means, so no run may be left out of them
-    compared = {row: curve(whole[whole["row"] == row], measure, over_runs)["mean"] for row in curves}
-    compared_floor = supervised([compared[row] for row in baselines])
+    floor = supervised([curves[row]["mean"] for role in ("floor", "ceiling") for row in source.rows(role)])
     ceilings = [curves[row]["mean"].iloc[0] for row in source.rows("ceiling")][:1]
+    saved = _saved(source) if measure is DICE and len(floor) else {}
     figure, panels = panel_grid(len(methods), 4, 1.45, sharex=True, sharey=True)
     for axes, row in zip(panels, methods, strict=True):
         points, look = curves[row], source.look[row]
@@ -87,8 +85,8 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
         axes.plot(points["mean"], color=look.colour, linestyle=look.dashes, marker=look.marker)
         axes.set_title(wrapped(row, 28), pad=12 if measure is DICE else None)
         axes.grid(axis="y")
-        if measure is DICE and len(floor):
-            _mark_labels_saved(axes, compared[row], compared_floor)
+        if saved:
+            _mark_labels_saved(axes, saved[row], points["mean"])
     _set_counts(panels[0], source, floor)
     for axes in panels[-4:]:
         axes.set_xlabel("labelled cases")
@@ -104,10 +102,43 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     return figure
 
 
-def _mark_labels_saved(axes: Axes, means: pd.Series, floor: pd.Series) -> None:
+def _saved(source: Measured) -> dict[str, pd.Series]:
+    """Labels saved of each method by number of labelled cases; none where their interval leaves any number possible."""
+    tables, baselines, pooled = _pooled(source), source.rows("floor") + source.rows("ceiling"), {}
+    for baseline in baselines:
+        pooled = {n: found for (row, n), found in tables.items() if row == baseline} | pooled
+    means = {
+        row: pd.Series({n: table.mean().mean() for (of, n), (table, _) in tables.items() if of == row}, dtype=float)
+        for row in baselines + source.rows("method")
+    }
+    floor = supervised([means[row] for row in baselines])
+    return {
+        row: pd.Series(
+            {
+                labelled: labels_saved(floor, dice, labelled)
+                for labelled, dice in means[row].items()
+                if not label_intervals(tables[row, labelled], pooled, labelled, ceiling=None).saved_is_open
+            },
+            dtype=float,
+        ).dropna()
+        for row in source.rows("method")
+    }
+
+
+def _pooled(source: Measured) -> dict[tuple[str, int], Pooled]:
+    """The Dice of each row at each number of labelled cases, with the pool of those that compete there. Rows whose mean
+    lacks a run are left out: labels saved compare means."""
+    found = {}
+    for labelled, runs in source.runs[~source.runs["trial"].isin(source.lacking)].groupby("labelled"):
+        pool = run_pool(score_tables(source.competing(labelled)).values())
+        roles = runs.drop_duplicates("row").set_index("row")["role"]
+        for row, table in score_tables(runs).items():
+            found[row, labelled] = (table, None if roles[row] == "ceiling" else pool)
+    return found
+
+
+def _mark_labels_saved(axes: Axes, saved: pd.Series, means: pd.Series) -> None:
     """Draw a line from each point to where the floor's curve has the same Dice, and write the distance on top."""
-    saved = pd.Series({labelled: labels_saved(floor, dice, labelled) for labelled, dice in means.items()}, dtype=float)
-    saved = saved.dropna()
     axes.hlines(means[saved.index], saved.index, saved.index + saved, color="black", linewidth=0.7, zorder=3,
                 label="labels saved, numbers on top")  # fmt: skip
     for labelled, cases in saved.items():
@@ -134,7 +165,8 @@ def _caption(source: Measured, measure: Measure, over_runs: bool) -> str:
     saved = (
         " Horizontal lines and the numbers on top are labels saved: how many more labelled cases the supervised floor "
         "needs for the method's Dice, or fewer if negative. They are interpolated between the points of the floor's "
-        "curve. Where the curve does not reach the Dice, or where runs were left out, there is no number."
+        "curve. Where the curve does not reach the Dice, seeds and cases leave any number possible, or runs were left "
+        "out, there is none."
     )
     return (
         f"Mean {measure.label.split(' ')[0]} over test cases against the number of labelled cases, logarithmic, and "

@@ -115,6 +115,13 @@ def per_case(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys(runs["row"])))
 
 
+def score_tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The Dice of each row, one line per run and one column per case, as `reports.statistics` takes it."""
+    index = ["draw", "trial"] if runs["draw"].nunique() > 1 else "trial"
+    groups = runs.groupby("row", sort=False)
+    return {row: group.pivot(index=index, columns="case", values=DICE.name) for row, group in groups}
+
+
 def by_mean_dice(runs: pd.DataFrame) -> list[str]:
     """The rows sorted by mean Dice, the best first, ties in the order of `runs`."""
     return list(per_case(runs, DICE).mean().sort_values(ascending=False, kind="stable").index)
@@ -183,4 +190,7 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     if len(stale):
         which = "any of these" if len(stale) == runs["row"].nunique() else ", ".join(sorted(stale))
         parts.append(f"Today's code might not give the same for {which}.")
+    peeked = runs.loc[runs["trial"].isin(cells.loc[cells["peeked"].ne(""), "trial"]), "row"].unique()
+    if len(peeked):
+        parts.append(f"Opened labels that are not theirs: {', '.join(sorted(peeked))}.")
     return " ".join(parts)

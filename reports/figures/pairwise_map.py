@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures.captioned import Pages
-from reports.figures.measured import Measured, by_mean_dice, per_case, setting
+from reports.figures.measured import Measured, by_mean_dice, per_case, score_tables, setting
 from reports.figures.style import SMALL, WIDTH, new_figure, wrapped
 from reports.measures import DICE
 from reports.statistics import holm, paired_t_test, run_pool, seed_aware_test
@@ -50,18 +50,20 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
         where a test cannot be made.
     """
     cases = per_case(runs, DICE)
-    index = ["draw", "trial"] if runs["draw"].nunique() > 1 else "trial"
-    scores = {row: group.pivot(index=index, columns="case", values=DICE.name)
-              for row, group in runs.groupby("row")}  # fmt: skip
-    pairs = list(combinations(rows, 2))
-    paired = [paired_t_test(cases[a], cases[b]) for a, b in pairs]
-    pool = run_pool(scores.values())
-    seeded = [seed_aware_test(scores[a], scores[b], pool) for a, b in pairs]
+    paired = [paired_t_test(cases[a], cases[b]) for a, b in combinations(rows, 2)]
     return (
         _matrix(rows, [test.difference for test in paired], sign=-1),
         _matrix(rows, holm([test.p for test in paired])),
-        _matrix(rows, holm([test.p for test in seeded])),
+        seed_aware_p(runs, rows),
     )
+
+
+def seed_aware_p(runs: pd.DataFrame, rows: list[str]) -> pd.DataFrame:
+    """p of the seed-aware test of all pairs, as `pairwise` has it."""
+    scores = score_tables(runs)
+    pool = run_pool(scores.values())
+    tests = [seed_aware_test(scores[a], scores[b], pool) for a, b in combinations(rows, 2)]
+    return _matrix(rows, holm([test.p for test in tests]))
 
 
 def _matrix(rows: list[str], values, sign: int = 1) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from reports.page import contents
 from reports.page.viewer_cases import choose, describe_cases, measures_of, pack_cases
 from reports.page.viewer_volumes import packed
 from reports.results import Results
-from reports.tables import Table, Tables, rendering
+from reports.tables import Table, Tables
+from reports.tables.latex import latex
 from reports.tables.structures import MEAN
 
 LIMIT = 24_500_000  # bytes of a page
@@ -88,7 +89,7 @@ def _tables(prefix: str, tables: Sequence[Table]) -> list[dict]:
             "table": table,
             "heading": HEADINGS[table.name],
             "notes": [note for note in table.notes if note not in told],
-            "latex": rendering.latex(table) if table.blocks else "",
+            "latex": latex(table) if table.blocks else "",
         })  # fmt: skip
         told.update(table.notes)
     return shown

@@ -14,7 +14,7 @@ from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
-from reports.tables.long import long_frame, nsd_name
+from reports.tables.long import means_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
@@ -79,6 +79,7 @@ def _run(cell: dict, provenance: pd.DataFrame) -> dict[str, str]:
         "Host": str(known.get("host", "")),
         "Revision": str(known.get("git_revision", ""))[:12] + (" with changes" if known.get("git_dirty") else ""),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        "Labels opened": cell["peeked"],
         "Record": cell["trial"],
     }
     return {name: text or MISSING for name, text in texts.items()}
@@ -130,7 +131,9 @@ STATISTICS = [
     *_columns(p_value, cases_p="p, t-test over cases", cases_p_holm="Holm", wilcoxon_p="p, Wilcoxon",
               wilcoxon_p_holm="Holm"),
     Column("seeds_p", "p, seed-aware", line=lambda line: _reason(line) or p_value(line["seeds_p"])),
-    *_columns(p_value, seeds_p_holm="Holm"),
+    *_columns(p_value, seeds_p_holm="Holm", equivalence_p="p, equivalence", equivalence_p_holm="Holm"),
+    Column("verdict", "Verdict", lambda text: MISSING if pd.isna(text) else text, numeric=False),
+    Column("reference_better", "Reference better [%]", lambda share: number(100 * share, 0)),
     *_columns(number, seeds_low="95 % from", seeds_high="to", bootstrap_low="Bootstrap from", bootstrap_high="to",
               cases_detectable="Detectable over cases", seeds_detectable="Detectable over seeds",
               mean_case_rank="Mean rank in cases"),
@@ -148,7 +151,7 @@ def measures_block(results: Results) -> Block:
     known = pd.DataFrame([(m.metric, m.unit, m.title, m.shown_unit, m.factor) for m in all_measures(results)],
                          columns=["metric", "unit", "measure", "shown_unit", "factor"])  # fmt: skip
     known["metric"] = known["metric"].replace(nsd(results).metric, nsd_name(results))
-    frame = long_frame(results)
+    frame = means_frame(results)
     frame = frame[frame["checkpoint"] == CHECKPOINT].merge(known, on=["metric", "unit"])
     figures = frame[["mean", "sd", "seed_sd"]].mul(frame["factor"], axis=0)
     frame = frame.assign(unit=frame["shown_unit"], **figures)

@@ -24,27 +24,35 @@ Example:
 """
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
+from reports.statistics.components import Components, variance_components
+from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
+from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family, verdict
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
-from reports.statistics.margin import interval_over_runs, side_of_margin
+from reports.statistics.intervals import Contrasts, contrasts, mean_interval
+from reports.statistics.label_curves import gap_interval, saved_interval
+from reports.statistics.long_table import compare, score_tables
+from reports.statistics.margin import equivalence_p, interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.pooling import RunPool, pool_variances, run_pool
-from reports.statistics.power import Spread, detectable_difference, spread
+from reports.statistics.power import Spread, detectable_difference, expected_pool, spread
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.seed_aware import (
-    ONE_SEED,
-    TWO_SEEDS,
-    MeanSquares,
-    SeedAwareTest,
-    mean_squares,
-    seed_aware_test,
-    variance_of_difference,
-)
+from reports.statistics.seed_aware import ONE_SEED, TWO_SEEDS, SeedAwareTest, seed_aware_test
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
+from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 __all__ = [
+    "LEVEL",
+    "PAIR",
+    "RANKS",
+    "compare",
+    "compare_family",
+    "score_tables",
+    "verdict",
     "ONE_SEED",
     "TWO_SEEDS",
+    "Components",
+    "Contrasts",
     "CriticalDifference",
     "MeanSquares",
     "PairedTest",
@@ -54,22 +62,32 @@ __all__ = [
     "Spread",
     "WilcoxonTest",
     "bootstrap_weights",
+    "contrasts",
     "critical_difference",
     "critical_distance",
     "detectable_difference",
     "effect_interval",
+    "equivalence_p",
+    "expected_pool",
+    "gap_interval",
     "holm",
+    "interquartile_mean",
     "interval_over_runs",
+    "mean_interval",
     "mean_squares",
     "paired_t_test",
     "pool_variances",
+    "probability_of_improvement",
     "ranking",
     "run_pool",
+    "saved_interval",
     "score_matrices",
+    "sd_interval",
     "seed_aware_test",
     "side_of_margin",
     "simulate_scores",
     "spread",
+    "variance_components",
     "variance_of_difference",
     "wilcoxon",
 ]

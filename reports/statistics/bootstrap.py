@@ -70,6 +70,7 @@ def ranking(
         - runs, cases: how many are resampled.
         - mean: over runs and cases, in the scores' unit.
         - rank: 1 is the best; ties share their average.
+        - mean_rank: mean of the rank over resamples.
         - rank_low, rank_high: 2.5 % and 97.5 % quantiles of the rank over resamples.
         - first: share of resamples in which the method is the best; ties share it.
 
@@ -94,7 +95,7 @@ def ranking(
         {"runs": [len(matrix) for matrix in matrices.values()], "cases": [m.shape[1] for m in matrices.values()]},
         index=pd.Index(methods, name="method"),
     )
-    columns = ["mean", "rank", "rank_low", "rank_high", "first"]
+    columns = ["mean", "rank", "mean_rank", "rank_low", "rank_high", "first"]
     if not methods or (table[["runs", "cases"]] == 0).any(axis=None):
         return table.assign(**dict.fromkeys(columns, np.nan))
     case_weights, *run_weights = _cached_weights(seed, resamples, int(table["cases"].iloc[0]), *table["runs"].tolist())
@@ -108,7 +109,7 @@ def ranking(
     best = ranks == ranks.min(axis=1, keepdims=True)
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="inverted_cdf")
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    values = [means, stats.rankdata(sign * means), low, high, shares]
+    values = [means, stats.rankdata(sign * means), ranks.mean(axis=0), low, high, shares]
     return table.assign(**dict(zip(columns, values, strict=True))).sort_values("rank", kind="stable")
 
 

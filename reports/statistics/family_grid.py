@@ -9,6 +9,8 @@ The 5.5 % are judged in two steps, because the highest of several hundred estima
 every setting is simulated. Then the settings with the highest rates are simulated again with new random numbers and
 more replications. The second rates decide.
 
+A second grid has draws of the labelled cases that all methods share, in place of seeds. The test pairs them.
+
 `make stars` prints the tables of docs/statistics.md.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from reports.statistics.family_simulation import FamilyDesign, simulate_family, star_and_ring_rates, star_power
 
-SEEDS, CASES, METHODS = (2, 3, 5), (12, 20, 40), (4, 8, 18)
+SEEDS, DRAWS, CASES, METHODS = (2, 3, 5), (4, 5, 10), (12, 20, 40), (4, 8, 18)
 LIMIT = 0.055
 CALMEST, WILDEST = 0.2, 5.0  # seed SDs between which methods lie where they are unequal
 
@@ -81,58 +83,83 @@ SCENARIOS = (
     Scenario("3 / 1 / 1, heavy tails", (3, 1, 1), "alike", gap=8, heavy=True),
     Scenario("0.8 / 1 / 1, 6 % dead runs", (0.8, 1, 1), "alike", gap=3, dead=0.06),
 )
-GRID = tuple(
-    (scenario, scenario.design(seeds, cases, methods))
-    for scenario, seeds, cases, methods in product(SCENARIOS, SEEDS, CASES, METHODS)
-)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A place of a grid. crossed: whether its runs are draws that all methods share."""
+
+    scenario: Scenario
+    design: FamilyDesign
+    crossed: bool
+
+
+def _grid(runs: tuple[int, ...], crossed: bool) -> tuple[Setting, ...]:
+    return tuple(
+        Setting(scenario, scenario.design(count, cases, methods), crossed)
+        for scenario, count, cases, methods in product(SCENARIOS, runs, CASES, METHODS)
+    )
+
+
+GRIDS = {"Seeds": _grid(SEEDS, crossed=False), "Draws": _grid(DRAWS, crossed=True)}
+GRID = GRIDS["Seeds"] + GRIDS["Draws"]
 
 REPLICATIONS, AT_ONCE = 2000, 2000
 HIGHEST, MORE_REPLICATIONS = 16, 20_000
 
 
 def simulated(place: int, replications: int = REPLICATIONS) -> list[float]:
-    """Rates of the setting at this place of the grid: star, ring and power, with the pool and then without it."""
-    scenario, design = GRID[place]
+    """Rates of the setting at this place of GRID: star, ring and power, with the pool and then without it."""
+    setting = GRID[place]
     rng = np.random.default_rng([0, place])
-    equal, unequal = (simulate_family(design, replications, rng, gap) for gap in (0, scenario.gap))
-    rates = [(*star_and_ring_rates(equal, pooled), star_power(unequal, pooled)) for pooled in (True, False)]
+    equal, unequal = (simulate_family(setting.design, replications, rng, gap) for gap in (0, setting.scenario.gap))
+    rates = [
+        (*star_and_ring_rates(equal, pooled, setting.crossed), star_power(unequal, pooled, setting.crossed))
+        for pooled in (True, False)
+    ]
     return [rate for of_rule in rates for rate in of_rule]
 
 
 def simulated_again(place: int, replications: int = MORE_REPLICATIONS) -> tuple[float, float]:
-    """Rates of false stars and rings at this place of the grid, with other random numbers."""
+    """Rates of false stars and rings at this place of GRID, with other random numbers."""
     rng = np.random.default_rng([1, place])
-    design, parts = GRID[place][1], replications // AT_ONCE
-    star, ring = np.mean([star_and_ring_rates(simulate_family(design, AT_ONCE, rng)) for _ in range(parts)], axis=0)
+    setting, parts = GRID[place], replications // AT_ONCE
+    rates = [
+        star_and_ring_rates(simulate_family(setting.design, AT_ONCE, rng), crossed=setting.crossed)
+        for _ in range(parts)
+    ]
+    star, ring = np.mean(rates, axis=0)
     return float(star), float(ring)
 
 
-def overview(rates: np.ndarray) -> str:
-    """The first table; `rates` has a line of `simulated` for each setting of the grid."""
+def overview(name: str, rates: np.ndarray) -> str:
+    """The first table of a grid; `rates` has a line of `simulated` for each of its settings."""
     lines = [
-        "| Seed, method-by-case, residual SD | Seeds | False star [%] | False ring [%] | Power [%]"
+        f"| Seed, method-by-case, residual SD | {name} | False star [%] | False ring [%] | Power [%]"
         " | Without pool: false star [%] | False ring [%] | Power [%] |",
         "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for scenario, seeds in product(SCENARIOS, SEEDS):
-        of = rates[[known is scenario and design.seeds[0] == seeds for known, design in GRID]]
-        highest, power = 100 * of.max(0), 100 * of.mean(0)
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, setting in enumerate(GRIDS[name]):
+        places.setdefault((setting.scenario.name, setting.design.seeds[0]), []).append(place)
+    for key, of in places.items():
+        highest, power = 100 * rates[of].max(0), 100 * rates[of].mean(0)
         numbers = [highest[0], highest[1], power[2], highest[3], highest[4], power[5]]
-        lines.append(_line(scenario.name, seeds, *(f"{number:.1f}" for number in numbers)))
+        lines.append(_line(*key, *(f"{number:.1f}" for number in numbers)))
     return "\n".join(lines)
 
 
-def highest_again(rates: np.ndarray) -> str:
-    """The second table: the settings with the highest rates, with new random numbers."""
+def highest_again(name: str, rates: np.ndarray) -> str:
+    """The second table of a grid: the settings with the highest rates, with new random numbers."""
     lines = [
-        "| Seed, method-by-case, residual SD | Seeds | Cases | Methods | False star [%] | False ring [%] |",
+        f"| Seed, method-by-case, residual SD | {name} | Cases | Methods | False star [%] | False ring [%] |",
         "| :--- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for place in np.argsort(-rates[:, :2].max(1), kind="stable")[:HIGHEST]:
-        scenario, design = GRID[place]
-        again = simulated_again(int(place))
-        sizes = (design.seeds[0], design.cases, len(design.seeds))
-        lines.append(_line(scenario.name, *sizes, *(f"{100 * rate:.1f}" for rate in again)))
+        setting = GRIDS[name][place]
+        again = simulated_again(GRID.index(setting))
+        sizes = (setting.design.seeds[0], setting.design.cases, len(setting.design.seeds))
+        lines.append(_line(setting.scenario.name, *sizes, *(f"{100 * rate:.1f}" for rate in again)))
     return "\n".join(lines)
 
 
@@ -141,8 +168,9 @@ def _line(*cells: object) -> str:
 
 
 def main() -> None:
-    rates = np.array([simulated(place) for place in range(len(GRID))])
-    sys.stdout.write(f"{overview(rates)}\n\n{highest_again(rates)}\n")
+    for name in sys.argv[1:] or GRIDS:
+        rates = np.array([simulated(GRID.index(setting)) for setting in GRIDS[name]])
+        sys.stdout.write(f"{overview(name, rates)}\n\n{highest_again(name, rates)}\n\n")
 
 
 if __name__ == "__main__":

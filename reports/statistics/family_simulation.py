@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, pool_variances
-from reports.statistics.seed_aware import MeanSquares, two_sided_p, variance_of_difference
+from reports.statistics.crossed import CrossedSquares, crossed_variance
+from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, RunPool, pool_differences, pool_variances
+from reports.statistics.seed_aware import two_sided_p
+from reports.statistics.variances import MeanSquares, variance_of_difference
 
 LEVEL = 0.05
 DEATH = (20.0, 30.0)  # points of Dice that a dead run loses
@@ -80,7 +82,9 @@ def _noise(rng: np.random.Generator, heavy: bool, shape: tuple[int, ...]) -> np.
     return normal
 
 
-def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.ndarray, pooled: bool) -> np.ndarray:
+def pair_p_values(
+    scores: Sequence[np.ndarray], first: np.ndarray, second: np.ndarray, pooled: bool, crossed: bool = False
+) -> np.ndarray:
     """p values of the seed-aware test for pairs of methods, in many families at once.
 
     `seed_aware_test` gives the same for one pair of one family. Here sums that pairs have in common are made once.
@@ -90,6 +94,8 @@ def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.nd
         first: places of the pairs' first methods in `scores`, of shape (pairs,).
         second: places of their second methods.
         pooled: whether the test takes the family's `run_pool`.
+        crossed: whether runs are draws of the labelled cases that all methods share. What a draw does to all of them
+            alike cancels in every difference, so `simulate_family` need not know of it.
 
     Returns:
         p values of shape (families, pairs); NaN where there are too few methods for two seeds.
@@ -104,10 +110,12 @@ def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.nd
     seeds, cases = np.array([of_method.shape[1] for of_method in scores]), scores[0].shape[2]
     means, runs, residuals = (np.stack(part, axis=1) for part in zip(*map(_within, scores), strict=True))
     by_case = np.stack([of_method.mean(1, dtype=float) for of_method in scores], axis=1) - means[..., None]
-    covariance = by_case @ by_case.transpose(0, 2, 1) / (cases - 1)
-    variances = np.diagonal(covariance, axis1=1, axis2=2)
+    of_cases = _variances_of_differences(by_case)
+    if crossed:
+        variance, df = _crossed_variance(np.stack(scores, axis=1), of_cases, first, second, pooled)
+        return two_sided_p(means[:, first] - means[:, second], variance, df)
     squares = MeanSquares(
-        cases=variances[:, first] + variances[:, second] - 2 * covariance[:, first, second],
+        cases=of_cases[:, first, second],
         runs=(runs[:, first], runs[:, second]),
         residuals=(residuals[:, first], residuals[:, second]),
     )
@@ -116,6 +124,36 @@ def pair_p_values(scores: Sequence[np.ndarray], first: np.ndarray, second: np.nd
     p = two_sided_p(means[:, first] - means[:, second], variance, df)
     untold = pooled and len(scores) < FEWEST_METHODS
     return np.where(untold & (np.minimum(seeds[first], seeds[second]) < FEWEST_SEEDS), np.nan, p)
+
+
+def _crossed_variance(
+    scores: np.ndarray, of_cases: np.ndarray, first: np.ndarray, second: np.ndarray, pooled: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `crossed_variance`, for pairs of methods; scores (families, methods, draws, cases)."""
+    methods, draws, cases = scores.shape[1:]
+    centred = scores - scores.mean((2, 3), keepdims=True)
+    by_draw, by_case = centred.mean(3, dtype=float), centred.mean(2, dtype=float)
+    residual = centred - by_draw[..., None] - by_case[:, :, None]
+    of_draws = _variances_of_differences(by_draw)
+    of_residuals = _variances_of_differences(residual.reshape(len(scores), methods, -1))
+    squares = CrossedSquares(
+        cases=of_cases[:, first, second],
+        draws=of_draws[:, first, second],
+        residual=of_residuals[:, first, second] * (draws * cases - 1) / ((draws - 1) * (cases - 1)),
+    )
+    pairs = np.triu_indices(methods, 1)
+    pool = None
+    if pooled:
+        typical = pool_differences(of_draws[:, None, pairs[0], pairs[1]], draws)
+        pool = RunPool(np.array(np.nan), (draws,) * methods, typical)
+    return crossed_variance(squares, draws, cases, pool)
+
+
+def _variances_of_differences(centred: np.ndarray) -> np.ndarray:
+    """Variance of the difference of each two methods; centred values of shape (families, methods, values)."""
+    covariance = centred @ centred.transpose(0, 2, 1) / (centred.shape[-1] - 1)
+    variances = np.diagonal(covariance, axis1=1, axis2=2)
+    return variances[:, :, None] + variances[:, None] - 2 * covariance
 
 
 def _within(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,7 +180,9 @@ def found(p: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return (p <= highest) & (rejected > 0)
 
 
-def star_and_ring_rates(scores: Sequence[np.ndarray], pooled: bool = True) -> tuple[float, float]:
+def star_and_ring_rates(
+    scores: Sequence[np.ndarray], pooled: bool = True, crossed: bool = False
+) -> tuple[float, float]:
     """Shares of families with at least one star, and with at least one ring.
 
     A star is a row that differs from the first method, after Holm's correction over the rows. A ring is a pair that
@@ -151,13 +191,14 @@ def star_and_ring_rates(scores: Sequence[np.ndarray], pooled: bool = True) -> tu
     Args:
         scores: of each method, of shape (families, seeds, cases).
         pooled: whether the test takes the family's `run_pool`.
+        crossed: as in `pair_p_values`.
     """
     first, second = np.triu_indices(len(scores), 1)
-    p = pair_p_values(scores, first, second, pooled)
+    p = pair_p_values(scores, first, second, pooled, crossed)
     return float(found(p[:, first == 0]).any(1).mean()), float(found(p).any(1).mean())
 
 
-def star_power(scores: Sequence[np.ndarray], pooled: bool = True) -> float:
+def star_power(scores: Sequence[np.ndarray], pooled: bool = True, crossed: bool = False) -> float:
     """Share of families in which the second method has a star."""
     rows = np.arange(1, len(scores))
-    return float(found(pair_p_values(scores, np.zeros_like(rows), rows, pooled))[:, 0].mean())
+    return float(found(pair_p_values(scores, np.zeros_like(rows), rows, pooled, crossed))[:, 0].mean())

@@ -1,4 +1,4 @@
-"""Is a method's mean the same as a known figure, up to a margin? Runs are the sample, the cases are the figure's."""
+"""Are two figures the same, up to a margin?"""
 
 import numpy as np
 from scipy import special
@@ -72,3 +72,37 @@ def side_of_margin(low: float, high: float, margin: float) -> str:
     if -margin <= low and high <= margin:
         return WITHIN
     return OUTSIDE if low > margin or high < -margin else OPEN
+
+
+def equivalence_p(
+    difference: float | np.ndarray, error: float | np.ndarray, df: float | np.ndarray, margin: float
+) -> float | np.ndarray:
+    """The p value of two one-sided tests: is a true difference smaller than the margin?
+
+    One test asks whether the difference is above -margin, the other whether it is below +margin. Both must be found,
+    so the larger p counts. It is below 0.05 exactly where the 90 % confidence interval lies within the margin.
+
+    Args:
+        difference: as estimated, of shape (...).
+        error: its standard error.
+        df: degrees of freedom of the error.
+        margin: what is too small to count, in the unit of the difference.
+
+    Returns:
+        p values, of shape (...). A large one does not say that the two differ. NaN where the error is NaN.
+
+    Raises:
+        ValueError: the margin is negative.
+
+    Source:
+        Schuirmann (1987), see `side_of_margin`.
+
+    Example:
+        >>> print(f"{equivalence_p(0.2, error=0.3, df=10, margin=1):.3f}")
+        0.012
+        >>> print(f"{equivalence_p(0.9, error=0.3, df=10, margin=1):.3f}")
+        0.373
+    """
+    if margin < 0:
+        raise ValueError(f"the margin is {margin}: give 0 or more")
+    return special.stdtr(df, -(margin - np.abs(difference)) / error)

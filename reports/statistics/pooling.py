@@ -1,18 +1,20 @@
 """How much methods vary from run to run, pooled over a family, so that no method passes for steadier by luck."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from reports.statistics.score_matrices import score_matrices
+from reports.statistics.score_matrices import score_matrices, shared_draws
 
 # Both chosen on the grid of `family_grid`: the most power among the values that keep 5.5 % in every setting.
 CAP = 8  # a method counts in the pool with at most this many times the median
 TRUST = 0.4  # degrees of freedom that the pool lends, for each further method and each run beyond two
+TRUST_DRAWS = 0.2  # the same for draws that all methods share
 MOST_LENDERS = 16  # further methods, as in the largest family of the grid; with 28, rings were false in 8 %
+FEWEST_DRAWS = 4  # with fewer, draws that methods share are not paired
 FEWEST_METHODS, FEWEST_SEEDS = 4, 3  # a smaller family needs three seeds of each method
 
 
@@ -23,10 +25,13 @@ class RunPool:
     Attributes:
         variance: of a run's mean over cases, of shape (...), in the square of the scores' unit.
         seeds: independent runs of each method that was pooled.
+        differences: where all methods share their draws of the labelled cases, the variance over draws of the
+            difference between two typical methods, of shape (...); else None.
     """
 
     variance: np.ndarray
     seeds: tuple[int, ...]
+    differences: np.ndarray | None = None
 
     def floored(self, variance: np.ndarray, seeds: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Raise run variances to the pool's, and give the degrees of freedom that they then have.
@@ -48,8 +53,19 @@ class RunPool:
             ([2.0, 5.0], [4.0, 2.0])
         """
         beyond_two = np.minimum.outer(np.asarray(self.seeds), seeds).mean(0) - 2
-        lent = TRUST * np.clip(len(self.seeds) - 2, 0, MOST_LENDERS) * np.maximum(beyond_two, 0)
-        return np.maximum(variance, self.variance), seeds - 1 + np.where(variance > self.variance, 0, lent)
+        return _floored(variance, self.variance, seeds - 1, TRUST * self._lenders * np.maximum(beyond_two, 0))
+
+    def floored_difference(self, variance: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same for the variance over draws of the difference between two methods."""
+        return _floored(variance, self.differences, draws - 1, TRUST_DRAWS * self._lenders * (draws - 2))
+
+    @property
+    def _lenders(self) -> int:
+        return int(np.clip(len(self.seeds) - 2, 0, MOST_LENDERS))
+
+
+def _floored(variance: np.ndarray, least: np.ndarray, df: np.ndarray, lent: np.ndarray) -> tuple:
+    return np.maximum(variance, least), df + np.where(variance > least, 0, lent)
 
 
 def run_pool(tables: Iterable[pd.DataFrame]) -> RunPool | None:
@@ -87,12 +103,20 @@ def run_pool(tables: Iterable[pd.DataFrame]) -> RunPool | None:
         >>> print(f"{pool.variance:.2f}", pool.seeds)
         3.37 (3, 3, 3, 3)
     """
-    matrices = [score_matrices(table)[0] for table in tables]
-    matrices = [matrix for matrix in matrices if len(matrix) > 1 and matrix.shape[1]]
-    if not matrices:
+    tables = list(tables)
+    alone = [score_matrices(table)[0] for table in tables]
+    pooled = [(table, matrix) for table, matrix in zip(tables, alone, strict=True) if len(matrix) > 1 and matrix.size]
+    if not pooled:
         return None
+    tables, matrices = zip(*pooled, strict=True)
     variances = np.array([matrix.mean(1).var(ddof=1) for matrix in matrices])
-    return pool_variances(variances, [len(matrix) for matrix in matrices])
+    pool = pool_variances(variances, [len(matrix) for matrix in matrices])
+    draws = shared_draws(*tables)
+    if draws < FEWEST_DRAWS or len(tables) < 2:
+        return pool
+    means = np.stack([matrix.mean(1) for matrix in score_matrices(*tables)])
+    first, second = np.triu_indices(len(means), 1)
+    return replace(pool, differences=pool_differences((means[first] - means[second]).var(-1, ddof=1), draws))
 
 
 def pool_variances(variances: np.ndarray, seeds: Sequence[int]) -> RunPool:
@@ -119,3 +143,16 @@ def pool_variances(variances: np.ndarray, seeds: Sequence[int]) -> RunPool:
     median = np.median(variances / (special.chdtri(df, 0.5) / df), axis=-1)
     capped = np.average(np.minimum(variances, CAP * median[..., None]), axis=-1, weights=df)
     return RunPool(np.maximum(median, capped), tuple(seeds))
+
+
+def pool_differences(variances: np.ndarray, draws: int) -> np.ndarray:
+    """The pool of variances over draws of the difference between each two methods.
+
+    Args:
+        variances: of shape (..., pairs).
+        draws: number of draws.
+
+    Returns:
+        The variance of a typical pair, of shape (...).
+    """
+    return pool_variances(variances, (draws,) * variances.shape[-1]).variance

@@ -1,32 +1,36 @@
 """Which difference a number of cases and seeds can find."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from reports.statistics.pooling import RunPool, pool_variances
+from reports.statistics.crossed import CrossedSquares, crossed_squares, crossed_variance, is_crossed
+from reports.statistics.pooling import RunPool, pool_differences, pool_variances
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.seed_aware import MeanSquares, mean_squares, variance_of_difference
+from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 REPLICATIONS = 4000
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of two methods' scores, in the scores' unit. The last two are NaN with one run of either.
+    """Standard deviations of two methods' scores, in the scores' unit. Two of them are NaN with one run of either.
 
     Attributes:
         case_sd: over cases, of the difference between the two methods' averages over runs, as in the paired t-test.
         seed_sd: of a method's mean from run to run, without the residual's share, pooled over both methods.
         residual_sd: of a score without its run's and its case's mean, pooled over both methods.
+        crossed: whether both methods share their draws of the labelled cases. Then the last two do not contain what a
+            draw does to both methods alike.
     """
 
     case_sd: float
     seed_sd: float = np.nan
     residual_sd: float = np.nan
+    crossed: bool = False
 
 
 def spread(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | None = None) -> Spread:
@@ -64,6 +68,11 @@ def spread(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | None = Non
     case_sd = float((a.mean(0) - b.mean(0)).std(ddof=1))
     if min(counts) < 2:
         return Spread(case_sd)
+    if is_crossed(first, second, pool):
+        paired = crossed_squares(a, b)
+        draws = paired.draws if pool is None else max(paired.draws, pool.differences)
+        by_draw, residual = max(draws - paired.residual / cases, 0) / 2, paired.residual / 2
+        return Spread(case_sd, float(np.sqrt(by_draw)), float(np.sqrt(residual)), crossed=True)
     squares, weights = mean_squares(a, b), [count - 1 for count in counts]
     by_run = squares.runs if pool is None else np.maximum(squares.runs, pool.variance)
     runs, residual = (float(np.average(values, weights=weights)) for values in (by_run, squares.residuals))
@@ -77,6 +86,7 @@ def detectable_difference(
     seed_sd: float = 0.0,
     *,
     residual_sd: float = 0.0,
+    crossed: bool = False,
     pool: RunPool | None = None,
     comparisons: int = 1,
     power: float = 0.8,
@@ -94,8 +104,9 @@ def detectable_difference(
         seed_sd: standard deviation from run to run, as in `Spread`. Only used with `seeds`.
         residual_sd: standard deviation of the residual, as in `Spread`. case_sd contains it already, so it only
             changes how conservative the seed-aware test is.
-        pool: of the family, as from `run_pool`, if the seed-aware test will have one. To plan a family, give the
-            variance that is expected: RunPool(seed_sd**2 + residual_sd**2 / cases, seeds=(3,) * methods).
+        crossed: whether the runs are draws of the labelled cases that both methods share.
+        pool: of the family, as from `run_pool`, if the seed-aware test will have one. To plan a family, give
+            `expected_pool`.
         comparisons: size of the family of tests. p must fall below alpha / comparisons. This is Bonferroni's level,
             and the level that Holm's correction asks of the smallest p.
         power: probability of a finding, between 0 and 1.
@@ -118,7 +129,7 @@ def detectable_difference(
         1.06 points of Dice between checkpoints
         >>> print(f"{detectable_difference(20, 1.6, seeds=3, seed_sd=0.8, residual_sd=1):.2f} between methods")
         2.77 between methods
-        >>> pool = RunPool(0.8**2 + 1 / 20, seeds=(3,) * 8)
+        >>> pool = expected_pool(methods=8, cases=20, seeds=3, seed_sd=0.8, residual_sd=1)
         >>> difference = detectable_difference(20, 1.6, 3, 0.8, residual_sd=1, pool=pool, comparisons=7)
         >>> print(f"{difference:.2f} in a family of eight")
         4.33 in a family of eight
@@ -138,9 +149,8 @@ def detectable_difference(
     error = np.sqrt(case_sd**2 / cases + 2 * seed_sd**2 / seeds)
     if error == 0:
         return 0.0
-    squares = _simulated_mean_squares(cases, case_sd, seeds, seed_sd, residual_sd)
-    estimated = None if pool is None else _simulated_pool(pool, squares, seeds)
-    variance, df = variance_of_difference(squares, (seeds, seeds), cases, estimated)
+    simulated = _simulated_crossed if crossed else _simulated_nested
+    variance, df = simulated(cases, case_sd, seeds, seed_sd, residual_sd, pool)
     critical = special.stdtrit(df, 1 - level) * np.sqrt(variance)
 
     def shortfall(difference: float) -> float:
@@ -149,19 +159,62 @@ def detectable_difference(
     return float(optimize.brentq(shortfall, 0, critical.max() + 10 * error))
 
 
-def _simulated_mean_squares(cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float) -> MeanSquares:
-    """Mean squares that replications with these true standard deviations estimate, from chi-square distributions.
+def expected_pool(methods: int, cases: int, seeds: int, seed_sd: float, residual_sd: float) -> RunPool:
+    """The pool of a family that is planned, all of whose methods vary alike.
+
+    Args:
+        methods: how many there are.
+        cases: number of cases.
+        seeds: runs of each method, or draws that all share.
+        seed_sd: as in `Spread`.
+        residual_sd: as in `Spread`.
+
+    Example:
+        >>> pool = expected_pool(methods=8, cases=20, seeds=3, seed_sd=0.8, residual_sd=1.0)
+        >>> print(f"{pool.variance:.2f} {pool.differences:.2f}")
+        0.69 1.38
+    """
+    variance = seed_sd**2 + residual_sd**2 / cases
+    return RunPool(np.float64(variance), (seeds,) * methods, np.float64(2 * variance))
+
+
+def _simulated_nested(
+    cases: int, case_sd: float, seeds: int, seed_sd: float, residual_sd: float, pool: RunPool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variances and degrees of freedom that the seed-aware test estimates in replications of this design.
 
     A noncentral t with the degrees of freedom of the true standard deviations would promise too much power with few
     seeds. The test has to estimate its degrees of freedom, and the estimate is often smaller.
     """
     by_case, *by_method = _estimated_variances(0, cases - 1, *2 * [seeds - 1], *2 * [(seeds - 1) * (cases - 1)])
     runs, residual = seed_sd**2 + residual_sd**2 / cases, residual_sd**2
-    return MeanSquares(
+    squares = MeanSquares(
         cases=case_sd**2 * by_case,
         runs=(runs * by_method[0], runs * by_method[1]),
         residuals=(residual * by_method[2], residual * by_method[3]),
     )
+    estimated = None if pool is None else _simulated_pool(pool, squares, seeds)
+    return variance_of_difference(squares, (seeds, seeds), cases, estimated)
+
+
+def _simulated_crossed(
+    cases: int, case_sd: float, draws: int, draw_sd: float, residual_sd: float, pool: RunPool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same where both methods share their draws."""
+    by_case, by_residual = _estimated_variances(0, cases - 1, (draws - 1) * (cases - 1))
+    own = draw_sd**2 + residual_sd**2 / cases
+    others = [] if pool is None else [np.sqrt(pool.differences / 2)] * (len(pool.seeds) - 2)
+    means = _standard_normal(2 + len(others), draws) * np.array([np.sqrt(own)] * 2 + others)[:, None]
+    squares = CrossedSquares(
+        cases=case_sd**2 * by_case,
+        draws=(means[:, 0] - means[:, 1]).var(-1, ddof=1),
+        residual=2 * residual_sd**2 * by_residual,
+    )
+    if pool is None:
+        return crossed_variance(squares, draws, cases)
+    first, second = np.triu_indices(means.shape[1], 1)
+    typical = pool_differences((means[:, first] - means[:, second]).var(-1, ddof=1), draws)
+    return crossed_variance(squares, draws, cases, replace(pool, differences=typical))
 
 
 def _simulated_pool(pool: RunPool, squares: MeanSquares, seeds: int) -> RunPool:
@@ -177,3 +230,8 @@ def _estimated_variances(stream: int, *dfs: int) -> list[np.ndarray]:
     """Estimates of a variance of 1 with these degrees of freedom, one in each replication; a stream is independent."""
     rng = np.random.default_rng(stream)
     return [rng.chisquare(df, REPLICATIONS) / df for df in dfs]
+
+
+@lru_cache(maxsize=4)
+def _standard_normal(methods: int, draws: int) -> np.ndarray:
+    return np.random.default_rng(2).standard_normal((REPLICATIONS, methods, draws))

@@ -15,7 +15,7 @@ def score_matrices(*tables: pd.DataFrame) -> list[np.ndarray]:
     out if any remaining run of any table lacks a value for it.
 
     Runs that share a draw of the labelled cases are not independent. Where a table has several draws (index level
-    `draw`), the runs of each draw are averaged, and a draw counts as one run.
+    `draw`), the runs of each draw are averaged, and a draw counts as one run. Draws are sorted.
 
     Args:
         tables: score tables, of shape (runs, cases) each. Index: run; columns: case. Numbers of runs may differ.
@@ -62,4 +62,26 @@ def _independent(scores: np.ndarray, runs: pd.Index) -> np.ndarray:
     if DRAW not in runs.names or runs.unique(DRAW).size < 2:
         return scores
     draws = runs.get_level_values(DRAW)
-    return np.stack([scores[draws == draw].mean(axis=0) for draw in draws.unique()])
+    return np.stack([scores[draws == draw].mean(axis=0) for draw in draws.unique().sort_values()])
+
+
+def shared_draws(*tables: pd.DataFrame) -> int:
+    """How many draws of the labelled cases all tables have in common, if they have the same ones; else 0.
+
+    The rows that `score_matrices` makes of such tables belong together, draw by draw.
+
+    Example:
+        >>> table = pd.DataFrame({"c1": [1.0, 2.0]}, index=pd.MultiIndex.from_tuples([("0", 7), ("1", 7)],
+        ...     names=["draw", "seed"]))
+        >>> shared_draws(table, table + 1), shared_draws(table, table.iloc[:1])
+        (2, 0)
+    """
+    found = [_draws(table) for table in tables]
+    return len(found[0]) if all(found) and all(draws == found[0] for draws in found) else 0
+
+
+def _draws(table: pd.DataFrame) -> list:
+    """The draws that have a value, in order; none where draws are not told apart."""
+    if DRAW not in table.index.names:
+        return []
+    return sorted(table.index[table.notna().any(axis=1)].unique(DRAW))

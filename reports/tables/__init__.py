@@ -1,4 +1,4 @@
-"""The tables of a report, each as Markdown, LaTeX and CSV; and long.csv, cases.csv and statistics.csv beside them."""
+"""The tables of a report, each as Markdown, LaTeX and CSV; beside them long, cases, statistics and variance.csv."""
 
 import re
 import shutil
@@ -15,30 +15,35 @@ from reports.tables import rendering
 from reports.tables.comparison import comparison
 from reports.tables.cost import cost
 from reports.tables.further import further
+from reports.tables.latex import latex
 from reports.tables.ledger import ledger
 from reports.tables.long import cases_frame, long_frame
+from reports.tables.publication import publication
 from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
 from reports.tables.structures import MEAN, structures, with_structure
 from reports.tables.summary import summary
 from reports.tables.sweep import sweep
 from reports.tables.table import Table
+from reports.variance import variance_frame
 
 
 @dataclass(frozen=True)
 class Tables:
     """The tables of one experiment: comparison, further measures, sweep, cost and ledger; structures where there are
-    several; tuning where settings were tuned. The summary stands apart, for terminals and papers.
+    several; tuning where settings were tuned. Beside them two cuts of the comparison: the summary, which terminals
+    show, and what a paper prints.
 
     name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
-    column `structure`; those of the mean over structures stand first.
+    column `structure`; those of the mean over structures stand first. variances: as of `variance_frame`.
     """
 
     name: str
     results: Results
-    summary: Table
+    cuts: tuple[Table, Table]
     tables: list[Table]
     statistics: pd.DataFrame
+    variances: pd.DataFrame
 
 
 def make_tables(experiments: Sequence[Results]) -> list[Tables]:
@@ -65,17 +70,19 @@ def _tables(name: str, results: Results) -> Tables:
     scored = scores(results)
     tests = significance(results, scored)
     rows = table_rows(results, scored, tests)
-    beside = further(results, scores(results, further_measures(results)), rows)
+    variances = variance_frame(results, scored)
+    beside = further(results, scored | scores(results, further_measures(results)), rows)
     by_structure, tests_by_structure = structures(results)
     tables = [
-        comparison(results, rows, tests), by_structure, beside, sweep(results, rows), cost(results, rows),
-        ledger(results, scored, rows),
+        comparison(results, rows, tests, variances), by_structure, beside, sweep(results, scored, rows),
+        cost(results, rows), ledger(results, scored, rows),
     ]  # fmt: skip
     names = list(structure_names(results).values())
     tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
     if tests_by_structure is not None:
         tests = pd.concat([frame for frame in (tests, tests_by_structure) if len(frame)] or [tests], ignore_index=True)
-    return Tables(name, results, summary(results, rows), [table for table in tables if table is not None], tests)
+    cuts = (summary(results, rows), publication(results, rows))
+    return Tables(name, results, cuts, [table for table in tables if table is not None], tests, variances)
 
 
 def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
@@ -85,13 +92,14 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
     for experiment in experiments:
         place = folder / experiment.name if len(experiments) > 1 else folder
         place.mkdir(exist_ok=True)
-        for table in [experiment.summary, *experiment.tables]:
+        for table in [*experiment.cuts, *experiment.tables]:
             _write(place / f"{table.name}.md", rendering.markdown(table))
-            _write(place / f"{table.name}.tex", rendering.latex(table))
+            _write(place / f"{table.name}.tex", latex(table))
             _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
     over_all = {
         "long": [long_frame(experiment.results) for experiment in experiments],
         "statistics": [experiment.statistics.drop(columns="row") for experiment in experiments],
+        "variance": [experiment.variances for experiment in experiments],
         "cases": [cases_frame(experiment.results) for experiment in experiments],
     }
     for name, frames in over_all.items():

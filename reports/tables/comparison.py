@@ -2,35 +2,44 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from reports import statistics
 from reports.measures import DICE, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
+from reports.tables.detectable import detectable_note
 from reports.tables.faults import collapse_note
-from reports.tables.formats import MISSING, difference, p_value, state_of
+from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
+from reports.variance import variance_note
 
 BY_SEEDS, BY_CASES = "*", "(*)"
 FEW_SEEDS = {statistics.ONE_SEED: "one seed", statistics.TWO_SEEDS: "two seeds"}
+PERFECT = 99.9  # percent of Dice
 UNEVEN = 20  # points of Dice between runs of a row, from which on a note names it
 
 
-def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame) -> Table:
-    """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`."""
+def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame, variances: pd.DataFrame) -> Table:
+    """A block for each budget; `rows` as of `table_rows`, `tests` as of `significance`, `variances` as of
+    `variance_frame`."""
     shown, wanted = measures(results), results.plan.reference
-    blocks = [comparison_block(heading, lines, tests, shown, wanted) for heading, lines in by_budget(rows)]
+    blocks = []
+    for heading, lines in by_budget(rows):
+        block = comparison_block(heading, lines, tests, shown, wanted)
+        of_budget = variance_note(variances, lines["labelled"].iloc[0])
+        blocks.append(replace(block, notes=[*block.notes, of_budget]) if of_budget else block)
     notes = [
         evaluation_note(results),
         "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
         f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
         *_uneven_notes(rows),
+        *_perfect_notes(rows),
         collapse_note(results),
-        *_test_notes(rows),
+        *_test_notes(rows, results.plan.report.margin),
         RANKS_NOTE,
     ]
     return with_notes(results, "comparison", rows, blocks, notes)
@@ -68,7 +77,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
         columns += [
             Column("difference", f"Dice of {reference} − row [95 % interval]", line=_difference),
             Column("cases_p_holm", "p over cases (Holm)", p_value),
-            Column("seeds_p_holm", "p over seeds (Holm)", line=_p_over_seeds),
+            Column("seeds_p_holm", "p over seeds (Holm), verdict", line=_p_over_seeds),
         ]
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
 
@@ -90,7 +99,8 @@ def _difference(line: dict) -> str:
 
 
 def _p_over_seeds(line: dict) -> str:
-    return FEW_SEEDS.get(line["seeds_reason"]) or p_value(line["seeds_p_holm"])
+    p = FEW_SEEDS.get(line["seeds_reason"]) or p_value(line["seeds_p_holm"])
+    return p if pd.isna(line["seeds_p_holm"]) else f"{p}, {line['verdict']}"
 
 
 def _rank(line: dict) -> str:
@@ -102,40 +112,6 @@ def _rank(line: dict) -> str:
 def _state_and_reason(line: dict) -> str:
     state = state_of(line)
     return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
-
-
-def detectable_note(tests: pd.DataFrame, cases: int) -> str:
-    """Which difference in Dice this many cases and seeds can tell from chance; "" with fewer than two cases."""
-    if not cases >= 2:
-        return ""
-    tested = tests[(tests["measure"] == DICE.name) & tests["case_sd"].notna()]
-    if tested.empty:
-        return (
-            f"Detectable difference: with {cases} cases and 80 % power, a paired t-test finds a true difference of "
-            f"{statistics.detectable_difference(cases, 1.0):.2f} standard deviations of the cases' differences (dz). "
-            "No correction for several comparisons is included."
-        )
-    cases, comparisons = int(tested["cases"].median()), int(tested["comparisons"].max())
-    held = f"after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "in the one comparison"
-    dz = statistics.detectable_difference(cases, 1.0, comparisons=comparisons)
-    known = tested[tested["seeds_detectable"].notna()]
-    seeds = " or ".join(str(int(n)) for n in np.unique(known[["runs", "runs_reference"]]))
-    points = known["seeds_detectable"].median()
-    if known.empty:
-        few = (tested["seeds_reason"] == statistics.TWO_SEEDS).any()
-        needed = "three seeds of each of fewer than four methods" if few else "two seeds of each method"
-        by_seeds = f"Seed-aware test: unknown, because it needs {needed}."
-    elif points > 100 and not (tested["seeds_p_holm"] < LEVEL).any():
-        by_seeds = f"Seed-aware test with {seeds} seeds: none, because Dice cannot differ by more than 100 points."
-    elif points > 100:
-        by_seeds = f"Seed-aware test with {seeds} seeds: none in most rows, which vary more than the marked ones."
-    else:
-        by_seeds = f"Seed-aware test with {seeds} seeds: {points:.1f} points between two methods."
-    return (
-        f"Detectable difference in Dice {held}, with 80 % power and the spread seen here (median over the rows against "
-        f"{tested['reference'].iloc[0]}). Paired t-test over {cases} cases: {tested['cases_detectable'].median():.1f} "
-        f"points (dz = {dz:.2f}) between two trained checkpoints. {by_seeds} Smaller differences can go unnoticed."
-    )
 
 
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
@@ -152,12 +128,29 @@ def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _test_notes(rows: pd.DataFrame) -> list[str]:
+def _perfect_notes(rows: pd.DataFrame) -> list[str]:
+    """Which rows are too good, or too even, to be segmentations of real scans."""
+    mean, sd = (rows[f"{DICE.name}_{what}"].astype(float) for what in ("mean", "sd"))
+    named = [
+        f"{line['display']} with {line['labelled']} labelled, {mean_and_sd(mean[index], sd[index])}"
+        for index, line in rows[(mean >= PERFECT) | (sd == 0)].iterrows()
+    ]
+    if not named:
+        return []
+    return [
+        f"Dice of {PERFECT:g} or more, or the same in every case: {'; '.join(named)}. Real segmentations are not like "
+        "that. Look at the predictions before you quote it."
+    ]
+
+
+def _test_notes(rows: pd.DataFrame, margin: float) -> list[str]:
     tested = rows[rows["difference"].notna()]
     notes = []
     if len(tested):
         found = f"{int(tested['significant'].sum())} of {len(tested)} rows have one."
-        notes = [TESTS_NOTE, *_few_seeds_notes(tested), f"{MARKS_NOTE} {found}", INTERVAL_NOTE]
+        notes = [TESTS_NOTE, *_few_seeds_notes(tested), f"{MARKS_NOTE} {found}"]
+        notes += [DRAWS_NOTE] * bool(tested["seeds_crossed"].eq(True).any())
+        notes += [VERDICT_NOTE.format(margin=margin)] * bool(tested["seeds_p_holm"].notna().any()) + [INTERVAL_NOTE]
         notes += [
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
             for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
@@ -181,7 +174,7 @@ def _few_seeds_notes(tested: pd.DataFrame) -> list[str]:
 WHY_NOT = {
     statistics.ONE_SEED: "With one seed of the row or of the reference, the variation from seed to seed is unknown.",
     statistics.TWO_SEEDS: "With two seeds of the row or of the reference and fewer than four methods, a test that "
-    "should err in 5 % of tables errs in up to 10 %. Train a third seed.",
+    "should err in 5 % of tables errs in up to 10 %, and so does the interval. Train a third seed.",
 }
 TESTS_NOTE = (
     "p over cases: two-sided paired t-test on Dice between the reference and the row, as in papers. Each case is "
@@ -191,16 +184,26 @@ TESTS_NOTE = (
     "Both are Holm-corrected over the rows of a budget. statistics.csv adds uncorrected p values, Wilcoxon's test, "
     "95HD, effect sizes and ranks within cases."
 )
+DRAWS_NOTE = (
+    "All methods share their draws of the labelled cases. The seed-aware test pairs them, so that what a draw does to "
+    "all methods alike cancels."
+)
 MARKS_NOTE = (
     f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {BY_SEEDS} differs from the reference by the seed-aware test; "
     f"{BY_CASES} differs by the paired t-test over cases, where no seed-aware test is possible."
 )
+VERDICT_NOTE = (
+    "Verdict beside p over seeds. Different: the row has a star. Equivalent: two one-sided tests with the seed-aware "
+    "test's variance find that the difference is within ±{margin:g} points (report.margin), Holm-corrected likewise. "
+    "Different within margin: both. Open: neither. More seeds decide an open row."
+)
 INTERVAL_NOTE = (
-    "95 % interval: bootstrap over seeds and cases; with one seed, paired t-test over cases. With fewer than five "
-    "seeds the bootstrap's interval is too narrow if seeds vary much. Then quote that of the seed-aware test: "
-    "seeds_low and seeds_high in statistics.csv. Intervals are not corrected for several comparisons."
+    "95 % interval: the seed-aware test's, with seeds and cases as samples. With one seed of the row or of the "
+    "reference it is the paired t-test's over cases. Intervals are not corrected for several comparisons, so that one "
+    "may leave out 0 without a star. The bootstrap's interval, too narrow with few seeds, is in statistics.csv."
 )
 RANK_NOTE = (
     "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
-    "one seed only cases are resampled, so the range is too narrow."
+    "fewer than five seeds it is too narrow; with one, only cases are resampled. The figure of ranks shows which rows "
+    "the seed-aware test tells apart."
 )

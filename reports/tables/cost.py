@@ -10,7 +10,7 @@ from reports.tables.formats import FAULTS, MISSING, number, signed, state_of, wi
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
-KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_counted", "runs_planned", "states", "draws", *FAULTS]  # fmt: skip
 FACTS = {
     "seconds_training": "mean", "iterations_per_second": "mean", "peak_memory_bytes": "max",

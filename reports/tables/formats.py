@@ -49,7 +49,7 @@ def name_of(line: dict) -> str:
     """A method's name with its marks."""
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
     faults = sum(line[fault] for fault in FAULTS) if line["runs_done"] else 0
-    return line["display"] + mark + "§" * (line["stale"] > 0) + FAULT * (faults > 0)
+    return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0) + FAULT * (faults > 0)
 
 
 def with_mean_of_all(text: str, mean: float) -> str:

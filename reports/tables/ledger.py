@@ -32,6 +32,7 @@ NO_MARGIN = "no margin"  # of figures other than Dice: no verdict, because none 
 
 NO_RUN = pd.DataFrame(index=pd.Index([], name="trial"))
 STALE = "some of our records are stale (§)"
+PEEKED = "some of our runs opened labels that are not theirs (⊙)"
 LEFT_OUT = "some of our runs failed or diverged and are left out (↓)"
 ONE_RUN = "one run of ours may reach it"
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
@@ -73,6 +74,7 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             scored = published.postprocessing(entry, results.plan.evaluation.postprocessing)
             reasons = published.differences(entry, results.plan, runs.iloc[0])
             reasons += [STALE] if runs["stale"].ne("").any() else []
+            reasons += [PEEKED] if runs["peeked"].ne("").any() else []
             reasons += [LEFT_OUT] if lacking else []
             reasons = [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
             left_open = published.left_open(entry, line["variant"])

@@ -43,7 +43,8 @@ def with_notes(
     """A table with its title and status. `notes` stand between those on the protocol and those on marks and states."""
     experiment = results.plan.title or results.plan.experiment
     marks = [note for fidelity, note in MARKS.items() if results.cells["fidelity"].eq(fidelity).any()]
-    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *fault_notes(results), *_states(results)]
+    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *peek_notes(results)]
+    notes += [*fault_notes(results), *_states(results)]
     return Table(name, f"{experiment}: {title or name}", _status(results), blocks, notes, frame, literature)
 
 
@@ -120,6 +121,15 @@ def stale_notes(results: Results) -> list[str]:
     again = f"run --rerun stale{' --retry-failed' * bool(diverged)}"
     advice = {True: "To score these records again: evaluate.", False: f"To make these records again: {again}."}
     return [f"§ Stale: {reason}. {advice[reason.startswith('numerics of scoring')]}" for reason in stale]
+
+
+def peek_notes(results: Results) -> list[str]:
+    """What the mark ⊙ means here, a line for each method and budget."""
+    found = results.cells[results.cells["peeked"].ne("")].drop_duplicates(["display", "labelled"])
+    return [
+        f"⊙ Peeked: {line['display']} with {line['labelled']} labelled: {line['peeked']}. Do not quote its figures."
+        for line in found.to_dict("records")
+    ]
 
 
 def _states(results: Results) -> list[str]:

@@ -11,19 +11,19 @@ from reports.measures import DICE, Scores
 from reports.results import Results
 from reports.tables.faults import fault_notes
 from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value, with_mean_of_all
-from reports.tables.notes import evaluation_note, stale_notes, with_notes
+from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
-SUMMED = ["stale", *FAULTS, "runs_done"]  # counts of runs, over both sides
+SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over both sides
 SIDE = ["mean", "sd", "mean_of_all"]  # figures of each side
 BESIDE = [f"{side}_{figure}" for side in ("published", "tuned") for figure in SIDE[1:]]
 AS_PUBLISHED = "as published"
 NOTE = (
-    "Difference, interval and p over cases: two-sided paired t-test over cases, each averaged over seeds. p over "
-    "seeds: seed-aware test. Neither is corrected for the number of rows. Published: trained here with the "
-    "experiment's own settings. Figures from papers are in the ledger."
+    "p over cases: two-sided paired t-test over cases, each averaged over seeds. p over seeds and 95 % interval: "
+    "seed-aware test; with one seed the interval is that over cases. Nothing is corrected for the number of rows. "
+    "Published: trained here with the experiment's own settings. Figures from papers are in the ledger."
 )
 
 
@@ -55,7 +55,8 @@ def tuning_frame(
         if first is not None and second is not None and not line["same"] and not line["left_out"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
             by_seed = statistics.seed_aware_test(second, first)
-            line |= {"difference": by_case.difference, "low": by_case.low, "high": by_case.high,
+            interval = by_case if pd.isna(by_seed.low) else by_seed
+            line |= {"difference": by_case.difference, "low": interval.low, "high": interval.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
     return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", *BESIDE])
@@ -67,8 +68,8 @@ def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
         Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
     ]
     notes = [evaluation_note(tuned), NOTE]
-    for of in (stale_notes, fault_notes):
-        notes += [note for note in of(published) if note not in of(tuned)]
+    for notes_of in (stale_notes, peek_notes, fault_notes):
+        notes += [note for note in notes_of(published) if note not in notes_of(tuned)]
     return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
 
 

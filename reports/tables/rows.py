@@ -12,11 +12,12 @@ from reports.significance import LEVEL, decision
 from reports.tables.formats import FAULTS
 
 DESCRIPTION = ["variant", "year", "source", "fidelity"]
-RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", *FAULTS]
+RUNS = ["runs_planned", "runs_done", "runs_counted", "seeds", "draws", "states", "reasons", "stale", "peeked", *FAULTS]
 FIGURES = ["mean", "sd", "seed_sd", "run_low", "run_high", "cases", "mean_of_all"]  # of each measure
 COUNTS = ["cases", "predictions", "empty"]
 TEST = ["reference", "difference", "low", "high", "interval", "cases_p_holm", "cases_reason", "seeds_p_holm",
-        "seeds_reason", "significant", "decided_by", "rank", "rank_low", "rank_high"]  # fmt: skip
+        "seeds_reason", "seeds_crossed", "verdict", "significant", "decided_by", "rank", "rank_low",
+        "rank_high"]  # fmt: skip
 
 
 def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure: int | None = None) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure:
     values because they diverged, and are in no mean because they failed or diverged. `…_mean_of_all`: where runs are
     left out, the mean with the worst values for them.
     Tests (on Dice) come from `tests`, the frame of `significance`, which explains them. `interval` says where `low`
-    and `high` come from: the bootstrap if there is one, else the paired t-test over cases.
+    and `high` come from: the seed-aware test if there are two runs of either, else the paired t-test over cases.
     """
     cells = with_rows(results.cells)
     postprocessing = results.plan.evaluation.postprocessing
@@ -67,6 +68,7 @@ def _runs(group: pd.DataFrame) -> dict:
         "states": "; ".join(f"{count} {state}" for state, count in counts.items()),
         "reasons": "; ".join(reason for reason in group["reason"].unique() if reason),
         "stale": int(group["stale"].ne("").sum()),
+        "peeked": int(group["peeked"].ne("").sum()),
         "collapsed": int((done & group["collapsed"].ne("")).sum()),
         "diverged": int(diverged.sum()),
         "left_out": int(is_left_out(group).sum()) if scored.any() else 0,
@@ -108,7 +110,7 @@ def _test(line: pd.Series) -> dict:
     if pd.isna(line["difference"]):  # the reference itself, or nothing to compare
         return line[["reference", "rank", "rank_low", "rank_high"]].to_dict()
     p, by_seeds = decision(line)
-    interval = "bootstrap" if pd.notna(line["bootstrap_low"]) else "cases"
+    interval = "seeds" if pd.notna(line["seeds_low"]) else "cases"
     copied = [key for key in TEST if key in line.index]
     return line[copied].to_dict() | {
         "interval": interval,

@@ -6,6 +6,7 @@ import pandas as pd
 
 from reports.measures import DICE, Measure, hd95
 from reports.results import Results
+from reports.significance import LEVEL
 from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
 from reports.tables.formats import FAULT, FAULTS, number, with_mean_of_all
 from reports.tables.notes import with_notes
@@ -27,25 +28,33 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     shown = [
         (column, f"{title} ({budget})" if len(budgets) > 1 else title, budget)
         for budget in budgets
-        for title, column in (("Dice", _mean(DICE)), ("95HD", _mean(distance)), ("Seeds", SEEDS))
+        for title, column in (("Dice", mean_column(DICE)), ("95HD", mean_column(distance)), ("Seeds", SEEDS))
     ]
     block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
-    shown_rows = rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")]
-    marked = shown_rows[shown_rows["significant"]]
-    for mark, kind, test in ((BY_SEEDS, "seeds", "seed-aware test"), (BY_CASES, "cases", "t-test over cases alone")):
-        if (marked["decided_by"] == kind).any():
-            reference = marked["reference"].iloc[0]
-            notes.append(f"{mark} differs from {reference} by the {test} (p < 0.05, Holm-corrected).")
-    if shown_rows[FAULTS].to_numpy().any():
-        notes.append(f"{FAULT} Runs of this row collapsed, diverged or failed. The comparison names them.")
-    if shown_rows["left_out"].any():
-        notes.append("In brackets: the mean with the worst values for runs that are left out.")
+    notes += mark_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
     return Block(block.heading, block.columns, block.rows, notes)
 
 
-def _mean(measure: Measure) -> Column:
+def mark_notes(rows: pd.DataFrame) -> list[str]:
+    """What the marks of a row mean, of those that these rows have."""
+    marked = rows[rows["significant"].astype(bool)]
+    tests = {"seeds": (BY_SEEDS, "seed-aware test"), "cases": (BY_CASES, "t-test over cases alone")}
+    notes = [
+        f"{mark} differs from {marked['reference'].iloc[0]} by the {test} (p < {LEVEL:g}, Holm-corrected)."
+        for kind, (mark, test) in tests.items()
+        if (marked["decided_by"] == kind).any()
+    ]
+    if rows[FAULTS].to_numpy().any():
+        notes.append(f"{FAULT} Runs of this row collapsed, diverged or failed. The comparison names them.")
+    if rows["left_out"].any():
+        notes.append("In brackets: the mean with the worst values for runs that are left out.")
+    return notes
+
+
+def mean_column(measure: Measure) -> Column:
+    """The mean of a measure; that of Dice with its mark."""
     key = f"{measure.name}_mean"
 
     def text(line: dict) -> str:

@@ -1,10 +1,15 @@
 """The label sweep: methods by labelled budgets, between the supervised floor of each budget and the ceiling."""
 
+from dataclasses import asdict
+
+import numpy as np
 import pandas as pd
 
-from reports.labels_saved import labels_saved
-from reports.measures import DICE, Measure, hd95
+from reports import statistics
+from reports.labels_saved import LabelIntervals, label_intervals, labels_saved
+from reports.measures import DICE, Measure, Scores, hd95
 from reports.results import Results
+from reports.significance import families
 from reports.tables.formats import (
     ALL_LABELLED,
     FAULTS,
@@ -20,18 +25,20 @@ from reports.tables.formats import (
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
-KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale",
+KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
-FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond"]
+INTERVALS = ["gap_low", "gap_high", "saved_low", "saved_high"]
+FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond", *INTERVALS]
 ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
 
 
-def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
+def sweep_frame(results: Results, scored: Scores, rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each row of `table_rows`, with means over cases.
 
     gap_share: (Dice - floor) / (ceiling - floor) of methods, where the ceiling is higher than the floor.
     labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
-    labelled, how many more cases these are. None of them is made of a mean that lacks a run that failed or diverged.
+    labelled, how many more cases these are. gap_low, gap_high, saved_low, saved_high: of `label_intervals`. A row
+    whose mean lacks a run that failed or diverged has none of them, nor do they come from such a floor or ceiling.
     """
     shown = (DICE, hd95(results))
     trained = rows["runs_done"] > 0
@@ -60,16 +67,48 @@ def sweep_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
     more = curve.index.max() - frame["labelled"].astype(float)
     frame["labels_saved_beyond"] = more.where(beyond & (more > 0))
+    frame[INTERVALS] = _intervals(results, scored, rows[whole], next(iter(ceilings.index), None))
     return frame[KEYS + list(means) + of_all + FIGURES + list(counts)]
 
 
-def sweep(results: Results, rows: pd.DataFrame) -> Table:
-    """A block for each quantity with a column for each budget; with one budget, one block with all quantities."""
-    frame = sweep_frame(results, rows)
+def _intervals(results: Results, scored: Scores, rows: pd.DataFrame, ceiling: int | None) -> pd.DataFrame:
+    """INTERVALS of each row; NaN where it is no method or has none. `ceiling`: its number of labelled cases."""
+    pooled = {}
+    for tables in families(results, scored).values():
+        pool = statistics.run_pool(tables.values())
+        pooled |= {row: (table, pool) for row, table in tables.items()}
+    postprocessing = results.plan.evaluation.postprocessing
+    for row in rows.loc[rows["role"] == "ceiling", "row"]:
+        if (table := scored.get((row, postprocessing, DICE.name))) is not None:
+            pooled[row] = (table, None)
+    trained = rows[rows["row"].isin(pooled) & (rows["runs_done"] > 0)]
+    baselines = trained[trained["role"].isin(["floor", "ceiling"])].drop_duplicates("labelled")
+    supervised = {labelled: pooled[row] for row, labelled in baselines[["row", "labelled"]].to_numpy()}
+    found = [
+        label_intervals(pooled[line["row"]], supervised, line["labelled"], ceiling)
+        if line["role"] == "method" and line["row"] in pooled
+        else LabelIntervals()
+        for line in rows.to_dict("records")
+    ]
+    return pd.DataFrame([asdict(intervals) for intervals in found], rows.index, INTERVALS)
+
+
+def sweep(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
+    """A block for each quantity with a column for each budget; with one budget, one block with all quantities.
+
+    `scored`: of Dice; `rows`: as of `table_rows`.
+    """
+    frame = sweep_frame(results, scored, rows)
     quantities = [_mean(DICE), _mean(hd95(results))]
     if {"floor", "method"} <= set(frame["role"]):
         quantities += [GAP, SAVED]
     shown = frame.assign(labels_saved=frame["labels_saved"].fillna(frame["labels_saved_beyond"]))  # to sort by
+    for place, of_row in zip(frame.index, frame[INTERVALS].to_numpy(), strict=True):
+        intervals = LabelIntervals(*of_row)
+        if intervals.gap_is_open:
+            shown.loc[place, "gap_share"] = np.nan
+        if intervals.saved_is_open:
+            shown.loc[place, "labels_saved"] = np.nan
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
         blocks = [
@@ -98,13 +137,23 @@ def _mean(measure: Measure) -> Column:
     )  # fmt: skip
 
 
+def _gap(line: dict) -> str:
+    share, low, high = (100 * line[key] for key in ("gap_share", "gap_low", "gap_high"))
+    return number(share, 0) + ("" if pd.isna([share, low]).any() else f" [{number(low, 0)}, {number(high, 0)}]")
+
+
 def _saved(line: dict) -> str:
     beyond = line["labels_saved_beyond"]
-    return signed(line["labels_saved"], 1) if pd.isna(beyond) else f"more than {beyond:.0f}"
+    if pd.isna(line["labels_saved"]):
+        return MISSING
+    ends = [BEYOND if np.isinf(line[key]) else signed(line[key], 1) for key in ("saved_low", "saved_high")]
+    saved = signed(line["labels_saved"], 1) if pd.isna(beyond) else f"more than {beyond:.0f}"
+    return saved if pd.isna(line["saved_low"]) else f"{saved} [{', '.join(ends)}]"
 
 
-GAP = Column("gap_share", "Gap closed [%]", lambda share: number(100 * share, 0))
-SAVED = Column("labels_saved", "Labels saved [cases]", line=_saved)
+BEYOND = "…"  # an end of an interval that lies beyond the floor's curve
+GAP = Column("gap_share", "Gap closed [%] [95 % interval]", line=_gap)
+SAVED = Column("labels_saved", "Labels saved [cases] [95 % interval]", line=_saved)
 
 
 def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, str, int | None]]) -> Block:
@@ -115,7 +164,7 @@ def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, 
     for role, suffix in ROLES.items():
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
-            first = lines.iloc[0].to_dict() | lines[["stale", *FAULTS, "runs_done"]].sum().to_dict()
+            first = lines.iloc[0].to_dict() | lines[["stale", "peeked", *FAULTS, "runs_done"]].sum().to_dict()
             cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
@@ -136,14 +185,15 @@ NOTES = [
     "Means over test cases, each averaged over its seeds and draws. “2 of 3” in brackets says how many of the planned "
     "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
     "labelled.",
-    "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. It is missing "
-    "if the ceiling is not above the floor, or if one of the three has no results or lacks runs that failed or "
-    "diverged. If the gap is small, the share is "
-    "unreliable. The floor usually fills its batches with labelled patches, while methods that use unlabelled cases "
-    "fill half of each batch, as published. So the floor sees each label twice as often.",
+    "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. The floor "
+    "usually fills its batches with labelled patches, while methods that use unlabelled cases fill half of each batch, "
+    "as published. So the floor sees each label twice as often.",
     "Labels saved: how many more labelled cases the floor needs for the same Dice. Dice of floors and ceiling is "
     "interpolated linearly over the logarithm of the number of labelled cases. The number is negative if the floor has "
-    "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice. "
-    "Cells with –: no floor has so low a Dice, or a floor or ceiling that is needed has no results, or one of them or "
-    "the row lacks runs that failed or diverged.",
+    "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice.",
+    "95 % intervals take seeds and test cases as samples; with one seed of a row that they need, cases alone. "
+    f"{BEYOND}: this end lies beyond the curve of floors and ceiling. Cells with –: the interval holds every number of "
+    "labels, or both 0 and 100 % of the gap, so the data say nothing. Or no floor has so low a Dice. Or the ceiling is "
+    "not above the floor. Or a row that is needed has no results, or lacks runs that failed or diverged. sweep.csv has "
+    "the numbers.",
 ]
