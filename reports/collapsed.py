@@ -6,6 +6,7 @@ import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
 from benchmark.records.collapse import far_below
+from benchmark.records.states import DIVERGED
 from reports.measures import DICE, with_rows
 from reports.results import Results, trained
 
@@ -20,7 +21,8 @@ def with_runs_far_below(results: Results) -> Results:
     ]
     by_run = DICE.factor * dice.groupby(["trial", "case"])["value"].mean().groupby("trial").mean().dropna()
     low: dict[str, str] = {}
-    for _, trials in with_rows(cells)[trained(cells)].groupby("row")["trial"]:
+    ended_well = trained(cells) & cells["state"].ne(DIVERGED)  # a pooled run may have one fold that diverged
+    for _, trials in with_rows(cells)[ended_well].groupby("row")["trial"]:
         low |= far_below(by_run[by_run.index.isin(trials)].to_dict())
     collapsed = [
         "; ".join(filter(None, [why, low.get(trial)]))

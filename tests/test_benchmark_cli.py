@@ -405,6 +405,9 @@ def test_evaluate_scores_stored_weights_under_another_policy(command, tmp_path, 
     assert "0 of 1 cells to score again" in command("evaluate", folder, "--trust")[1], (
         "the folder keeps its new evaluation"
     )
+    status, out, _ = command("evaluate", folder, "--set", "evaluation.diverged=exclude", "--trust")
+    assert status == 0 and "0 of 1 cells to score again" in out, "only the report chooses how diverged runs count"
+    assert ResultsFolder(folder).read_plan().evaluation.diverged == "exclude"
 
 
 @pytest.mark.slow

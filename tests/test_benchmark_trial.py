@@ -361,9 +361,11 @@ def test_a_network_that_recovers_is_not_marked_in_the_end(tmp_path, own_registry
 
 
 def test_the_plan_holds_the_shapes_of_the_test_cases(tmp_path):
-    planned = make_plan(tiny.experiment(), tiny.new_results(tmp_path))
+    planned = make_plan(tiny.experiment(data={"spacing": 2.5}), tiny.new_results(tmp_path))
     write_plan(planned)
-    assert planned.folder.read_plan().shapes == {"test-000": [16, 16, 16]}
+    scored_on = planned.dataset.source.read("test-000").label.shape
+    assert planned.folder.read_plan().shapes == {"test-000": list(scored_on)}
+    assert planned.dataset.image("test-000").shape != scored_on, "the training grid is another one"
 
 
 # Failures.

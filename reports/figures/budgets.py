@@ -71,7 +71,7 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     curves = {row: curve(runs[runs["row"] == row], measure, over_runs) for row in dict.fromkeys(runs["row"])}
     floor = supervised([curves[row]["mean"] for role in ("floor", "ceiling") for row in source.rows(role)])
     ceilings = [curves[row]["mean"].iloc[0] for row in source.rows("ceiling")][:1]
-    saved = _saved(source, floor, curves) if measure is DICE and len(floor) else {}
+    saved = _saved(source) if measure is DICE and len(floor) else {}
     figure, panels = panel_grid(len(methods), 4, 1.45, sharex=True, sharey=True)
     for axes, row in zip(panels, methods, strict=True):
         points, look = curves[row], source.look[row]
@@ -102,17 +102,22 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
     return figure
 
 
-def _saved(source: Measured, floor: pd.Series, curves: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
+def _saved(source: Measured) -> dict[str, pd.Series]:
     """Labels saved of each method by number of labelled cases; none where their interval leaves any number possible."""
-    tables, supervised = _pooled(source), {}
-    for baseline in source.rows("floor") + source.rows("ceiling"):
-        supervised = {n: pooled for (row, n), pooled in tables.items() if row == baseline} | supervised
+    tables, baselines, pooled = _pooled(source), source.rows("floor") + source.rows("ceiling"), {}
+    for baseline in baselines:
+        pooled = {n: found for (row, n), found in tables.items() if row == baseline} | pooled
+    means = {
+        row: pd.Series({n: table.mean().mean() for (of, n), (table, _) in tables.items() if of == row}, dtype=float)
+        for row in baselines + source.rows("method")
+    }
+    floor = supervised([means[row] for row in baselines])
     return {
         row: pd.Series(
             {
                 labelled: labels_saved(floor, dice, labelled)
-                for labelled, dice in curves[row]["mean"].items()
-                if not label_intervals(tables[row, labelled], supervised, labelled, ceiling=None).saved_is_open
+                for labelled, dice in means[row].items()
+                if not label_intervals(tables[row, labelled], pooled, labelled, ceiling=None).saved_is_open
             },
             dtype=float,
         ).dropna()
@@ -121,9 +126,10 @@ def _saved(source: Measured, floor: pd.Series, curves: dict[str, pd.DataFrame]) 
 
 
 def _pooled(source: Measured) -> dict[tuple[str, int], Pooled]:
-    """The Dice of each row at each number of labelled cases, with the pool of those that compete there."""
+    """The Dice of each row at each number of labelled cases, with the pool of those that compete there. Rows whose mean
+    lacks a run are left out: labels saved compare means."""
     found = {}
-    for labelled, runs in source.runs.groupby("labelled"):
+    for labelled, runs in source.runs[~source.runs["trial"].isin(source.lacking)].groupby("labelled"):
         pool = run_pool(score_tables(source.competing(labelled)).values())
         roles = runs.drop_duplicates("row").set_index("row")["role"]
         for row, table in score_tables(runs).items():
@@ -159,7 +165,8 @@ def _caption(source: Measured, measure: Measure, over_runs: bool) -> str:
     saved = (
         " Horizontal lines and the numbers on top are labels saved: how many more labelled cases the supervised floor "
         "needs for the method's Dice, or fewer if negative. They are interpolated between the points of the floor's "
-        "curve. Where the curve does not reach the Dice, or seeds and cases leave any number possible, there is none."
+        "curve. Where the curve does not reach the Dice, seeds and cases leave any number possible, or runs were left "
+        "out, there is none."
     )
     return (
         f"Mean {measure.label.split(' ')[0]} over test cases against the number of labelled cases, logarithmic, and "

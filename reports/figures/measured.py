@@ -10,7 +10,7 @@ from benchmark.records.models import EXTERNAL
 from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
 from reports.measures import DICE, Measure, hd95, held_back, scores, with_rows
-from reports.results import Results, trained
+from reports.results import Results, is_left_out, trained
 
 COLUMNS = ["row", "role", "labelled", "trial", "seed", "draw"]
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
@@ -173,7 +173,10 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     ]
     concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
     shown = concerned["trial"].isin(source.runs["trial"])
-    missing = len(concerned) - int(shown.sum())
+    left_out = int((is_left_out(concerned) & ~shown).sum())
+    missing = int((~shown).sum()) - left_out
+    if left_out:
+        parts.append(f"Failed or diverged, and left out: {left_out} of {len(concerned)} planned trials.")
     if missing:
         parts.append(f"Not everything is done: {missing} of {len(concerned)} planned trials are missing.")
     if worst := int((shown & concerned["worst"].astype(bool)).sum()):

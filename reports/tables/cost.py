@@ -6,7 +6,7 @@ import pandas as pd
 from reports.durations import duration
 from reports.measures import DICE, with_rows
 from reports.results import Results, trained
-from reports.tables.formats import FAULTS, MISSING, number, signed, state_of
+from reports.tables.formats import FAULTS, MISSING, number, signed, state_of, with_mean_of_all
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
 
@@ -16,7 +16,17 @@ FACTS = {
     "seconds_training": "mean", "iterations_per_second": "mean", "peak_memory_bytes": "max",
     "inference_seconds_per_case": "mean", "trials_sharing_the_machine": "max",
 }  # fmt: skip
-FIGURES = [*FACTS, "timed_runs", "devices", "dice_percent", "times_the_floor", "dice_above_floor", "pareto_rank"]
+MEAN_OF_ALL = f"{DICE.name}_mean_of_all"
+FIGURES = [
+    *FACTS,
+    "timed_runs",
+    "devices",
+    "dice_percent",
+    MEAN_OF_ALL,
+    "times_the_floor",
+    "dice_above_floor",
+    "pareto_rank",
+]
 SHARED, PACKED = "¶", "packed"
 
 
@@ -24,7 +34,7 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each row of `table_rows`: means over its runs that are done, of memory the largest.
 
     trials_sharing_the_machine: the most that any run had. pareto_rank: see `pareto_ranks`, within a budget; ceilings
-    have none, nor have rows whose mean lacks a run that failed or diverged.
+    have none. Rows whose mean lacks a run that failed or diverged have neither that nor dice_above_floor.
     """
     cells = with_rows(results.cells)
     cells = cells[trained(cells)]
@@ -34,15 +44,15 @@ def cost_frame(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     by_row = grouped.agg(FACTS | {"device": lambda found: "; ".join(sorted(set(map(str, found.dropna()))))})
     by_row["timed_runs"] = grouped["seconds_training"].count()
     frame = rows[["row", *KEYS]].join(by_row.rename(columns={"device": "devices"}), on="row")
-    frame["dice_percent"] = rows[f"{DICE.name}_mean"].astype(float)
-    floors = frame[frame["role"] == "floor"].drop_duplicates("labelled").set_index("labelled")
+    frame[["dice_percent", MEAN_OF_ALL]] = rows[[f"{DICE.name}_mean", MEAN_OF_ALL]].astype(float)
+    compared = frame["dice_percent"].where((frame["left_out"] == 0) & (frame["runs_done"] > 0))
+    floors = frame.assign(dice=compared)[frame["role"] == "floor"].drop_duplicates("labelled").set_index("labelled")
     labelled = frame["labelled"].where(frame["role"] != "ceiling")
     frame["times_the_floor"] = frame["seconds_training"] / labelled.map(floors["seconds_training"]).astype(float)
-    frame["dice_above_floor"] = frame["dice_percent"] - labelled.map(floors["dice_percent"]).astype(float)
+    frame["dice_above_floor"] = compared - labelled.map(floors["dice"]).astype(float)
     frame["pareto_rank"] = float("nan")
     for _, group in frame.groupby(labelled):
-        dice = group["dice_percent"].where(group["left_out"] == 0)
-        frame.loc[group.index, "pareto_rank"] = pareto_ranks(group["seconds_training"], dice)
+        frame.loc[group.index, "pareto_rank"] = pareto_ranks(group["seconds_training"], compared[group.index])
     return frame[KEYS + FIGURES]
 
 
@@ -99,7 +109,8 @@ COLUMNS = [
     Column("peak_memory_bytes", "Peak memory [GiB]", lambda size: number(size / 2**30), figure=True),
     Column("inference_seconds_per_case", "Inference [s / case]", figure=True,
            line=lambda line: number(line["inference_seconds_per_case"], 1) + _shared(line)),
-    Column("dice_percent", DICE.label, figure=True),
+    Column("dice_percent", DICE.label, figure=True,
+           line=lambda line: with_mean_of_all(number(line["dice_percent"]), line[MEAN_OF_ALL])),
     Column("dice_above_floor", "Dice above the floor", signed, figure=True),
     Column("pareto_rank", "Pareto rank", lambda rank: number(rank, 0), better="one", figure=True),
 ]  # fmt: skip

@@ -10,22 +10,26 @@ from reports.tables.formats import FAULT
 
 BY_LOSS = " or ".join(f"{name} below {limit:g}" for name, limit in collapse.DEAD_BELOW.items())
 RULE = (
-    f"{FAULT} Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the "
-    f"last tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
-    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs. It "
-    "counts like any other run."
+    f"Collapsed, though it ended without an error: a run whose network is dead (median of {BY_LOSS} over the last "
+    f"tenth of its steps, or by a loss that its method declares), or whose Dice lies more than "
+    f"{collapse.FAR_BELOW:g} points below the median of its row, which must have at least {collapse.FEWEST} runs."
+)
+COLLAPSED = (
+    f"{FAULT} A run that collapsed without an error is a result and counts like any other. The comparison has the rule "
+    "and names such runs."
 )
 WORST = (
-    f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks with Dice and Jaccard 0 and the "
-    "image diagonal as each distance (evaluation.diverged: worst)."
+    f"{FAULT} A run that diverged is a result. It counts in means, tests and ranks as a prediction that finds nothing: "
+    "Dice, Jaccard and NSD 0, the image diagonal as each distance, a volume error of −100 % "
+    "(evaluation.diverged: worst)."
 )
 SHAPES_UNKNOWN = (
     "The distances of diverged runs are not known here, because a plan of an earlier version lacks the shapes of test "
     "cases: `run` the experiment again, which renews it without training."
 )
 LEFT_OUT = (
-    "Rows that lack such a run have no star, no bold figure and no rank. In brackets: the mean with Dice 0 and the "
-    "image diagonal for it."
+    "Rows that lack such a run have no star, no bold figure and no rank. In brackets: the mean in which it counts as a "
+    "prediction that finds nothing."
 )
 DIVERGED_OUT = f"{FAULT} Runs that diverged are left out of means (evaluation.diverged: exclude). {LEFT_OUT}"
 FAILED_OUT = (
@@ -36,9 +40,13 @@ FAILED_OUT = (
 
 def collapse_note(results: Results) -> str:
     """The rule by which a run counts as collapsed, and which runs did."""
-    cells = results.cells[trained(results.cells)]
-    found = [f"{_run(cell)}: {cell['collapsed']}" for cell in cells.to_dict("records") if cell["collapsed"]]
+    found = [f"{_run(cell)}: {cell['collapsed']}" for cell in _collapsed(results).to_dict("records")]
     return f"{RULE} Here: {'; '.join(found) or 'none'}."
+
+
+def _collapsed(results: Results) -> pd.DataFrame:
+    cells = results.cells
+    return cells[trained(cells) & cells["collapsed"].ne("")]
 
 
 def _run(cell: dict) -> str:
@@ -47,11 +55,12 @@ def _run(cell: dict) -> str:
 
 
 def fault_notes(results: Results) -> list[str]:
-    """What runs that diverged or failed count as, where there are any beside others of their row."""
+    """What the mark means here: of runs that collapsed, and of those that diverged or failed beside others of their
+    row."""
     cells = with_rows(results.cells)
     lacking = cells[is_left_out(cells) & cells["row"].isin(held_back(results))]
     counted = cells[cells["scored"].astype(bool) & cells["state"].eq(DIVERGED)]
-    notes = [WORST] * bool(len(counted))
+    notes = [COLLAPSED] * bool(len(_collapsed(results))) + [WORST] * bool(len(counted))
     if _lacks_distances(results, counted):
         notes.append(SHAPES_UNKNOWN)
     notes += [DIVERGED_OUT] * bool(lacking["state"].eq(DIVERGED).any())

@@ -6,13 +6,14 @@ import pandas as pd
 from reports import statistics
 from reports.measures import DICE, Scores, further_measures
 from reports.results import Results
-from reports.tables.formats import FAULTS, MISSING, number, state_of
+from reports.tables.formats import FAULTS, MISSING, number, state_of, with_mean_of_all
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
 from reports.tables.rows import summaries, with_those_left_out
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
+MEAN_OF_ALL = f"{DICE.name}_mean_of_all"
 KEYS = ["row", "labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
-        "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", *FAULTS]  # fmt: skip
+        "runs_done", "runs_counted", "runs_planned", "states", "draws", "cases", MEAN_OF_ALL, *FAULTS]  # fmt: skip
 FIGURES = ["mean", "sd", "seed_sd", "cases", "mean_of_all"]
 OF_DICE = [f"{DICE.name}_{what}" for what in ("mean", "low", "high", "p5", "below_half")]
 HALF = 50  # per cent: a Dice below it is a failure
@@ -64,7 +65,8 @@ def _of_dice(table: pd.DataFrame | None) -> list[float]:
 
 def _mean_dice(line: dict) -> str:
     mean, low, high = (line[f"{DICE.name}_{what}"] for what in ("mean", "low", "high"))
-    return number(mean) if pd.isna(low) else f"{number(mean)} [{number(max(low, 0))}, {number(min(high, 100))}]"
+    text = with_mean_of_all(number(mean), line[MEAN_OF_ALL])
+    return text if pd.isna(low) else f"{text} [{number(max(low, 0))}, {number(min(high, 100))}]"
 
 
 DICE_COLUMNS = [

@@ -5,10 +5,21 @@ import pandas as pd
 
 from reports import published
 from reports.measures import ASD, DICE, HD95, JACCARD, Scores, empty_predictions, with_rows
-from reports.results import Results
+from reports.results import Results, is_left_out
 from reports.statistics.margin import OPEN, OUTSIDE, WITHIN, interval_over_runs, side_of_margin
-from reports.tables.formats import ALL_LABELLED, MISSING, heading_of, name_of, number, runs_of, signed, state_of
+from reports.tables.formats import (
+    ALL_LABELLED,
+    MISSING,
+    heading_of,
+    name_of,
+    number,
+    runs_of,
+    signed,
+    state_of,
+    with_mean_of_all,
+)
 from reports.tables.notes import with_notes
+from reports.tables.rows import with_those_left_out
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table
 
 FIGURES = {measure.metric: measure for measure in (DICE, JACCARD, ASD, HD95)}
@@ -30,8 +41,8 @@ THEIRS = ["entry", "method", "variant", "published_labelled", "published_unlabel
           "repeated_in", "certainty", "iterations", "checkpoint", "largest_component", "headline",
           "remark"]  # fmt: skip
 ROW = ["row", "display", "settings", "labelled", "unlabelled"]
-OURS = ["postprocessing", "seeds", "mean", "seed_sd", "gap", "low", "high", "run_low", "run_high", "verdict",
-        "caveats", "differences"]  # fmt: skip
+OURS = ["postprocessing", "seeds", "mean", "mean_of_all", "seed_sd", "gap", "low", "high", "run_low", "run_high",
+        "verdict", "caveats", "differences"]  # fmt: skip
 COLUMNS = THEIRS + ROW + OURS
 
 
@@ -39,7 +50,8 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
     """One line for each published figure and row of its method, variant and budget; then those without such a row.
 
     Ours are runs on the papers' labelled cases (draw "first") if there are any. They are scored under the published
-    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases. gap:
+    postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases.
+    mean_of_all: where runs are left out that failed or diverged, the mean with the worst values for them. gap:
     mean minus the published figure. low, high: its 95 % confidence interval. run_low, run_high: where one further run
     of ours would fall. verdict: of Dice, by the plan's margin. caveats: what to know beside it. differences: of the
     protocols. There are no lines for data other than the papers'.
@@ -49,11 +61,13 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
     entries, margin = published.literature()["entries"], results.plan.report.margin
     cells = with_rows(results.cells)
     empty = empty_predictions(results)["empty"]
+    of_all = with_those_left_out(results)
     lines = []
     for line in rows.to_dict("records"):
         runs = cells[cells["row"] == line["row"]]
         if runs["draw"].eq("first").any():
             runs = runs[runs["draw"] == "first"]
+        lacking = bool(line["runs_done"] and is_left_out(runs).any())
         for entry in published.find(
             line["method"], line["variant"], line["labelled"], line["unlabelled"], ceiling=line["role"] == "ceiling"
         ):
@@ -61,16 +75,16 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             reasons = published.differences(entry, results.plan, runs.iloc[0])
             reasons += [STALE] if runs["stale"].ne("").any() else []
             reasons += [PEEKED] if runs["peeked"].ne("").any() else []
-            reasons += [LEFT_OUT] if line["left_out"] else []
+            reasons += [LEFT_OUT] if lacking else []
             reasons = [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
             left_open = published.left_open(entry, line["variant"])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
-                values = scores.get((line["row"], scored, FIGURES[figure].name), NO_RUN)
-                counted = values.index.get_level_values("trial").isin(runs["trial"])
-                means = values[counted & (line["runs_done"] > 0)].mean(axis=1).dropna().to_numpy(dtype=float)
+                key = (line["row"], scored, FIGURES[figure].name)
+                means = _means(scores, key, runs) if line["runs_done"] else np.array([])
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
-                ours = {key: line[key] for key in ROW} | {"postprocessing": scored}
+                ours = {name: line[name] for name in ROW} | {"postprocessing": scored}
+                ours["mean_of_all"] = _means(of_all, key, runs).mean() if lacking and key in of_all else np.nan
                 compared = _compared(entry[figure], means, why, left_open, margin if figure == "dice" else None)
                 lines.append(_theirs(entry, figure) | ours | compared)
     compared = {line["entry"] for line in lines}
@@ -78,6 +92,12 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
         if place not in compared:
             lines += [_theirs(entry, figure) | {"verdict": NOT_PLANNED} for figure in _figures(entry)]
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _means(scores: Scores, key: tuple[int, str, str], runs: pd.DataFrame) -> np.ndarray:
+    """The mean over cases of each of these runs that has values."""
+    values = scores.get(key, NO_RUN)
+    return values[values.index.get_level_values("trial").isin(runs["trial"])].mean(axis=1).dropna().to_numpy(float)
 
 
 def _figures(entry: dict) -> list[str]:
@@ -166,22 +186,23 @@ def _row(line: dict, entry: pd.DataFrame, sources: dict, letters: dict) -> Row:
     unsure = UNSURE * first["certainty"].startswith("memory")
     low, high = dice[["low", "high"]].clip(-dice["published"], 100 - dice["published"])  # a Dice has no more room
     interval = MISSING if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
-    means, gaps = (_joined(of["mean"], number), _joined(of["gap"], signed)) if first["seeds"] else (MISSING, MISSING)
+    published_figures = " / ".join(map(number, of["published"]))
+    means, gaps = MISSING, MISSING
+    if first["seeds"]:
+        both = zip(of["mean"], of["mean_of_all"].astype(float), strict=True)
+        means = " / ".join(with_mean_of_all(number(mean), mean_of_all) for mean, mean_of_all in both)
+        gaps = " / ".join(map(signed, of["gap"]))
     verdict = _verdict(entry, letters) if line["runs_done"] else state_of(line)
     seeds = runs_of(line) if len(line["draws"].split()) == 1 else f"{first['seeds']} of draw “first”"
     return Row([
         Cell(name_of(line), line["display"]),
-        Cell(f"{_joined(of['published'], number)}{unsure}{other} [{sources[first['entry']]}]", dice["published"]),
+        Cell(f"{published_figures}{unsure}{other} [{sources[first['entry']]}]", dice["published"]),
         Cell(means, dice["mean"]),
         Cell(seeds, first["seeds"]),
         Cell(gaps, dice["gap"]),
         Cell(interval, low),
         Cell(verdict, verdict),
     ])  # fmt: skip
-
-
-def _joined(values: pd.Series, text) -> str:
-    return " / ".join(text(value) for value in values)
 
 
 def _verdict(entry: pd.DataFrame, letters: dict) -> str:

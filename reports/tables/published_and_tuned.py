@@ -1,6 +1,7 @@
 """Published and equally tuned settings side by side: what a method gains when all are tuned alike."""
 
 import json
+from functools import partial
 
 import pandas as pd
 
@@ -8,13 +9,16 @@ from benchmark.records.models import StoredPlan
 from reports import statistics
 from reports.measures import DICE, Scores
 from reports.results import Results
-from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value
+from reports.tables.faults import fault_notes
+from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value, with_mean_of_all
 from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
            "settings"]  # fmt: skip
 SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over both sides
+SIDE = ["mean", "sd", "mean_of_all"]  # figures of each side
+BESIDE = [f"{side}_{figure}" for side in ("published", "tuned") for figure in SIDE[1:]]
 AS_PUBLISHED = "as published"
 NOTE = (
     "p over cases: two-sided paired t-test over cases, each averaged over seeds. p over seeds and 95 % interval: "
@@ -35,10 +39,10 @@ def tuning_frame(
     published: tuple[pd.DataFrame, Scores], tuned: tuple[pd.DataFrame, Scores], results: Results
 ) -> pd.DataFrame:
     """One line for each method and budget of both experiments, each given by its `table_rows` and `scores`."""
-    keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_mean", f"{DICE.name}_sd"]
+    keys, dice = ["method", "display", "labelled"], [f"{DICE.name}_{figure}" for figure in SIDE]
     sides = [
         rows.loc[rows["role"] == "method", [*keys, "row", "settings", "fidelity", *SUMMED, *dice]]
-        .rename(columns=dict(zip(dice, (f"{side}_mean", f"{side}_sd"), strict=True)))
+        .rename(columns=dict(zip(dice, (f"{side}_{figure}" for figure in SIDE), strict=True)))
         for side, (rows, _) in (("published", published), ("tuned", tuned))
     ]  # fmt: skip
     scored = (results.plan.evaluation.postprocessing, DICE.name)
@@ -55,7 +59,7 @@ def tuning_frame(
             line |= {"difference": by_case.difference, "low": interval.low, "high": interval.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
-    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", "published_sd", "tuned_sd"])
+    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", *BESIDE])
 
 
 def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
@@ -64,9 +68,13 @@ def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
         Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
     ]
     notes = [evaluation_note(tuned), NOTE]
-    for notes_of in (stale_notes, peek_notes):
+    for notes_of in (stale_notes, peek_notes, fault_notes):
         notes += [note for note in notes_of(published) if note not in notes_of(tuned)]
     return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
+
+
+def _mean(line: dict, side: str) -> str:
+    return with_mean_of_all(mean_and_sd(line[f"{side}_mean"], line[f"{side}_sd"]), line[f"{side}_mean_of_all"])
 
 
 def _settings(line: dict) -> str:
@@ -81,7 +89,7 @@ def _where_tuned(text, otherwise: str):
 SHOWN = [
     NAME,
     *(Column(f"{side}_mean", f"{side.capitalize()} [Dice %]",
-             line=lambda line, side=side: mean_and_sd(line[f"{side}_mean"], line[f"{side}_sd"]))
+             line=partial(_mean, side=side))
       for side in ("published", "tuned")),
     Column("difference", "Tuned − published [95 % interval]", line=_where_tuned(difference, AS_PUBLISHED)),
     Column("cases_p", "p over cases", p_value),

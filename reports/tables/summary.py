@@ -8,7 +8,7 @@ from reports.measures import DICE, Measure, hd95
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
-from reports.tables.formats import number
+from reports.tables.formats import FAULT, FAULTS, number, with_mean_of_all
 from reports.tables.notes import with_notes
 from reports.tables.sweep import across_budgets
 from reports.tables.table import SEEDS, Block, Column, Table
@@ -33,19 +33,24 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
-    notes += mark_notes(rows[rows["labelled"].isin(budgets)])
+    notes += mark_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
     return Block(block.heading, block.columns, block.rows, notes)
 
 
 def mark_notes(rows: pd.DataFrame) -> list[str]:
-    """What the marks after Dice mean, of those that these rows have."""
+    """What the marks of a row mean, of those that these rows have."""
     marked = rows[rows["significant"].astype(bool)]
     tests = {"seeds": (BY_SEEDS, "seed-aware test"), "cases": (BY_CASES, "t-test over cases alone")}
-    return [
+    notes = [
         f"{mark} differs from {marked['reference'].iloc[0]} by the {test} (p < {LEVEL:g}, Holm-corrected)."
         for kind, (mark, test) in tests.items()
         if (marked["decided_by"] == kind).any()
     ]
+    if rows[FAULTS].to_numpy().any():
+        notes.append(f"{FAULT} Runs of this row collapsed, diverged or failed. The comparison names them.")
+    if rows["left_out"].any():
+        notes.append("In brackets: the mean with the worst values for runs that are left out.")
+    return notes
 
 
 def mean_column(measure: Measure) -> Column:
@@ -53,6 +58,7 @@ def mean_column(measure: Measure) -> Column:
     key = f"{measure.name}_mean"
 
     def text(line: dict) -> str:
-        return number(line[key]) + significance_mark(line) * (measure is DICE)
+        mean = with_mean_of_all(number(line[key]), line[f"{measure.name}_mean_of_all"])
+        return mean + significance_mark(line) * (measure is DICE)
 
     return Column(key, measure.label, line=text, better=measure.better, figure=True)

@@ -20,6 +20,7 @@ from reports.tables.formats import (
     number,
     signed,
     state_of,
+    with_mean_of_all,
 )
 from reports.tables.notes import with_notes
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
@@ -36,18 +37,21 @@ def sweep_frame(results: Results, scored: Scores, rows: pd.DataFrame) -> pd.Data
 
     gap_share: (Dice - floor) / (ceiling - floor) of methods, where the ceiling is higher than the floor.
     labels_saved: see `labels_saved`. labels_saved_beyond: where Dice is higher than that of the floor with all cases
-    labelled, how many more cases these are. gap_low, gap_high, saved_low, saved_high: of `label_intervals`.
+    labelled, how many more cases these are. gap_low, gap_high, saved_low, saved_high: of `label_intervals`. A row
+    whose mean lacks a run that failed or diverged has none of them, nor do they come from such a floor or ceiling.
     """
     shown = (DICE, hd95(results))
     trained = rows["runs_done"] > 0
     means = {m.name: rows[f"{m.name}_mean"].astype(float).where(trained) for m in shown}
+    of_all = [f"{m.name}_mean_of_all" for m in shown]
     counts = {name: rows[name] for name in ["cases", *(f"{m.name}_cases" for m in shown)]}
-    frame = rows[KEYS].assign(**means, **counts, ceiling=float("nan"))
+    frame = rows[KEYS].assign(**means, **rows[of_all], **counts, ceiling=float("nan"))
+    whole = frame["left_out"] == 0
     # merged parts may have several baselines: the first counts
-    supervised = frame.drop_duplicates(["role", "labelled"]).set_index("labelled")
+    supervised = frame[whole].drop_duplicates(["role", "labelled"]).set_index("labelled")
     floors, ceilings = (supervised.loc[supervised["role"] == role, DICE.name] for role in ("floor", "ceiling"))
     curve = pd.concat([floors, ceilings]).dropna().sort_index()
-    method = frame["role"] == "method"
+    method = (frame["role"] == "method") & whole
     frame["floor"] = frame["labelled"].map(floors).astype(float).where(frame["role"] != "ceiling")
     if ceilings.empty:  # with scans without a label, the floor at the largest budget may have every label there is
         ceilings = floors[floors.index == results.plan.data.with_label]
@@ -63,8 +67,8 @@ def sweep_frame(results: Results, scored: Scores, rows: pd.DataFrame) -> pd.Data
     beyond = method & frame["labels_saved"].isna() & frame["ceiling"].notna() & (frame[DICE.name] > curve.max())
     more = curve.index.max() - frame["labelled"].astype(float)
     frame["labels_saved_beyond"] = more.where(beyond & (more > 0))
-    frame[INTERVALS] = _intervals(results, scored, rows, next(iter(ceilings.index), None))
-    return frame[KEYS + list(means) + FIGURES + list(counts)]
+    frame[INTERVALS] = _intervals(results, scored, rows[whole], next(iter(ceilings.index), None))
+    return frame[KEYS + list(means) + of_all + FIGURES + list(counts)]
 
 
 def _intervals(results: Results, scored: Scores, rows: pd.DataFrame, ceiling: int | None) -> pd.DataFrame:
@@ -124,7 +128,8 @@ def _mean(measure: Measure) -> Column:
     def text(line: dict) -> str:
         done, planned = line["runs_counted"], line["runs_planned"]
         of_runs = "" if done == planned else f" ({done} of {planned})"
-        return number(line[measure.name]) + of_runs + fewer_cases(line[cases], line["cases"])
+        mean = with_mean_of_all(number(line[measure.name]), line[f"{measure.name}_mean_of_all"])
+        return mean + of_runs + fewer_cases(line[cases], line["cases"])
 
     return Column(
         measure.name, measure.label, line=text, better=measure.better,
@@ -177,7 +182,7 @@ def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
 
 
 NOTES = [
-    "Means over test cases, each averaged over its seeds and draws. A number in brackets says how many of the planned "
+    "Means over test cases, each averaged over its seeds and draws. “2 of 3” in brackets says how many of the planned "
     "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
     "labelled.",
     "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. The floor "
@@ -189,5 +194,6 @@ NOTES = [
     "95 % intervals take seeds and test cases as samples; with one seed of a row that they need, cases alone. "
     f"{BEYOND}: this end lies beyond the curve of floors and ceiling. Cells with –: the interval holds every number of "
     "labels, or both 0 and 100 % of the gap, so the data say nothing. Or no floor has so low a Dice. Or the ceiling is "
-    "not above the floor, or one of the two has no results. sweep.csv has the numbers.",
+    "not above the floor. Or a row that is needed has no results, or lacks runs that failed or diverged. sweep.csv has "
+    "the numbers.",
 ]
