@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -202,3 +204,55 @@ def test_an_address_where_nothing_answers_is_one_clear_line(scheduler, tmp_path,
     with pytest.raises(ExperimentError) as caught:
         scheduler.run_trials([trial], tiny.new_results(tmp_path), planned.execution, print, address)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def ended(folder, error, text="Failure # 1\nTraceback …\nValueError: from the text"):
+    """What Tune hands over of a trial that ended with an error: a file with the error, and one with its text."""
+    from ray import cloudpickle
+
+    (folder / "error.pkl").write_bytes(b"damaged" if error is None else cloudpickle.dumps(error))
+    (folder / "error.txt").write_text(text)
+    return SimpleNamespace(
+        config={"trial": "t"}, pickled_error_file=str(folder / "error.pkl"), error_file=str(folder / "error.txt")
+    )
+
+
+def test_the_reason_of_an_error_is_read_where_tune_first_writes_it(scheduler, tmp_path):
+    from ray.exceptions import RayTaskError
+
+    wrapped = RayTaskError("train", "Traceback …\nImportError: broken", ImportError("broken"))
+    for error in (ImportError("broken"), wrapped.as_instanceof_cause()):
+        found = scheduler._error_of(ended(tmp_path, error))
+        assert isinstance(found, ImportError) and scheduler.last_line(found) == "ImportError: broken"
+    found = scheduler._error_of(ended(tmp_path, None))
+    assert scheduler.last_line(found) == "RuntimeError: ValueError: from the text"
+    nothing = SimpleNamespace(pickled_error_file=None, error_file=str(tmp_path / "gone"))
+    assert "without a word" in scheduler.last_line(scheduler._error_of(nothing))
+
+
+@pytest.mark.parametrize(("nodes", "tries"), [(1, 1), (2, 2), (5, 3)])
+def test_an_exception_that_no_record_tells_of_is_tried_on_other_nodes_and_then_the_trials(
+    scheduler, tmp_path, nodes, tries
+):
+    queue = scheduler.TrialQueue(step_of=lambda trial: 0, say=lambda line: None)
+    queue.see_nodes({f"n{number}": f"n{number}" for number in range(nodes)})
+    queue.add(["t"])
+    run = Mock(queue=queue, at={}, probes={}, is_shared=True)
+    for number in range(tries):
+        assert queue.take() == "t" and not run._write_failure.called
+        run.at["t"] = f"n{number}"
+        scheduler._Run.on_trial_error(run, 1, [], ended(tmp_path, ImportError("vnet.py is damaged on this node")))
+    assert queue.take() is None and queue.is_done
+    run._write_failure.assert_called_once()
+
+
+def test_a_process_that_dies_before_it_trains_is_tried_again_as_any_that_dies(scheduler, tmp_path):
+    from ray.exceptions import ActorDiedError
+
+    queue = scheduler.TrialQueue(step_of=lambda trial: 0, say=lambda line: None)
+    queue.see_nodes({"n": "n"})
+    queue.add(["t"])
+    run = Mock(queue=queue, at={"t": "n"}, probes={}, is_shared=True)
+    queue.take()
+    scheduler._Run.on_trial_error(run, 1, [], ended(tmp_path, ActorDiedError()))
+    assert queue.take() == "t" and not run._write_failure.called

@@ -17,6 +17,7 @@ from benchmark.planning.plan import make_plan, write_plan
 from benchmark.records.arrays import read_masks
 from benchmark.records.numerics import Numerics
 from benchmark.records.states import cell_state
+from benchmark.trial import failures
 from benchmark.trial import run as trial_module
 from benchmark.trial.run import run_trial, write_failure
 from benchmark.trial.setup import data_workers
@@ -542,3 +543,12 @@ def test_fp16_without_a_gpu_fails_with_what_to_do(tmp_path):
     trial, planned = tiny.one_trial("vnet", training={"precision": "fp16"})
     last = tiny.run(trial, tiny.new_results(tmp_path), planned)[-1]
     assert last.stage == "failed" and "training.precision fp16 is for GPUs" in last.reason
+
+
+def test_the_reason_of_a_failure_is_told_where_the_method_itself_cannot_be_imported(monkeypatch):
+    def damaged(name):
+        raise ImportError("methods/vnet.py is damaged on this node")
+
+    monkeypatch.setattr(failures.registry, "get", damaged)
+    trial, _ = tiny.one_trial("vnet")
+    assert failures.failure_reason(ValueError("first"), trial) == "ValueError: first"

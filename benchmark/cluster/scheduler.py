@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.cluster.connection import LOCAL, connected, ray  # first, as it sets what Ray reads when it is imported
@@ -219,7 +220,7 @@ class _Run(tune.Callback, tune.Stopper):
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         name, error = trial.config["trial"], _error_of(trial)
         self.silent.ended(name)
-        self.at.pop(name, None)
+        node = self.at.pop(name, None)
         if isinstance(error, UnfitNodeError):
             if self.is_shared:
                 self.queue.is_unfit(error.node, error.problem)
@@ -228,11 +229,16 @@ class _Run(tune.Callback, tune.Stopper):
                 self.problem = self.problem or ExperimentError(error.problem)
         elif _in_creation(error) and self.probes:  # on a node that has joined and cannot run trials, most likely
             self.queue.comes_back(name)
+        elif node is not None and not _is_death(error):  # an exception that the trial could not make a record of
+            if self.queue.fails_at_once(name, node):
+                self._withdraw(name)
+            else:
+                self._write_failure(name, self._reason(error, name))
         elif not self.queue.dies(name):
             self._write_failure(name, self._reason(error, name))
 
     def _reason(self, error: Exception, trial: str) -> str:
-        if is_killed_worker(error) or isinstance(error, ray.exceptions.RayActorError) and not _in_creation(error):
+        if _is_death(error):
             advice = less_memory("execution.memory_gib", self.trials[trial])
             return f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
         print(error, file=sys.stderr)  # which is the log
@@ -283,8 +289,20 @@ def _answer(probe) -> str | None:
 
 
 def _error_of(trial) -> Exception:
-    error = trial.get_pickled_error() or RuntimeError(trial.get_error() or "it ended without a word")
-    return _cause(error)
+    """What Tune has noted of a trial's error. Its own getters look where the file is copied to later."""
+    for path, read in ((trial.pickled_error_file, ray.cloudpickle.loads), (trial.error_file, _as_error)):
+        with suppress(Exception):  # no such file, or an exception that cannot be rebuilt here
+            return _cause(read(Path(path).read_bytes()))
+    return RuntimeError("it ended without a word")
+
+
+def _as_error(text: bytes) -> Exception:
+    return RuntimeError(text.decode())
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether a process died, of the trial itself or of one that prepares its batches."""
+    return is_killed_worker(error) or isinstance(error, ray.exceptions.RayActorError) and not _in_creation(error)
 
 
 def _cause(error: Exception) -> Exception:

@@ -28,7 +28,7 @@ def failure_reason(error: Exception, trial: Trial) -> str:
         return f"the machine's memory is too small: {less_memory('execution.memory_gib', trial)}"
     if str(error).startswith(SINGLE_VALUE):
         return f"{_error_line(error)}: {more_values(trial)}"
-    with suppress(registry.MethodError):  # a plug-in that could not be loaded
+    with suppress(Exception):  # a plug-in that could not be loaded, or any method's file on a damaged machine
         method = registry.get(trial.method)
         file = Path(inspect.getsourcefile(method))
         if isinstance(error, PredictionError):  # noticed after predict() had returned
