@@ -549,6 +549,6 @@ def test_the_reason_of_a_failure_is_told_where_the_method_itself_cannot_be_impor
     def damaged(name):
         raise ImportError("methods/vnet.py is damaged on this node")
 
-    monkeypatch.setattr(failures.registry, "get", damaged)
     trial, _ = tiny.one_trial("vnet")
+    monkeypatch.setattr(failures.registry, "get", damaged)
     assert failures.failure_reason(ValueError("first"), trial) == "ValueError: first"
