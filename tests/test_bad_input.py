@@ -157,6 +157,7 @@ def test_a_file_that_is_no_experiment(command, folder, tmp_path, name):
 COMMANDS = [
     ("", ["no command given"]),
     ("fly", ["No such command 'fly'", "--help"]),
+    ("run CONFIG --results ~nobody/x", ["--results ~nobody/x", "write the whole path"]),
     ("score TMP --name X", ["the command 'score' is now called 'add-masks'", "--help"]),
     ("run", ["Missing argument", "--help"]),
     ("run TMP/no.yaml", ["no.yaml does not exist"]),

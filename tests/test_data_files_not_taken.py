@@ -42,6 +42,8 @@ ENDINGS = {
     ".nii.gz.tmp": "a download that did not finish",
     ".nii (1).gz": "rename it",
     ".nii.gz (1)": "rename it",
+    ".nii.gz.txt": "rename it",
+    ".nrrd.LOG": "rename it",
     ".nii.gz.1": "rename it",
     ".nii.gz~": "rename it",
     ".nii.gz.bak": "rename it",
