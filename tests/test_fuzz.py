@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reliability.fuzz import guard, lists, scans
 from reliability.fuzz.inputs import Input
-from reliability.fuzz.judging import ACCEPTED, FINDING, REFUSED
+from reliability.fuzz.judging import ACCEPTED, FINDING, REFUSED, fault
 
 from data.errors import UserError
 
@@ -66,7 +66,6 @@ def verdict(tmp_path, target, number=0):
         (Made(["status", "."]), REFUSED, ""),
         (Made(["status", "nowhere"]), FINDING, "the refusal says not where"),
         (Made(["status", "."], unstoppable=("status",)), FINDING, "stopped by damage that concerns one cell"),
-        (Made(["status", "a\x1bb"]), FINDING, "control characters"),
         (Made(check=raise_key_error), FINDING, "KeyError in no code of the project"),
         (Made(check=refuse), ACCEPTED, ""),
         (Made(check=flood), FINDING, "MemoryError"),
@@ -79,6 +78,28 @@ def test_what_a_run_notices(tmp_path, monkeypatch, target, outcome, cause):
     monkeypatch.setattr(guard, "PATIENCE", 5 if cause == "hang" else guard.PATIENCE)
     found = verdict(tmp_path, target)
     assert found.outcome == outcome and cause in found.cause, found
+
+
+@pytest.mark.parametrize(
+    ("status", "out", "err", "cause"),
+    [
+        (0, "done\n", "", ""),
+        (2, "", "error: plan.json is damaged\n", ""),
+        (0, "\x1b[31mred\n", "", "control characters"),
+        (2, "", "error: plan.json has the name \u202eabc\n", "control characters"),
+        (0, "done\n", "RuntimeWarning: overflow\n", "said on stderr"),
+        (1, "", "", "without a word"),
+        (1, "", "Traceback (most recent call last):\n", "traceback"),
+        (-11, "", "", "ended with status -11"),
+        (2, "", "error: plan.json\nis damaged\n", "other than one line"),
+        (2, "", "plan.json is damaged\n", "other than one line"),
+        (2, "", f"error: plan.json {'x' * 5000}\n", "over 3000 characters"),
+        (2, "", "error: it is damaged\n", "says not where"),
+    ],
+)
+def test_what_is_held_against_a_command(status, out, err, cause):
+    found = fault(["status"], status, out, err, Input("made", [], ["plan.json"]))
+    assert cause in found if cause else found == ""
 
 
 def test_a_lost_process_is_replaced(tmp_path):
