@@ -210,6 +210,27 @@ def test_a_command(command, folder, tmp_path, monkeypatch, line, words):
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "there.py").read_text() == "mine"
 
 
+LONG = "x" * 300  # longer than a file system takes: asking whether it exists is an error of its own
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "status LONG", "report LONG", "report FOLDER LONG", "evaluate LONG", "run LONG", "run CONFIG --results LONG",
+        "run CONFIG --results LONG --dry-run --plugin LONG.py", "predict LONG CONFIG", "predict RECORD LONG",
+        "predict RECORD CONFIG --plugin LONG.py", "add-masks LONG --name X --results FOLDER --labelled 2",
+        "add-masks TMP --name X --results LONG --labelled 2", "check LONG.py", "methods LONG.py", "data info LONG",
+    ],
+)  # fmt: skip
+def test_a_path_that_is_too_long(command, folder, tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    [record] = (folder / "records").iterdir()
+    places = {"CONFIG": tiny.write_experiment(tmp_path), "FOLDER": folder, "RECORD": record, "TMP": tmp_path}
+    for name, path in places.items():
+        line = line.replace(name, str(path))
+    assert_refused(command, folder, line.replace("LONG", LONG).split(), [LONG[:20]])
+
+
 def test_in_a_process_of_its_own(tmp_path):
     script = Path(__file__).parents[1] / "run_benchmark.py"
     done = subprocess.run([sys.executable, script, "status", tmp_path], capture_output=True, text=True)

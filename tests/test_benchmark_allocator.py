@@ -40,9 +40,9 @@ def test_workers_get_the_settings():
     # In a process of its own: Ray reads its environment when it is imported, and tests of clusters set it.
     code = (
         "import os\n"
-        "from benchmark.cluster import scheduler\n"
+        "from benchmark.cluster import connection\n"
         "from benchmark.trial import allocator\n"
-        "assert allocator.SETTINGS.items() <= scheduler.ENVIRONMENT.items()\n"
+        "assert allocator.SETTINGS.items() <= connection.ENVIRONMENT.items()\n"
         "assert allocator.SETTINGS.keys() <= set(os.environ)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(allocator.__file__).parents[2])

@@ -27,7 +27,7 @@ def undisturbed(config, folder):
     tiny.finish(load_experiment(config), folder)
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=400):
     """Until condition() gives something, which is returned."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -97,7 +97,7 @@ def test_a_run_whose_processes_are_killed_ends_with_the_same_records(tmp_path, m
         killed = [one for one in tree if any(word.endswith(victim) for word in command(one))]
         killed[0].send_signal(signal.SIGKILL)
         if not survived:  # without its raylet or itself the run is over
-            process.wait(timeout=120)
+            process.wait(timeout=300)
             process = clusters.start(config, folder)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -210,16 +211,40 @@ def test_no_built_in_method_changes_its_process(tmp_path):
     assert done.stdout.splitlines() == [f"{name} done []" for name in registry.names() for _ in range(2)]
 
 
+COMPILED = """
+import sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+import torch
+from helpers import tiny
+
+def compiled(module, mode):  # captured as for any backend, then run as it is: there may be no C++ compiler
+    module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
+
+torch.nn.Module.compile = compiled
+trial, planned = tiny.one_trial("vnet", training={"compile": "default", "iterations": 2})
+last = tiny.run(trial, tiny.new_results(Path(sys.argv[1])), planned)[-1]
+print(last.stage, last.notes)
+"""
+
+
+@pytest.mark.slow
+def test_what_torch_replaces_as_it_compiles_is_no_change(tmp_path):
+    command = [sys.executable, "-c", COMPILED, tmp_path]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.stdout == "done []\n", done.stderr
+
+
 def test_a_process_that_was_changed_gets_no_further_trial(own_registry, tmp_path):
     from benchmark.cluster import scheduler
 
     trial, planned = tiny.one_trial("vnet")
-    listener = scheduler._Listener(lambda progress: None, tiny.new_results(tmp_path), {trial.id: trial})
+    run = Mock(at={})
     for changed in (False, True):
         progress = next(iter(run_trial(trial, tiny.new_results(tmp_path / str(changed)), planned.execution)))
         progress = progress.model_copy(update={"stage": "done", "process_changed": changed})
         ended = type("Ended", (), {"placement_group_factory": "as asked for"})()
-        listener.on_trial_result(1, [], ended, {"progress": progress.model_dump()})
+        scheduler._Run.on_trial_result(run, 1, [], ended, {"progress": progress.model_dump(), "node": "a"})
         assert (ended.placement_group_factory == "as asked for") is not changed
 
 

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import types
+from unittest.mock import Mock
 
 import pytest
 from helpers import tiny
@@ -212,10 +213,10 @@ def test_the_run_prints_it(silent, capsys):
 
     trial, results, _, clock = silent
     view = ProgressView([PlannedTrial(trial, "not run", "")], Console(width=1000))
-    listener = scheduler._Listener(view, results, {trial.id: trial})
-    listener.on_trial_start(1, [], type("Started", (), {"config": {"trial": trial.id}})())
+    run = Mock(on_progress=view, silent=module.SilentTrials(results))
+    scheduler._Run.on_trial_start(run, 1, [], type("Started", (), {"config": {"trial": trial.id}})())
     clock[0] = 100
-    listener.on_step_end(1, [])
+    scheduler._Run.on_step_end(run, 1, [])
     assert "2 labelled (first), seed 7: no sign of life for over 80 s\n" in capsys.readouterr().out
 
 

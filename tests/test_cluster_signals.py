@@ -101,6 +101,8 @@ def handlers():
     """The test's own handlers; the process's are put back."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
     before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:  # nohup and a shell's background ignore some
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     stop_signals._received.clear()
     for number, handler in before.items():

@@ -33,7 +33,7 @@ def test_a_done_record(folder, planned):
     write_record(folder, planned, planned["cells"][0])
     results = read_results(folder)
     assert state(folder) == ("done", "")
-    assert len(results.cases) == 2 * len(CASES) * 10
+    assert len(results.cases) == 2 * len(CASES) * 14
     assert results.provenance["seconds_training"].to_dict() == {planned["cells"][0]["trial"]: 12.5}
 
 

@@ -502,13 +502,13 @@ def test_a_home_that_cannot_be_written_stops_nothing(token, tmp_path):
     token_file.make_private()
 
 
-def test_ray_starts_after_the_token_is_private(monkeypatch):
-    from benchmark.cluster import scheduler
+def test_a_cluster_is_joined_after_the_token_is_private(monkeypatch):
+    from benchmark.cluster import connection
 
     calls = []
-    monkeypatch.setattr(scheduler.token_file, "make_private", lambda: calls.append("private"))
-    monkeypatch.setattr(scheduler.ray, "init", lambda **options: calls.append("init"))
-    scheduler._connect(scheduler.LOCAL)
+    monkeypatch.setattr(token_file, "make_private", lambda: calls.append("private"))
+    monkeypatch.setattr(connection.ray, "init", lambda **options: calls.append("init"))
+    connection._join("auto", {})
     assert calls == ["private", "init"]
 
 

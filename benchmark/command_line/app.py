@@ -1,6 +1,7 @@
 """The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -55,7 +56,9 @@ def run(
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
-    stored = ResultsFolder(config.parent).plan_file.exists()  # the experiment of a results folder, not of the user
+    stored = os.path.exists(
+        ResultsFolder(config.parent).plan_file
+    )  # the experiment of a results folder, not of the user
     experiment = (
         load_stored_experiment(config, overrides, list(map(str, plugins)), trust)
         if stored

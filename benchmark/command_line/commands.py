@@ -334,7 +334,7 @@ def show_method(method: str, console: Console) -> None:
 
 def _names(method: str) -> list[str]:
     """The methods that a file registers, or the one of that name."""
-    is_file = method.endswith(".py") or Path(method).is_file()
+    is_file = method.endswith(".py") or os.path.isfile(method)
     return registry.load_plugin(method) if is_file else [method]
 
 

@@ -57,7 +57,7 @@ def _misplaced(folder: Path, error: Exception) -> bool:
 
 
 def _what_is_misplaced(folder: Path, error: Exception) -> str:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return (
             f"results folder {folder} was moved or deleted while a run worked on it: put it back and run the same "
             "command again, or give another folder with --results; nothing was written elsewhere"

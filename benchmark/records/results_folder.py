@@ -56,7 +56,7 @@ class ResultsFolder:
     def parts(self) -> list["ResultsFolder"]:
         """The folder, and that of its tuned settings where there is one."""
         tuned = ResultsFolder(self.folder / TUNED)
-        return [self, tuned] if tuned.plan_file.exists() else [self]
+        return [self, tuned] if os.path.exists(tuned.plan_file) else [self]
 
     def running(self, trial: str) -> Path:
         return self.folder / "running" / trial
@@ -88,7 +88,7 @@ class ResultsFolder:
             content = _parsed_json(self.plan_file)
         except (FileNotFoundError, NotADirectoryError) as error:
             what = "is no results folder: it has no plan.json; `run` makes one"
-            raise ResultsError(f"{self.folder} {what if self.folder.is_dir() else 'does not exist'}") from error
+            raise ResultsError(f"{self.folder} {what if os.path.isdir(self.folder) else 'does not exist'}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ResultsError(f"{self.plan_file} cannot be read ({one_line(error)}): {PLAN_AGAIN}") from error
         if not isinstance(content, dict):

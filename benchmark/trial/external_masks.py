@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -151,7 +152,7 @@ def _finish(
 
 def _masks(folder: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """The mask of every test case on the case's own grid, (H,W,D) uint8."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: there is no such folder; give one with a mask for every test case, <case>.nii.gz")
     found = scan_files(folder)
     files, problems = found.scans, []

@@ -148,7 +148,7 @@ def _finished_trial(folder: Path) -> Record:
         raise ResultsError(f"{folder} cannot be used: {error}") from error
     if record is None or folder.parent.name != "records":
         raise ResultsError(f"{folder} is no record: give a folder RESULTS/records/TRIAL")
-    if record.state != DONE or not (folder / "weights.pt").exists():
+    if record.state != DONE or not os.path.exists(folder / "weights.pt"):
         raise ResultsError(f"{folder} is no finished trial with weights: choose one that `status` shows as done")
     return record
 
@@ -168,12 +168,12 @@ def _voxel(text: str) -> str | tuple[float, ...]:
 
 def _scans(images: Path, reading: Reading, to: Path) -> dict[str, Path]:
     """The scan of each case: of nnU-Net's channels the one that the trial has seen."""
-    if images.is_dir():
+    if os.path.isdir(images):
         files = scan_files(images, ignore=to)
-    elif images.is_file() and suffix_of(images):
+    elif os.path.isfile(images) and suffix_of(images):
         files = ScanFiles({stem_of(images): images})
     else:
-        what = "is no scan" if images.exists() else "does not exist"
+        what = "is no scan" if os.path.exists(images) else "does not exist"
         raise ExperimentError(
             f"{images} {what}: give a scan (NIfTI, NRRD, MetaImage, FreeSurfer, h5) or a folder of them"
         )

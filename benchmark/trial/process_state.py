@@ -74,6 +74,8 @@ class ProcessState:
         torch.manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
+        if training.compile != "none":  # torch replaces functions of its own when it compiles for the first time
+            torch.compile(torch.nn.Identity(), backend="eager")(torch.zeros(1))
         self._plugin_folders = plugin_folders
         self._found = read(plugin_folders)
         self._code = CodeInUse()
@@ -130,7 +132,7 @@ def _short(value: Any) -> str:
 def _value(reader: Callable[[], Any]) -> Any:
     try:
         return reader()
-    except (OSError, RuntimeError):  # the working directory was removed; flags of torch contradict each other
+    except Exception:  # flags of torch contradict each other, the working directory was removed: no trial fails for it
         return UNREADABLE
 
 

@@ -110,8 +110,10 @@ def load_plugin(path: str | Path) -> list[str]:
     """
     _import_built_in()
     path = Path(os.path.realpath(path))
-    if not path.is_file():
-        raise MethodError(f"plug-in {path} " + ("is a folder: give a .py file" if path.is_dir() else "does not exist"))
+    if not os.path.isfile(path):
+        raise MethodError(
+            f"plug-in {path} " + ("is a folder: give a .py file" if os.path.isdir(path) else "does not exist")
+        )
     if path.suffix != ".py":
         raise MethodError(f"plug-in {path} is not a Python file: give the .py file that defines your method")
     # The path is part of the module's name: two plug-ins may have the same file name.

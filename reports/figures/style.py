@@ -135,14 +135,14 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
 def drawable(text: str) -> str:
     """A name as matplotlib can draw it: one line of visible characters.
 
-    Control characters, and marks that turn the direction of writing, go: they have no picture. Matplotlib leaves names
-    that begin with an underscore out of keys, so that a space without width goes before it. Very long names are cut.
+    Characters without a picture go, and control characters are spelled out. Matplotlib leaves names that begin with an
+    underscore out of keys, so that a space without width goes before it. Very long names are cut.
 
     Example:
-        >>> drawable("two\\nlines"), drawable("a\\x07b")
+        >>> drawable("two\\nlines"), drawable("a\\u200bb")
         ('two lines', 'ab')
     """
-    line = "".join(c for c in one_line(text) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    line = "".join(c for c in one_line(text) if unicodedata.category(c) != "Cf")
     line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
     return f"\u200b{line}" if line.startswith("_") else line or "–"
 

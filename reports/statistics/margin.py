@@ -20,6 +20,9 @@ def interval_over_runs(means: np.ndarray, new_runs: int | None = None) -> tuple[
         Lower and upper ends, of shape (...). NaN with fewer than two runs, and where all runs are alike: they do not
         tell how much a method varies from seed to seed.
 
+    Raises:
+        ValueError: `new_runs` is below 1.
+
     Source:
         Student (1908), The probable error of a mean, Biometrika 6.
 
@@ -31,6 +34,8 @@ def interval_over_runs(means: np.ndarray, new_runs: int | None = None) -> tuple[
         >>> print(f"{low:.2f} to {high:.2f}")
         89.11 to 91.09
     """
+    if new_runs is not None and new_runs < 1:
+        raise ValueError(f"new_runs is {new_runs}: give a number of at least 1, or None")
     count, mean = means.shape[-1], means.mean(-1)
     if count < 2:
         return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
@@ -48,6 +53,12 @@ def side_of_margin(low: float, high: float, margin: float) -> str:
         high: its upper end. NaN is open.
         margin: what is too small to count, in the unit of the difference.
 
+    Returns:
+        One of the three words.
+
+    Raises:
+        ValueError: the margin is negative, or low is above high.
+
     Source:
         Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach for assessing the
         equivalence of average bioavailability, Journal of Pharmacokinetics and Biopharmaceutics 15.
@@ -56,6 +67,8 @@ def side_of_margin(low: float, high: float, margin: float) -> str:
         >>> side_of_margin(-0.4, 0.8, margin=1), side_of_margin(-3, -1.2, margin=1), side_of_margin(-3, 0.1, margin=1)
         ('within', 'outside', 'open')
     """
+    if margin < 0 or low > high:
+        raise ValueError(f"an interval from {low} to {high} and a margin of {margin}: give low <= high and margin >= 0")
     if -margin <= low and high <= margin:
         return WITHIN
     return OUTSIDE if low > margin or high < -margin else OPEN
