@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from helpers import tiny
 from helpers.command_line import command, one_line_error  # noqa: F401
 from helpers.scan_folder import blob, scan, write, write_folder
 from pydantic import TypeAdapter
@@ -321,3 +322,13 @@ def test_a_split_without_any_label_says_so(tmp_path, renamed):
     with pytest.raises(DataError, match="labelsTr holds no label of a training scan: add the labels") as caught:
         source_of(root, split={"test": 0.25})
     assert renamed == "Labels" or f"{renamed} is not read: rename it to labelsTr" in str(caught.value)
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, monkeypatch, command):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    root = write_folder(tmp_path / "data", test=2)
+    (root / "imagesTr" / "A\x1b[31m.nii.gz").symlink_to(tmp_path / "nowhere")
+    values = tiny.merged(baseline=None) | {"data": {"source": "folder", "root": "data"}}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
+    status, said, _ = command("data", "info", "e.yaml")
+    assert status == 1 and "[31m.nii.gz is not taken" in said and "\x1b" not in said

@@ -11,6 +11,7 @@ from benchmark.planning.experiment import Experiment
 from data import fetch
 from data.cache import Dataset, prepare
 from data.case import DataError, DataProblems
+from data.errors import visible
 from data.example import write_example
 from data.la_raw import Crop, prepare_la, raw_cases
 from data.preview import write_preview
@@ -72,7 +73,7 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
         dataset = prepare(experiment.data)
     except DataProblems as error:
         for problem in error.problems:
-            console.print(problem, soft_wrap=True)
+            console.print(visible(problem), soft_wrap=True)  # a file's name may hold control characters
         console.print(f"{len(error.problems)} problems", soft_wrap=True)
         return False
     columns = ("case", "set", "voxels", "mm a voxel", *(f"{name} [ml]" for name in dataset.source.class_names), "share")
@@ -89,7 +90,7 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
         f"{' x '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
     )
     for note in dataset.source.notes:
-        console.print(note, soft_wrap=True)
+        console.print(visible(note), soft_wrap=True)
     if not dataset.with_label:
         console.print("no training case has a label: nothing can be trained", soft_wrap=True)
         return False
