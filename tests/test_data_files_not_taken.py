@@ -9,7 +9,6 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
-from helpers import tiny
 from helpers.command_line import command, one_line_error  # noqa: F401
 from helpers.scan_folder import blob, scan, write, write_folder
 from pydantic import TypeAdapter
@@ -328,7 +327,7 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     root = write_folder(tmp_path / "data", test=2)
     (root / "imagesTr" / "A\x1b[31m.nii.gz").symlink_to(tmp_path / "nowhere")
-    values = tiny.merged(baseline=None) | {"data": {"source": "folder", "root": "data"}}
+    values = {"name": "e", "methods": ["vnet"], "labelled": [2], "data": {"source": "folder", "root": str(root)}}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
     status, said, _ = command("data", "info", "e.yaml")
     assert status == 1 and "[31m.nii.gz is not taken" in said and "\x1b" not in said
