@@ -327,6 +327,7 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     root = write_folder(tmp_path / "data", test=2)
     (root / "imagesTr" / "A\x1b[31m.nii.gz").symlink_to(tmp_path / "nowhere")
+    (root / "imagesTs" / "X.nii.gz").mkdir()  # two problems are a list
     values = {"name": "e", "methods": ["vnet"], "labelled": [2], "data": {"source": "folder", "root": str(root)}}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
     status, said, _ = command("data", "info", "e.yaml")
