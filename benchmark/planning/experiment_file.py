@@ -65,6 +65,11 @@ def load_stored_experiment(
         )
     for file in stored:
         registry.load_plugin(file)
+    for name in sorted(needed):
+        try:
+            registry.get(name)
+        except registry.MethodError as error:
+            raise ExperimentError(f"{path}: {error}") from error
     return experiment.model_copy(update={"plugins": [*given, *stored]})
 
 
