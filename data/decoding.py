@@ -24,6 +24,7 @@ from data.reading import Reading
 from data.voxel_size import SAME, voxel_size
 
 NEARLY_WHOLE = 1e-3  # what a label's value may be off a whole number, after resampling or a change of type
+FARTHEST = 1e6  # mm of an origin, a kilometre; what is farther is taken for damage
 EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -140,8 +141,14 @@ def _geometry(path: Path, image: sitk.Image | sitk.ImageFileReader, header: Head
     chosen, stored = voxel_size(path, header, reading), image.GetSpacing()[:3]
     spacing = stored if np.allclose(chosen, stored, rtol=SAME, atol=0) else chosen  # ITK's to the last bit
     direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
+    origin = image.GetOrigin()[:3]
+    if not (np.isfinite(direction).all() and np.abs(origin).max() < FARTHEST):  # false for NaN, too
+        raise DataError(
+            f"{path} cannot be read: its header puts the first voxel at {by(origin)} mm, and the axes along "
+            f"{by(direction.ravel())}: correct its position in space"
+        )
     return Geometry(
-        tuple(size[:3]), tuple(spacing), tuple(image.GetOrigin()[:3]), tuple(direction.ravel().tolist()),
+        tuple(size[:3]), tuple(spacing), tuple(origin), tuple(direction.ravel().tolist()),
         reading.orientation,
     )  # fmt: skip
 
@@ -162,9 +169,11 @@ def _read_or_raise(path: Path, read: Callable):
         return read()
     except DataError:
         raise
-    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:  # the reason is in the last line
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        if isinstance(error, MemoryError) or "llocat" in reason[0]:
+    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:
+        # The reason is in the last line with words. Rows of a matrix may follow.
+        reason = [line for line in str(error).splitlines() if re.search("[A-Za-z]{4}", line)][-1:]
+        reason = reason or [str(error).strip() or type(error).__name__]
+        if isinstance(error, MemoryError) or "lloc" in reason[0]:
             reason = ["it needs more memory than is free"]
         raise DataError(f"{path} cannot be read: {re.sub(r'^.*ERROR: ', '', reason[0]).strip()}") from error
 

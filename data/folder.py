@@ -175,6 +175,10 @@ class FolderSource:
                 self.problems.append(f"{self._root / name} is not read: rename it to {meant[0]}")
         if others := [name for name in others if not name.startswith(".")]:
             self.notes.append(f"{self._root}: folders that are not read: {shorten_list(others)}")
+        if scans := sorted(path.name for path in self._root.iterdir() if path.is_file() and suffix_of(path)):
+            self.notes.append(
+                f"{self._root}: scans that are not read: {shorten_list(scans)}; they belong into imagesTr or labelsTr"
+            )
 
     def _choose_channel(self, files: dict[str, dict[str, Path]]) -> str:
         """The channel of the settings, or the only one in the folder, which then becomes part of `reading`."""
@@ -240,7 +244,11 @@ class FolderSource:
                 raise DataError(f"{self._root / 'imagesTs'} holds no scan: set data.split, for instance {{test: 0.25}}")
             chosen = train, test
         else:
-            _, chosen_test = divide([case for case in train if case in self._labels], settings.split, patient_of)
+            labelled = [case for case in train if case in self._labels]
+            if not labelled:
+                because = f" ({self.problems[0]})" if self.problems else ""
+                raise DataError(f"{self._root / 'labelsTr'} holds no label of a training scan: add the labels{because}")
+            _, chosen_test = divide(labelled, settings.split, patient_of)
             tested = {patient_of(case) for case in chosen_test}
             chosen = [case for case in train if patient_of(case) not in tested], chosen_test
         check_patients(*chosen, patient_of)

@@ -15,6 +15,7 @@ BESIDE = re.compile(
 )
 UNFINISHED = re.compile(r"(?i).*\.(part|partial|crdownload|download|filepart|tmp|temp|aria2|!ut)(\.\d+)?")
 RENAMED = re.compile(r"(?i).*\.(nii|nrrd|nhdr|mha|mhd|mgz|mgh|h5|hdf5|hdr|img)\b.*")
+HIDDEN = re.compile(r"(?i).*\.(nii|gz|nrrd|nhdr|mha|mhd|mgz|mgh|h5|hdf5)\.(txt|log)")  # an editor's or a browser's
 PACKED = re.compile(r"(?i).*\.(zip|tar|tgz|rar|7z|tar\.gz|tar\.bz2|tar\.xz)")
 
 
@@ -134,7 +135,7 @@ def _reason(path: Path) -> tuple[bool, str]:
         return True, "a download that did not finish: finish it, or remove the file"
     if name.startswith("."):
         return False, "hidden"
-    if BESIDE.fullmatch(name):
+    if BESIDE.fullmatch(name) and not HIDDEN.fullmatch(name):
         return False, "no scan"
     if name.lower().endswith(".img"):
         return True, "without a header .hdr beside it: add the header, or convert the scan to .nii.gz"

@@ -33,7 +33,7 @@ def voxel_size(path: Path, header: Header, reading: Reading) -> tuple[float, ...
         data.case.DataError: a.nii states voxels of 1 x 1 x 1 mm (pixdim) and of 0.8 x 0.8 x 3 mm (sform): set \
 data.voxel to the right field, pixdim or sform, or to three sizes in mm
     """
-    usable = {field: sizes for field, sizes in header.stated.items() if _possible(sizes)}
+    usable = {field: sizes for field, sizes in header.stated.items() if _possible(sizes) and not header.unit}
     if isinstance(reading.voxel, str) and reading.voxel in usable:
         return usable[reading.voxel]
     first = next(iter(usable.values()), None)
@@ -45,7 +45,8 @@ data.voxel to the right field, pixdim or sform, or to three sizes in mm
         states = " and of ".join(f"{by(sizes)} mm ({field})" for field, sizes in usable.items())
         fields = "the right field, pixdim or sform, or to " if "pixdim" in usable else ""
         raise DataError(f"{path} states voxels of {states}: set data.voxel to {fields}three sizes in mm")
-    wrong = "; ".join(f"{field} is {by(sizes) or 'empty'}" for field, sizes in header.stated.items())
+    unit = f" {header.unit}" if header.unit else ""
+    wrong = "; ".join(f"{field} is {by(sizes) or 'empty'}{unit}" for field, sizes in header.stated.items())
     attribute = ", or give it an attribute `spacing`" if path.name.lower().endswith((".h5", ".hdf5")) else ""
     raise DataError(
         f"{path} does not state its voxel size{f' ({wrong})' if wrong else ''}: set data.voxel to the mm along its "

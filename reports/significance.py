@@ -36,7 +36,8 @@ def significance(results: Results, scores: Scores) -> pd.DataFrame:
         - bootstrap_low, bootstrap_high: 95 % interval over runs and cases. With few runs it is too narrow.
         - equivalence_p: of two one-sided tests with the seed-aware test's variance, that the difference is smaller than
           `margin`, the plan's, in points of Dice. Other measures have none.
-        - verdict: see `statistics.verdict`.
+        - verdict: "different", "equivalent", "different within margin" or "open", by the Holm-corrected p of both
+          tests.
         - reference_better: how often one run of the reference is better than one of the row in the same case.
         - ..._p_holm: p, corrected for the `comparisons` of the family.
         - ..._detectable: the true difference that the test finds with 80 % power, at the level that Holm's correction

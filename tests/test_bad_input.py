@@ -82,7 +82,8 @@ EXPERIMENTS = [
     ({"training": {"iterations": "many"}}, ["key 'training.iterations'", "valid integer", "got 'many'"]),
     ({"training": {"iterations": True}}, ["key 'training.iterations'", "must be a number, got True"]),
     ({"training": {"iterations": [["x" * 50] * 50] * 50}}, ["key 'training.iterations'", "valid integer", "...]"]),
-    ({"training": {"threads": 0}}, ["key 'training.threads'", "greater than 0, got 0"]),
+    ({"training": {"threads": 0}}, ["key 'training.threads'", "greater than or equal to 1, got 0"]),
+    ({"training": {"threads": 100_000}}, ["key 'training.threads'", "less than or equal to 1024, got 100000"]),
     ({"training": {"learning_rate": -0.1}}, ["key 'training.learning_rate'", "greater than 0, got -0.1"]),
     ({"training": {"learning_rate": float("inf")}}, ["key 'training.learning_rate'", "finite", "got inf"]),
     ({"training": {"batch_size": 1}}, ["key 'training.batch_size'", "greater than or equal to 2, got 1"]),
@@ -156,6 +157,7 @@ def test_a_file_that_is_no_experiment(command, folder, tmp_path, name):
 COMMANDS = [
     ("", ["no command given"]),
     ("fly", ["No such command 'fly'", "--help"]),
+    ("run CONFIG --results ~nobody/x", ["--results ~nobody/x", "write the whole path"]),
     ("score TMP --name X", ["the command 'score' is now called 'add-masks'", "--help"]),
     ("run", ["Missing argument", "--help"]),
     ("run TMP/no.yaml", ["no.yaml does not exist"]),

@@ -150,6 +150,7 @@ NO_PROBABILITIES = {
     "without channels": (f"return {GOOD}[:, 0]", "returns shape (4, 16, 16, 16), not "),
     "one for all voxels": (f"return {GOOD}.mean((2, 3, 4), True)", "returns shape (4, 1, 1, 1, 1), not "),
     "no tensor": (f"return list({GOOD})", "returns a list"),
+    "complex numbers": (f"return {GOOD} * 1j", "returns complex numbers"),
 }
 
 

@@ -67,6 +67,31 @@ NIFTI = {
 }
 
 
+@pytest.mark.parametrize("place", [float("nan"), float("inf"), -1e30, 1e9])
+@pytest.mark.parametrize("axis", range(3))
+def test_an_origin_that_cannot_be(tmp_path, axis, place):
+    """Any label agreed with an origin that is NaN, and 1e300 mm ended the list of problems with a traceback."""
+    value = struct.pack("<f", place)
+    path = patched(write(tmp_path / "a.nii", scan()), 268 + 4 * axis, value)
+    patched(path, 292 + 16 * axis, value)
+    refused(path, "puts the first voxel at", lambda: read_image(path, READING), lambda: read_geometry(path, READING))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "field", "line", "said"),
+    [
+        (".mha", b"Offset", b"Offset = 0 1e300 0", "puts the first voxel at"),
+        (".mha", b"TransformMatrix", b"TransformMatrix = 1 0 0 0 1 0 0 1 0", "direction"),
+        (".nrrd", b"space directions", b"space directions: (1,0,0) (0,1,0) (0,1,0)", "direction"),
+    ],
+)
+def test_a_position_that_cannot_be_is_told_in_words(tmp_path, suffix, field, line, said):
+    path = write(tmp_path / f"a{suffix}", scan())
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(line if old.startswith(field) else old for old in lines))
+    refused(path, said, lambda: read_image(path, READING))
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("name", NIFTI)
 def test_a_nifti_header_that_cannot_be(tmp_path, suffix, name):

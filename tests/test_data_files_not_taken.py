@@ -42,6 +42,8 @@ ENDINGS = {
     ".nii.gz.tmp": "a download that did not finish",
     ".nii (1).gz": "rename it",
     ".nii.gz (1)": "rename it",
+    ".nii.gz.txt": "rename it",
+    ".nrrd.LOG": "rename it",
     ".nii.gz.1": "rename it",
     ".nii.gz~": "rename it",
     ".nii.gz.bak": "rename it",
@@ -300,3 +302,22 @@ def test_voxels_behind_a_link_in_a_circle(tmp_path):
     with pytest.raises(DataError, match="A.mhd cannot be read: its voxels should be in"):
         read_image(root / "imagesTr" / "A.mhd", Reading())
     source_of(root)  # does not raise
+
+
+@pytest.mark.parametrize("name", ["c9.nii.gz", "c9_label.NRRD", "mask.mha", "c9.h5"])
+def test_scans_beside_the_folders_are_named(tmp_path, name):
+    root = write_folder(tmp_path / "root")
+    (root / name).write_bytes(b"")
+    (root / "notes.txt").write_text("")
+    [note] = [note for note in source_of(root).notes if "scans that are not read" in note]
+    assert f": {name};" in note and "notes" not in note
+
+
+@pytest.mark.parametrize("renamed", ["labelstr", "LABELSTR", "Labels"])
+def test_a_split_without_any_label_says_so(tmp_path, renamed):
+    """Before, the share of the split was blamed: it left 0 of 0 cases."""
+    root = write_folder(tmp_path / "root")
+    shutil.move(root / "labelsTr", root / renamed)
+    with pytest.raises(DataError, match="labelsTr holds no label of a training scan: add the labels") as caught:
+        source_of(root, split={"test": 0.25})
+    assert renamed == "Labels" or f"{renamed} is not read: rename it to labelsTr" in str(caught.value)

@@ -62,6 +62,12 @@ UNSTATED = {
     ),
     "no ElementSpacing.mha": lambda path: without_field(write(path, scan()), "ElementSpacing"),
     "no ElementSpacing.mhd": lambda path: without_field(write(path, scan()), "ElementSpacing"),
+    "metres.mha": lambda path: with_field(write(path, scan()), "ElementSpacing", "DistanceUnits = m"),
+    "um.mhd": lambda path: with_field(write(path, scan()), "ElementSpacing", "DistanceUnits = um"),
+    "um.nrrd": lambda path: with_field(write(path, scan()), "space origin", 'space units: "um" "um" "um"'),
+    "cm.nhdr": lambda path: with_field(
+        without_field(write(path, scan()), "space"), "kinds", 'spacings: 1 1 1\nunits: "cm" "cm" "cm"'
+    ),
     "no attribute.h5": lambda path: h5(path),
 }
 
@@ -75,6 +81,16 @@ def test_a_size_that_is_not_stated_is_asked_for(tmp_path, name):
         assert str(path) in str(caught.value) and "9 x 8 x 7" in str(caught.value)
     reading = Reading(voxel=TRUE)
     assert read_image(path, reading)[1].spacing == read_geometry(path, reading).spacing == TRUE
+
+
+@pytest.mark.parametrize("unit", ["mm", "MM", "millimeter", "?", "???"])
+def test_files_that_state_mm_or_no_known_unit_are_welcome(tmp_path, unit):
+    for suffix, before, line in (
+        (".mha", "ElementSpacing", f"DistanceUnits = {unit}"),
+        (".nrrd", "space origin", f'space units: "{unit}" "{unit}" "{unit}"'),
+    ):
+        path = with_field(write(tmp_path / f"a{suffix}", scan()), before, line)
+        assert read_geometry(path, Reading()).spacing == (1, 1.5, 2)
 
 
 CONFLICTS = {

@@ -58,6 +58,9 @@ def test_predict_asks_and_takes_an_answer(tmp_path, command):  # noqa: F811
     for wrong in ("qform", "1,1", "1,0,1", "1,nan,1", ""):
         refused = one_line_error(command("predict", record, path.parent, "--to", tmp_path / "out", "--voxel", wrong))
         assert f"--voxel {wrong!r}: give pixdim, sform, or three sizes" in refused
+    vast = nifti(tmp_path / "vast/scan.nii.gz", (1e8, 1e8, 1e8), array=np.random.default_rng(0).normal(size=(9, 9, 9)))
+    given = ("predict", record, vast.parent, "--to", tmp_path / "out", "--voxel", "1e8,1e8,1e8")
+    assert "too large for the network's grid, because its voxels have 1e+08" in one_line_error(command(*given))
     (tmp_path / "new/other.nii.gz.part").write_bytes(b"")
     refused = one_line_error(command("predict", record, path.parent, "--to", tmp_path / "out", "--voxel", "sform"))
     assert "other.nii.gz.part is not taken, a download that did not finish" in refused

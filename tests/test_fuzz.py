@@ -80,9 +80,26 @@ def test_what_a_run_notices(tmp_path, monkeypatch, target, outcome, cause):
     assert found.outcome == outcome and cause in found.cause, found
 
 
-@pytest.mark.parametrize(("out", "err"), [("a\x1bb", ""), ("", "error: a\x07b does not exist\n")])
-def test_control_characters_on_the_terminal_are_a_fault(out, err):
-    assert "control characters" in fault(["status"], 2 if err else 0, out, err, Input("made", [], ["a"], ()))
+@pytest.mark.parametrize(
+    ("status", "out", "err", "cause"),
+    [
+        (0, "done\n", "", ""),
+        (2, "", "error: plan.json is damaged\n", ""),
+        (0, "\x1b[31mred\n", "", "control characters"),
+        (2, "", "error: plan.json has the name \u202eabc\n", "control characters"),
+        (0, "done\n", "RuntimeWarning: overflow\n", "said on stderr"),
+        (1, "", "", "without a word"),
+        (1, "", "Traceback (most recent call last):\n", "traceback"),
+        (-11, "", "", "ended with status -11"),
+        (2, "", "error: plan.json\nis damaged\n", "other than one line"),
+        (2, "", "plan.json is damaged\n", "other than one line"),
+        (2, "", f"error: plan.json {'x' * 5000}\n", "over 3000 characters"),
+        (2, "", "error: it is damaged\n", "says not where"),
+    ],
+)
+def test_what_is_held_against_a_command(status, out, err, cause):
+    found = fault(["status"], status, out, err, Input("made", [], ["plan.json"]))
+    assert cause in found if cause else found == ""
 
 
 def test_a_lost_process_is_replaced(tmp_path):

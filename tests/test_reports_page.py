@@ -153,7 +153,8 @@ def test_provenance_and_protocol_of_rows(folder, tmp_path):
     text = Page(page_of(tmp_path / "r", out=tmp_path)).text
     for said in ("0123456789ab with changes", "A GPU", "1 h 02 min", "2026-01-02 03:04:05 UTC", "1.50 GiB",
                  "python 3.99, torch 9.9", '{"weight": 0.5}', "split hash 5911a5", "fingerprint f00",
-                 "iterations 600", "stride 9×9×2", planned["cells"][1]["trial"]):  # fmt: skip
+                 "iterations 600", "stride 9×9×2", planned["cells"][1]["trial"],
+                 "Trained 2026-01-02; code revision 0123456 with changes; to make this page again"):  # fmt: skip
         assert said in text, said
 
 
@@ -167,6 +168,7 @@ def test_every_row_of_the_comparison_unfolds_its_own_runs(tmp_path):
     page = Page(page_of(finished(tmp_path / "r", plan(cells), pictures=False), out=tmp_path))
     buttons = [value for name, value in page.attributes if name == "data-detail"]
     assert len(set(buttons)) == len(cells)
+    assert "It contains images" not in page.text and "To make this page again" in page.text
     for planned_cell in cells:
         assert page.text.count(f" {planned_cell['trial']} ") == 1
 

@@ -65,6 +65,8 @@ def run(
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
+    if str(results).startswith("~"):
+        raise ResultsError(f"--results {results}: your shell knows no such home: write the whole path")
     stored = os.path.exists(
         ResultsFolder(config.parent).plan_file
     )  # the experiment of a results folder, not of the user

@@ -32,7 +32,9 @@ class Training(Block):
     weight_decay: float = Field(1e-4, ge=0)
     augmentation: str = "uamt_exact"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    threads: PositiveInt = Field(2, description="CPU threads of a trial, and the CPUs it asks for")
+    threads: int = Field(  # torch crashes the process where the system refuses it a thread
+        2, ge=1, le=1024, description="CPU threads of a trial, and the CPUs it asks for"
+    )
     compile: Literal["none", "default", "reduce-overhead"] = Field(
         "none", description="mode of torch.compile for the networks; reduce-overhead: CUDA graphs"
     )

@@ -25,7 +25,8 @@ from benchmark.trial.scoring import postprocessed
 from benchmark.trial.setup import choose_device
 from benchmark.trial.training import build_method
 from benchmark.trial.weights import load_weights
-from data.case import collect_problems, raise_problems
+from data.cache import MOST_VOXELS
+from data.case import DataError, collect_problems, raise_problems
 from data.folder import CHANNEL
 from data.formats.dispatch import suffix_of
 from data.names import name_problems
@@ -103,7 +104,10 @@ def _predict(
     problems = []
     for file in scans.values():
         with collect_problems(problems):
-            read_image(file, reading)
+            image, geometry = read_image(file, reading)
+            if math.prod(grid_shape(image.shape, geometry.array_spacing, spacing)) > MOST_VOXELS:
+                sizes = " x ".join(f"{size:g}" for size in geometry.array_spacing)
+                raise DataError(f"{file}: too large for the network's grid, because its voxels have {sizes} mm")
     raise_problems([problem.replace("data.voxel", "--voxel") for problem in problems])
 
     try:

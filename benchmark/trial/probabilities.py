@@ -32,6 +32,8 @@ sigmoids of logits
         """Take one more result of `predict`. Raises PredictionError if it is no tensor of this shape."""
         if not isinstance(probabilities, Tensor):
             raise PredictionError(f"predict() returns a {type(probabilities).__name__}: return one tensor")
+        if probabilities.is_complex():
+            raise PredictionError("predict() returns complex numbers: return probabilities, sigmoids of logits")
         if (found := tuple(probabilities.shape)) != shape:
             raise PredictionError(
                 f"predict() returns shape {found}, not {shape}: one channel a class, at the images' size"

@@ -5,14 +5,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 SLICES = 3  # test cases of which one slice is shown
-TRUTH, PREDICTION = (0, 158, 115), (230, 159, 0)  # green and orange that colour-blind readers tell apart
+TRUTH, PREDICTION = (230, 159, 0), (86, 180, 233)  # orange and blue, as in the report
+SMALLEST = 400  # pixels of a picture's longer side: TensorBoard shows pictures as large as they are
 
 
 class EventFile:
@@ -46,6 +50,9 @@ class EventFile:
                 for name, value in row.items():
                     if name not in ("step", "seconds"):
                         self._writer.add_scalar(name, value, row["step"])
+            for before, row in pairwise(history[max(self._rows - 1, 0) :]):
+                if (seconds := row["seconds"] - before["seconds"]) > 0:
+                    self._writer.add_scalar("iterations a second", 1 / seconds, row["step"])
             self._rows = len(history)
 
     def add_slice(self, case_id: str, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, step: int) -> None:
@@ -53,11 +60,24 @@ class EventFile:
         if self._folder is None:
             return
         z = int((truth > 0).sum((0, 1)).argmax())
-        picture = outlined(image[..., z], truth[..., z], predicted[..., z])
+        picture = outlined(image[..., z].T, truth[..., z].T, predicted[..., z].T)  # upright, as in the report
         with self._optional():
             if self._writer is None:
                 self._writer = self._open()
-            self._writer.add_image(f"truth green, prediction orange/{case_id}", picture, step, dataformats="HWC")
+            self._writer.add_image(f"truth orange, prediction blue/{case_id}", picture, step, dataformats="HWC")
+
+    def add_result(self, settings: dict[str, Any], measures: dict[str, float]) -> None:
+        """What TensorBoard's page of hyperparameters compares trials by."""
+        if self._folder is None:
+            return
+        plain = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in settings.items()}
+        with self._optional():
+            if self._writer is None:
+                self._writer = self._open()
+            for summary in hparams(plain, measures):
+                self._writer.file_writer.add_summary(summary)
+            for name, value in measures.items():
+                self._writer.add_scalar(name, value)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -66,7 +86,9 @@ class EventFile:
 
 
 def outlined(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """A slice (H,W) as RGB (H,W,3) uint8 with the inner borders of both masks, whichever the class."""
+    """A slice (H,W) as RGB (kH,kW,3) uint8, k times enlarged, with the inner borders of both masks of any class."""
+    enlarged = -(-SMALLEST // max(image.shape))
+    image, truth, predicted = (of.repeat(enlarged, 0).repeat(enlarged, 1) for of in (image, truth, predicted))
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, axis=2)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.records.arrays import labels_of, read_masks, write_case, write_prediction
 from benchmark.records.files import ResultsError, csv_text
 from benchmark.records.results_folder import ResultsFolder
@@ -74,6 +76,26 @@ def score_cases(
             events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
         write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
+    cell = trial.cell
+    events.add_result(
+        {"method": cell.display, "labelled": cell.labelled, "draw": cell.draw, "seed": cell.seed, **trial.settings},
+        {
+            f"test {metric}": value
+            for metric in ("dice", "jaccard")
+            if (value := _mean(rows, metric, trial)) is not None
+        },
+    )
+
+
+def _mean(rows: list[dict], metric: str, trial: Trial) -> float | None:
+    """Of a metric over cases and structures, as the headline is scored; None where nothing is defined."""
+    values = [
+        row["value"]
+        for row in rows
+        if (row["metric"], row["postprocessing"]) == (metric, trial.evaluation.postprocessing)
+        and not np.isnan(row["value"])
+    ]
+    return float(np.mean(values)) if values else None
 
 
 def _stored(folder: Path, case_id: str) -> Path:

@@ -26,12 +26,24 @@ class Header:
             are, for messages.
         data_files: the files with the voxels, where they are not in the file itself.
         problem: why the position in space cannot be used, with advice; "" if it can.
+        unit: in which the file states its sizes, if that is not mm; they are then not used.
     """
 
     shape: tuple[int, ...]
     stated: dict[str, tuple[float, ...]]
     data_files: tuple[Path, ...] = ()
     problem: str = ""
+    unit: str = ""
+
+
+def other_unit(*units: str) -> str:
+    """The first unit of length that is not mm; "" if there is none. ITK takes the sizes for mm whatever is stated.
+
+    Example:
+        >>> other_unit("mm", "?", "um")
+        'um'
+    """
+    return next((unit for unit in units if not re.fullmatch(r"(?i)mm|millimet(er|re)s?|\?*", unit.strip())), "")
 
 
 def damaged(path: Path, what: str) -> DataError:

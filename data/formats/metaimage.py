@@ -11,6 +11,7 @@ from data.formats.header import (
     listed,
     local_files,
     numbers,
+    other_unit,
     series,
     text_header,
 )
@@ -45,7 +46,7 @@ def read_header(path: Path) -> Header:
     channels = numbers(path, "channels", fields.get("elementnumberofchannels", "1"))[:1] or (1,)
     check_claim(path, shape, voxel_bytes * channels[0] if binary else 1, stored, packed)
     stated = {name: _sizes(path, name, fields) for name in ("ElementSpacing", "ElementSize") if name.lower() in fields}
-    return Header(shape, stated, files)
+    return Header(shape, stated, files, unit=other_unit(fields.get("distanceunits", "")))
 
 
 def _sizes(path: Path, name: str, fields: dict[str, str]) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from data.formats.header import (
     listed,
     local_files,
     numbers,
+    other_unit,
     series,
     text_header,
 )
@@ -46,7 +47,8 @@ def read_header(path: Path) -> Header:
     files = local_files(path, names)
     stored = sum(file.stat().st_size for file in files) if files else path.stat().st_size - begin
     check_claim(path, shape, voxel_bytes if encoding in ("raw", *PACKED) else 1, stored, encoding in PACKED)
-    return Header(_space(shape, fields), _stated(path, fields), files)
+    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", fields.get("units", "")))
+    return Header(_space(shape, fields), _stated(path, fields), files, unit=other_unit(*units))
 
 
 def _space(shape: tuple[int, ...], fields: dict[str, str]) -> tuple[int, ...]:

@@ -69,6 +69,7 @@ def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
         "title": plan.title or plan.experiment,
         "lead": contents.lead(results),
         "status": experiment.tables.tables[0].status,
+        "origin": contents.origin(results),
         "tables": _tables(prefix, experiment.tables.tables),
         "details": contents.details(results),
         "cases": _cases(results),

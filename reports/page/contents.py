@@ -41,6 +41,27 @@ def lead(results: Results) -> str:
     )
 
 
+def origin(results: Results) -> str:
+    """When the runs were trained, with which code, and how the page is made again; what is not known is left out."""
+    known = results.provenance
+    days = sorted(str(time)[:10] for time in known.get("started", pd.Series(dtype=object)).dropna())
+    parts = [f"Trained {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")] if days else []
+    if "git_revision" in known:
+        dirty = known.get("git_dirty", pd.Series(False, known.index)).eq(True)
+        found = [
+            f"{str(revision)[:7]}{' with changes' if changed else ''}"
+            for revision, changed in zip(known["git_revision"], dirty, strict=True)
+            if isinstance(revision, str)
+        ]
+        counts = pd.Series(found, dtype=object).value_counts()
+        if len(counts):
+            more = f" and {len(counts) - 1} more" if len(counts) > 1 else ""
+            parts.append(f"code revision {counts.index[0]}{more}")
+    parts.append("to make this page again: run_benchmark.py report DIR")
+    text = "; ".join(parts) + "."
+    return text[0].upper() + text[1:]
+
+
 def details(results: Results) -> dict[int, dict]:
     """{number of a row: its facts and runs, with the provenance of each run}"""
     found = {}

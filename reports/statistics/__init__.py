@@ -26,7 +26,7 @@ Example:
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
 from reports.statistics.components import Components, variance_components
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
-from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family, verdict
+from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.intervals import Contrasts, contrasts, mean_interval
 from reports.statistics.label_curves import gap_interval, saved_interval
@@ -48,7 +48,6 @@ __all__ = [
     "compare",
     "compare_family",
     "score_tables",
-    "verdict",
     "ONE_SEED",
     "TWO_SEEDS",
     "Components",

@@ -49,7 +49,10 @@ def gap_interval(known: Contrasts) -> tuple[float, float]:
     possible = np.abs(value) <= half_width
     if possible[[0, -1]].any():
         return -np.inf, np.inf
-    low, high = np.tan(angles[np.flatnonzero(possible | _crossings(value))[[0, -1]]])
+    places = np.flatnonzero(possible | _crossings(value))
+    if not len(places):  # ceiling and floor are the same number, which nothing makes uncertain
+        return -np.inf, np.inf
+    low, high = np.tan(angles[places[[0, -1]]])
     return float(low), float(high)
 
 

@@ -59,8 +59,19 @@ def compare(
 def score_tables(scores: pd.DataFrame) -> Iterator[tuple[dict, dict[str, pd.DataFrame]]]:
     """The families of a long table: what sets each apart, and the score table of each of its methods.
 
+    Args:
+        scores: as `compare` takes it.
+
+    Returns:
+        For each family a dictionary of its columns `measure` and `labelled`, and {method: score table}.
+
     Raises:
-        ValueError: as `compare`.
+        ValueError: a column is missing, or a score is given twice or is no number.
+
+    Example:
+        >>> scores = pd.DataFrame({"method": ["a", "a"], "seed": [1, 1], "case": ["c1", "c2"], "value": [80.0, 81.0]})
+        >>> [(family, {name: table.shape for name, table in tables.items()}) for family, tables in score_tables(scores)]
+        [({}, {'a': (1, 2)})]
     """
     if missing := [column for column in REQUIRED if column not in scores]:
         raise ValueError(f"no column {', '.join(missing)}: there are {', '.join(map(str, scores.columns))}")

@@ -169,11 +169,19 @@ def expected_pool(methods: int, cases: int, seeds: int, seed_sd: float, residual
         seed_sd: as in `Spread`.
         residual_sd: as in `Spread`.
 
+    Returns:
+        The pool that `detectable_difference` takes.
+
+    Raises:
+        ValueError: a standard deviation is negative.
+
     Example:
         >>> pool = expected_pool(methods=8, cases=20, seeds=3, seed_sd=0.8, residual_sd=1.0)
         >>> print(f"{pool.variance:.2f} {pool.differences:.2f}")
         0.69 1.38
     """
+    if min(seed_sd, residual_sd) < 0:
+        raise ValueError("standard deviations must not be negative")
     variance = seed_sd**2 + residual_sd**2 / cases
     return RunPool(np.float64(variance), (seeds,) * methods, np.float64(2 * variance))
 
