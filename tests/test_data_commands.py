@@ -32,7 +32,7 @@ def test_verify_names_what_differs_and_what_is_missing(folder_of_one, command): 
 def test_fetch_takes_from_a_folder_what_is_right_in_it(folder_of_one, tmp_path, command):  # noqa: F811
     status, said, _ = command("data", "fetch", "la", "--from", folder_of_one / IMAGES, "--to", tmp_path / "mine")
     assert status == 1
-    assert "100 of 100 cases could not be had" in said
+    assert "100 of 100 cases could not be fetched" in said
     assert not list((tmp_path / "mine").rglob(FILE))
 
 

@@ -33,11 +33,11 @@ Overrides = Annotated[
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
-Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A file with further methods.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="A Python file that registers methods.")]
 Renamed = Annotated[
     list[str], typer.Option("--column", metavar="OLD=NEW", help="A column of the CSV file that has another name.")
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names: they are code.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the results folder names. They are code.")]
 
 
 @app.command()
@@ -46,20 +46,18 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
     plugins: Plugins = [],  # noqa: B006
-    rerun: Annotated[
-        Literal["stale"] | None, typer.Option(help="Run again what code of before a change has made.")
-    ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed or diverged.")] = False,
+    rerun: Annotated[Literal["stale"] | None, typer.Option(help="Train stale records again.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed and diverged trials again.")] = False,
     address: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="A Ray cluster that runs: auto or HOST:PORT. Default: this machine.")
+        str, typer.Option(metavar="ADDRESS", help="A running Ray cluster: auto or HOST:PORT. Default: this machine.")
     ] = "local",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is done and what would run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what is done and what would run.")] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Two steps and one window of every cell; keeps nothing.")
+        bool, typer.Option("--smoke", help="Try every cell for two steps and one window. Keep nothing.")
     ] = False,
     trust: Trust = False,
 ) -> None:
-    """Run the trials of an experiment that are not finished, then write its report."""
+    """Run the unfinished trials of an experiment, then write its report."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
 
@@ -91,12 +89,12 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
     check_metrics: Annotated[
         str | None,
-        typer.Option("--check-metrics", metavar="TRIAL", help="Only score a trial once more with medpy itself."),
+        typer.Option("--check-metrics", metavar="TRIAL", help="Only score this trial again, with medpy itself."),
     ] = None,
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
-    """Score the stored weights of a results folder again, under a changed `evaluation.…`, without training."""
+    """Score the stored weights of a results folder again with changed `evaluation.…` keys, without training."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment import ExperimentError
 
@@ -117,14 +115,16 @@ def evaluate(
 def add_masks(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
-    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to set it beside.")],
-    labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels its makers used.")],
-    unlabelled: Annotated[int, typer.Option(metavar="N", min=0, help="Training cases used without labels.")] = 0,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that gets the row.")],
+    labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels the tool used.")],
+    unlabelled: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Training cases that it used without labels.")
+    ] = 0,
     seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
-    """Add masks that another tool made as one more row of a results folder, scored as its own rows are."""
+    """Add another tool's masks to a results folder as one more row, scored like its own rows."""
     from benchmark.command_line import commands
 
     folder, files = ResultsFolder(results), list(map(str, plugins))
@@ -139,7 +139,7 @@ def remove_masks(
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
-    """Take out a row that `add-masks` has added, with all its budgets and seeds."""
+    """Remove a row that `add-masks` added, with all its budgets and seeds."""
     from benchmark.command_line import commands
 
     commands.remove_masks(name, ResultsFolder(results), list(map(str, plugins)), trust, console)
@@ -152,7 +152,7 @@ def predict(
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the labels go, as NIfTI.")] = Path("predictions"),
     normalise: Annotated[
         Literal["zscore", "none"] | None,
-        typer.Option(help="Instead of the trial's own: raw scans for a network that saw z-scored files need zscore."),
+        typer.Option(help="Overrides the trial's own. Use zscore for raw scans if the network saw z-scored files."),
     ] = None,
     voxel: Annotated[
         str | None,
@@ -163,7 +163,7 @@ def predict(
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
-    """Segment new scans with a finished trial; labels are written on the scans' own grid."""
+    """Segment new scans with a finished trial. Labels are written on the grid of each scan."""
     from benchmark.command_line import commands
 
     commands.predict(record, images, to, normalise, voxel, list(map(str, plugins)), trust, console)
@@ -187,7 +187,7 @@ def report(
 
 @app.command()
 def status(folder: Folder) -> None:
-    """What a results folder has, cell by cell."""
+    """Show the state of every cell of a results folder."""
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_dice
     from benchmark.records.collapse import far_below_in_rows
@@ -214,7 +214,7 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def compare(
-    file: Annotated[Path, typer.Argument(metavar="CSV", help="Columns method, seed, case, value; a line a score.")],
+    file: Annotated[Path, typer.Argument(metavar="CSV", help="Columns method, seed, case, value. One line per score.")],
     reference: Annotated[str, typer.Option(metavar="METHOD", help="The method that the others are compared with.")],
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="For distances and errors.")] = False,
     margin: Annotated[
@@ -235,19 +235,19 @@ def plan_power(
         Path | None,
         typer.Option("--from", metavar="DIR_OR_CSV", help="Scores that vary as yours will: a results folder, a CSV."),
     ] = None,
-    labelled: Annotated[int | None, typer.Option(metavar="N", help="Which budget of these scores.")] = None,
+    labelled: Annotated[int | None, typer.Option(metavar="N", help="Which budget of the scores to use.")] = None,
     columns: Renamed = [],  # noqa: B006
     methods: Annotated[int | None, typer.Option(metavar="N", min=2, help="Methods, the reference included.")] = None,
     cases: Annotated[int | None, typer.Option(metavar="N", min=2, help="Test cases.")] = None,
-    seed_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="From seed to seed.")] = None,
-    interaction_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="Method by case.")] = None,
-    residual_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="What is left.")] = None,
+    seed_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="SD from seed to seed.")] = None,
+    interaction_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="SD of method by case.")] = None,
+    residual_sd: Annotated[float | None, typer.Option(metavar="X", min=0, help="SD of the residual.")] = None,
     draws: Annotated[
         bool | None, typer.Option("--draws/--seeds", help="Whether all methods share draws of the labelled cases.")
     ] = None,
-    difference: Annotated[float | None, typer.Option(metavar="X", help="Also say how many seeds this needs.")] = None,
+    difference: Annotated[float | None, typer.Option(metavar="X", help="Also tell how many seeds it needs.")] = None,
 ) -> None:
-    """Say which difference a number of seeds can find, before anything is trained."""
+    """Tell which difference a number of seeds can find, before you train."""
     from benchmark.command_line import statistics_commands
 
     given = {"methods": methods, "cases": cases, "seed_sd": seed_sd, "interaction_sd": interaction_sd,
@@ -261,7 +261,7 @@ def methods(
         str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="A method, or a file that registers some.")
     ] = None,
 ) -> None:
-    """List the methods, or the settings of one and what they may be."""
+    """List all methods, or the settings of one method and their allowed values."""
     from benchmark.command_line import commands
 
     if method is None:
@@ -274,7 +274,7 @@ def methods(
 def check(
     method: Annotated[str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods, or a name.")],
 ) -> None:
-    """Hold a method to what every method must do, on the CPU and on phantoms, in about half a minute."""
+    """Check that a method does what every method must, on the CPU with phantoms, in about half a minute."""
     from benchmark.command_line import commands
 
     if not commands.check(method, console):
@@ -283,7 +283,7 @@ def check(
 
 @app.command()
 def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
-    """Write NAME.py here: a small method that works, to begin your own from."""
+    """Write NAME.py into the current folder: a small working method to start from."""
     from benchmark.command_line import commands
 
     commands.new_method(name, console)
@@ -298,7 +298,7 @@ def fetch(
         typer.Option("--from", metavar="URL_OR_DIR", help="A mirror or a local folder of <case>/mri_norm2.h5."),
     ] = None,
 ) -> None:
-    """Download a public data set and hold it to its checksums; what is there already is not fetched again."""
+    """Download a public data set and check its checksums. Files that are there already are not fetched again."""
     from benchmark.command_line import data_commands
 
     if not data_commands.fetch_la(to, origin, console):
@@ -309,7 +309,7 @@ def fetch(
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="SEMISEG_LA", help="A left-atrium folder.")],
 ) -> None:
-    """Hold a left-atrium folder to the checksums of the distribution."""
+    """Compare a left-atrium folder with the checksums of the distribution."""
     from benchmark.command_line import data_commands
 
     if not data_commands.verify_la(folder, console):
@@ -319,14 +319,15 @@ def verify(
 @data_app.command()
 def prepare(
     name: Annotated[Literal["la-raw"], typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its training set, one folder a case.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The training set, one folder per case.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the prepared cases go.")] = Path("la-prepared"),
     crop: Annotated[
-        Literal["label", "centre"], typer.Option(help="Around the ground truth, as published, or without a look at it.")
+        Literal["label", "centre"],
+        typer.Option(help="Crop around the ground truth, as published, or without looking at it."),
     ] = "label",
     seed: Annotated[int, typer.Option(metavar="SEED", help="Of the crop's margins.")] = 0,
 ) -> None:
-    """Make a left-atrium folder from raw scans: z-scored as a whole, then cropped by a rule that records state."""
+    """Make a left-atrium folder from raw scans. Each is z-scored, then cropped. Records state the rule."""
     from benchmark.command_line import data_commands
 
     data_commands.prepare_la_raw(folder, to, seed, crop, console)
@@ -336,7 +337,7 @@ def prepare(
 def example(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
 ) -> None:
-    """Write a small folder of phantom scans as NIfTI: the layout that `source: folder` reads."""
+    """Write a small folder of phantom scans as NIfTI, in the layout that `source: folder` reads."""
     from benchmark.command_line import data_commands
 
     data_commands.example(folder, console)
@@ -344,11 +345,11 @@ def example(
 
 @data_app.command()
 def info(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file: its data block counts.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file. Only its data block is used.")],
     overrides: Overrides = [],  # noqa: B006
     picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")] = Path("data.png"),
 ) -> None:
-    """List an experiment's cases: sizes, voxels, class volumes; and draw some of them into one picture."""
+    """List an experiment's cases with sizes, voxels and class volumes. Draw some into one picture."""
     from benchmark.command_line import data_commands
     from benchmark.planning.experiment_file import read_experiment
 

@@ -115,7 +115,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
             if stale := sum(planned.state == STALE for planned in plan.trials):
                 console.print(
                     f"{stale} stale cells are not scored: other numerics versions made their weights, which may not "
-                    "fit the code of today; `run --rerun stale` trains them again"
+                    "fit today's code; `run --rerun stale` trains them again"
                 )
             if damaged := [planned.reason for planned in plan.trials if planned.state == UNREADABLE]:
                 line = f"{len(damaged)} unreadable cells are not scored ({damaged[0]}): `run` trains them again"
@@ -166,8 +166,8 @@ def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:
     plan = make_plan(experiment, folder)
     if others := planned - {found.trial.id for found in plan.trials}:
         raise ExperimentError(
-            f"{len(others)} of the {len(planned)} trials of {folder.folder} would be others today: its data, or "
-            "defaults that it relies on, have changed since. Bring them back, or `run` it into another folder"
+            f"{len(others)} of the {len(planned)} trials of {folder.folder} have changed: the data or the defaults are "
+            "not those of the run. Restore them, or `run` the experiment into another folder"
         )
     return plan
 

@@ -22,7 +22,7 @@ MOST_NAMED = 10  # of the cases that something is wrong with
 
 
 def fetch_la(root: Path, origin: str | None, console: Console) -> bool:
-    """Bring the 100 left-atrium cases to `root`; False if some could not be had."""
+    """Bring the 100 left-atrium cases to `root`; False if some could not be fetched."""
     count = len(fetch.la_checksums())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -33,7 +33,8 @@ def fetch_la(root: Path, origin: str | None, console: Console) -> bool:
     if failed:
         _say_wrong(failed, console)
         console.print(
-            f"{len(failed)} of {count} cases could not be had; the same command tries them alone", soft_wrap=True
+            f"{len(failed)} of {count} cases could not be fetched; run the command again to fetch only these",
+            soft_wrap=True,
         )
         return False
     console.print(f"all cases are in {root} as distributed; export SEMISEG_LA={root.absolute()}", soft_wrap=True)
@@ -54,7 +55,7 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
     cases = list(follow(prepare_la(folder, to, seed, crop), "preparing scans", total=len(raw_cases(folder))))
     for case in cases:
         if case.label_lost:
-            console.print(f"{case.case}: {case.label_lost:.2%} of its label is outside of the crop", soft_wrap=True)
+            console.print(f"{case.case}: {case.label_lost:.2%} of its label lies outside the crop", soft_wrap=True)
         for difference in case.grid:
             console.print(f"{case.case}: {difference}", soft_wrap=True)
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)

@@ -115,7 +115,7 @@ def validation_cases(experiment: Experiment, dataset: Dataset) -> list[str]:
     free = [case for i in order if patient_of(case := dataset.with_label[i]) not in used]
     if wanted >= len(free):
         raise ExperimentError(
-            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that none but "
+            f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that only "
             "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
         )
     return sorted(free[:wanted])
