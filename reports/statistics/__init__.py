@@ -33,13 +33,13 @@ from reports.statistics.label_curves import gap_interval, saved_interval
 from reports.statistics.long_table import compare, score_tables
 from reports.statistics.margin import equivalence_p, interval_over_runs, side_of_margin
 from reports.statistics.multiple_testing import holm
+from reports.statistics.nested import MeanSquares, mean_squares, variance_of_difference
 from reports.statistics.paired_tests import PairedTest, WilcoxonTest, paired_t_test, wilcoxon
 from reports.statistics.pooling import RunPool, pool_variances, run_pool
 from reports.statistics.power import Spread, detectable_difference, expected_pool, spread
 from reports.statistics.score_matrices import score_matrices
 from reports.statistics.seed_aware import ONE_SEED, TWO_SEEDS, SeedAwareTest, seed_aware_test
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
-from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 __all__ = [
     "LEVEL",

@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from reports.statistics.nested import variances_within
 from reports.statistics.score_matrices import DRAW, score_matrices
-from reports.statistics.variances import variances_within
 
 METHOD, DRAWN, CASE = 0, 1, 2  # axes of the scores
 NAMES = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from reports.statistics.nested import combined_variance
 from reports.statistics.pooling import FEWEST_DRAWS, RunPool
 from reports.statistics.score_matrices import shared_draws
-from reports.statistics.variances import combined_variance
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.statistics.crossed import CrossedSquares, crossed_variance
+from reports.statistics.nested import MeanSquares, variance_of_difference
 from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, RunPool, pool_differences, pool_variances
 from reports.statistics.seed_aware import two_sided_p
-from reports.statistics.variances import MeanSquares, variance_of_difference
 
 LEVEL = 0.05
 DEATH = (20.0, 30.0)  # points of Dice that a dead run loses

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from reports.statistics.nested import combined_variance, variances_within
 from reports.statistics.pooling import RunPool
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.variances import combined_variance, variances_within
 
 OVER_SEEDS, OVER_CASES = "seeds", "cases"
 

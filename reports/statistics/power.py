@@ -8,9 +8,9 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 from reports.statistics.crossed import CrossedSquares, crossed_squares, crossed_variance, is_crossed
+from reports.statistics.nested import MeanSquares, mean_squares, variance_of_difference
 from reports.statistics.pooling import RunPool, pool_differences, pool_variances
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.variances import MeanSquares, mean_squares, variance_of_difference
 
 REPLICATIONS = 4000
 

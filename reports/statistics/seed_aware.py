@@ -7,9 +7,9 @@ import pandas as pd
 from scipy import special
 
 from reports.statistics.crossed import crossed_squares, crossed_variance, is_crossed
+from reports.statistics.nested import mean_squares, variance_of_difference
 from reports.statistics.pooling import FEWEST_METHODS, FEWEST_SEEDS, RunPool
 from reports.statistics.score_matrices import score_matrices
-from reports.statistics.variances import mean_squares, variance_of_difference
 
 ONE_SEED = "one seed: how much a method varies from seed to seed is not known"
 TWO_SEEDS = "two seeds: too few where fewer than four methods are compared"
