@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -27,10 +28,15 @@ def follow(items: Iterable[T], what: str, total: int | None = None) -> Iterator[
     if _shown or not sys.stdout.isatty():
         yield from items
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with bar(transient=True) as progress:
         _shown.append(progress)
         try:
             yield from progress.track(items, total, description=what)
         finally:
             _shown.clear()
+
+
+def bar(console: Console | None = None, transient: bool = False) -> Progress:
+    """A progress bar as all of this project look: what is done, how many of how many, and the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=transient)

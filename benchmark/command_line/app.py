@@ -189,7 +189,7 @@ def report(
 def status(folder: Folder) -> None:
     """Show the state of every cell of a results folder."""
     from benchmark.command_line.cells import Line, print_cells
-    from benchmark.records.case_values import mean_dice
+    from benchmark.records.case_values import mean_score
     from benchmark.records.collapse import far_below_in_rows
     from benchmark.records.states import DONE, MEANING, planned_states
 
@@ -202,7 +202,7 @@ def status(folder: Folder) -> None:
         why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
         marked += bool(why)
         reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
-        dice = mean_dice(state.values, postprocessing) if state.values else None
+        dice = mean_score(state.values, "dice", postprocessing) if state.values else None
         lines.append(Line(cell, state.state, reason, dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmark.planning.experiment import Experiment
@@ -15,7 +14,7 @@ from data.errors import visible
 from data.example import write_example
 from data.la_raw import Crop, prepare_la, raw_cases
 from data.preview import write_preview
-from data.progress import follow
+from data.progress import bar, follow
 
 WIDE = 500  # characters that a table may take
 MOST_NAMED = 10  # of the cases that something is wrong with
@@ -24,8 +23,7 @@ MOST_NAMED = 10  # of the cases that something is wrong with
 def fetch_la(root: Path, origin: str | None, console: Console) -> bool:
     """Bring the 100 left-atrium cases to `root`; False if some could not be fetched."""
     count = len(fetch.la_checksums())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with bar(console) as progress:
         task = progress.add_task("left-atrium cases", total=count)
         failed = fetch.fetch_la(
             root, origin or fetch.REPOSITORY, on_file=lambda case, reason: progress.advance(task, reason is None)

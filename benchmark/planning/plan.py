@@ -322,7 +322,7 @@ def write_plan(plan: Plan) -> None:
         training=experiment.training.model_dump(),
         evaluation=experiment.evaluation,
         report=experiment.report,
-        shapes={case_id: list(plan.dataset.native(case_id).image.shape) for case_id in plan.dataset.test_ids},
+        shapes={case_id: list(plan.dataset.native_shape(case_id)) for case_id in plan.dataset.test_ids},
         cells=[planned.trial.cell for planned in plan.trials] + external_masks.cells_of(folder),
     )
     content = experiment.model_dump(mode="json")

@@ -79,16 +79,17 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
     return rows
 
 
-def mean_dice(values: Iterable[CaseValue], postprocessing: str) -> float:
-    """The mean Dice over cases, each averaged over the structures that it has. It lies between 0 and 1.
+def mean_score(values: Iterable[CaseValue], metric: str, postprocessing: str) -> float:
+    """The mean over cases, each averaged over the structures that it has; NaN if no case has a score.
 
     Args:
         values: of one record.
+        metric: one without a unit, such as "dice", which lies between 0 and 1.
         postprocessing: which of its predictions count.
     """
     cases: dict[str, list[float]] = defaultdict(list)
     for value in values:
-        if (value.metric, value.postprocessing) == ("dice", postprocessing) and not math.isnan(value.value):
+        if (value.metric, value.postprocessing) == (metric, postprocessing) and not math.isnan(value.value):
             cases[value.case].append(value.value)
     return fmean(map(fmean, cases.values())) if cases else math.nan
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmark.records.case_values import CaseValue, mean_dice
+from benchmark.records.case_values import CaseValue, mean_score
 from benchmark.records.models import Cell
 
 LAST = 10  # a network is judged by the last tenth of its steps
@@ -133,7 +133,7 @@ def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], p
             cell.labelled,
             cell.unlabelled,
         )
-        dice = mean_dice(values or (), postprocessing)
+        dice = mean_score(values or (), "dice", postprocessing)
         if not math.isnan(dice):
             rows[row][cell.trial] = 100 * dice
     return {trial: reason for row in rows.values() for trial, reason in far_below(row).items()}

@@ -14,7 +14,7 @@ import torch
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import collapse, remote_copies
-from benchmark.records.case_values import mean_dice, read_case_values
+from benchmark.records.case_values import mean_score, read_case_values
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
@@ -293,7 +293,7 @@ def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:
 def _dice(results: ResultsFolder, trial: Trial) -> float | None:
     """What the record says, as the headline counts it; None if no case has a Dice."""
     values = read_case_values(results.record(trial.id) / "cases.csv", len(trial.test), trial.data_summary.classes)
-    dice = mean_dice(values, trial.evaluation.postprocessing)
+    dice = mean_score(values, "dice", trial.evaluation.postprocessing)
     return None if math.isnan(dice) else dice
 
 

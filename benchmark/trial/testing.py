@@ -3,13 +3,13 @@
 Both parts are generators. `say` makes a sign of life of a stage; they yield one before each case.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from benchmark.records.arrays import labels_of, read_masks, write_case, write_prediction
+from benchmark.records.case_values import COLUMNS, CaseValue, mean_score
 from benchmark.records.files import ResultsError, csv_text
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.inference import fold_batch_norm
@@ -76,26 +76,12 @@ def score_cases(
             events.add_slice(case_id, native.image, native.label, labels, trial.training.iterations)
         write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
-    cell = trial.cell
+    cell, values = trial.cell, [CaseValue(*(row[column] for column in COLUMNS)) for row in rows]
+    means = {metric: mean_score(values, metric, trial.evaluation.postprocessing) for metric in ("dice", "jaccard")}
     events.add_result(
         {"method": cell.display, "labelled": cell.labelled, "draw": cell.draw, "seed": cell.seed, **trial.settings},
-        {
-            f"test {metric}": value
-            for metric in ("dice", "jaccard")
-            if (value := _mean(rows, metric, trial)) is not None
-        },
+        {f"test {metric}": mean for metric, mean in means.items() if not math.isnan(mean)},
     )
-
-
-def _mean(rows: list[dict], metric: str, trial: Trial) -> float | None:
-    """Of a metric over cases and structures, as the headline is scored; None where nothing is defined."""
-    values = [
-        row["value"]
-        for row in rows
-        if (row["metric"], row["postprocessing"]) == (metric, trial.evaluation.postprocessing)
-        and not np.isnan(row["value"])
-    ]
-    return float(np.mean(values)) if values else None
 
 
 def _stored(folder: Path, case_id: str) -> Path:
