@@ -41,6 +41,7 @@ class Dataset:
         self.source = source
         self.name: str = source.name
         self.classes: int = source.classes
+        self.channels: int = source.channels
         self.spacing = settings.spacing
         self.train_ids, self.test_ids = _sides(source, settings)
         self._native = native

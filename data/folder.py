@@ -75,6 +75,7 @@ class FolderSource:
         DataError: the folder as a whole cannot be used.
     """
 
+    channels = 1
     preparation = None  # how images are prepared is part of the settings, which records hold
 
     def __init__(self, settings: FolderSettings):

@@ -46,6 +46,7 @@ class PhantomSource:
 
     name = "Phantom"
     classes = 1
+    channels = 1
     class_names = {"atrium": 1}
     reading = Reading(orientation="stored")
     preparation = None

@@ -26,6 +26,7 @@ class Source(Protocol):
     Attributes:
         name: of the data set, for tables.
         classes: the number C of foreground classes.
+        channels: the number M of channels of an image.
         class_names: the structures, with their values in the files.
         train_ids, test_ids: the cases of the two sides of the split.
         reading: how a new scan has to be read to look like these cases.
@@ -37,6 +38,7 @@ class Source(Protocol):
 
     name: str
     classes: int
+    channels: int
     class_names: dict[str, int]
     train_ids: list[str]
     test_ids: list[str]

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from methods.shared.losses import dice_loss, one_hot
+from methods.shared.losses import dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.networks.discriminators import ConfidenceNetwork
 from methods.shared.registry import register
@@ -42,7 +42,9 @@ class ASDNet(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.network = backbone()
-        self.discriminator = ConfidenceNetwork(backbone.classes, 2 * backbone.width, backbone.amp_dtype)
+        self.discriminator = ConfidenceNetwork(
+            backbone.dimensions, self.head.channels, self.head.maps, 2 * backbone.width, backbone.amp_dtype
+        )
         self.register_buffer("running_dice", torch.zeros(()))
 
     def configure_optimizers(self, sgd):
@@ -57,22 +59,21 @@ class ASDNet(Method):
 
     def _discriminate(self, batch):
         with torch.no_grad():
-            fake = self.network(batch.labelled_images).logits.sigmoid()
-        real = one_hot(batch.labels, self.backbone.classes)
+            fake = self.head.probabilities(self.network(batch.labelled_images).logits)
+        real = self.head.targets(batch.labels)
         return {"total": _judge(self.discriminator(real), 1.0) + _judge(self.discriminator(fake), 0.0)}
 
     def _segment(self, batch, step):
         labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
-        probabilities = logits.sigmoid()
+        probabilities = self.head.probabilities(logits)
         judged = self.discriminator(probabilities)  # its parameters belong to the other phase: no gradient here
         supervised = self._supervised(logits[:labelled], batch.labels)
         adversarial = _judge(judged[:labelled], 1.0) + _judge(judged[labelled:], 1.0)
 
         confidence = judged[labelled:].detach().sigmoid()
         trusted = (confidence > self._threshold()).float()
-        pseudo_labels = (logits[labelled:].detach() > 0).float()
-        pseudo = F.binary_cross_entropy_with_logits(logits[labelled:], pseudo_labels, reduction="none")
+        pseudo = self.head.cross_entropy(logits[labelled:], self.head.hard(logits[labelled:]))
         pseudo = (trusted * pseudo).sum() / trusted.sum().clamp(min=1)
 
         started = step >= self.schedule.scaled(1000)
@@ -87,12 +88,13 @@ class ASDNet(Method):
         }
 
     def _supervised(self, logits, labels):
-        targets = one_hot(labels, self.backbone.classes)
+        targets = self.head.targets(labels)
         losses, dices = [], []
         for i in range(len(logits)):  # patch by patch, because each has a weight
-            dice = dice_loss(logits[i : i + 1].sigmoid(), targets[i : i + 1])
+            logits_i, targets_i = logits[i : i + 1], targets[i : i + 1]
+            dice = dice_loss(self.head.probabilities(logits_i), targets_i)
             attention = dice.detach() ** self.settings.sample_attention
-            losses.append(attention * 0.5 * (F.binary_cross_entropy_with_logits(logits[i], targets[i]) + dice))
+            losses.append(attention * 0.5 * (self.head.cross_entropy(logits_i, targets_i).mean() + dice))
             dices.append(1 - dice.detach())
         self.running_dice.lerp_(torch.stack(dices).mean(), 0.05)
         return torch.stack(losses).mean()
@@ -101,7 +103,7 @@ class ASDNet(Method):
         return 1 - self.running_dice if self.settings.adaptive_threshold else self.settings.threshold
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()
+        return self.head.predict(self.network(images).logits)
 
 
 def _judge(logits, real):

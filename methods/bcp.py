@@ -4,11 +4,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from data.masks import largest_component
 from methods.shared.ema import make_teacher
-from methods.shared.losses import one_hot
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
 
@@ -63,21 +61,24 @@ class BCP(Method):
     def training_step(self, batch, step, phase):
         outer = self._mask(batch.labelled_images)
         first, second = batch.labelled_images.chunk(2)
-        first_labels, second_labels = one_hot(batch.labels, self.backbone.classes).chunk(2)
+        first_labels, second_labels = self.head.targets(batch.labels).chunk(2)
         if step < self.pretraining_steps:
             logits = self.student(_paste_both_ways(first, second, outer)).logits
             targets = _paste_both_ways(first_labels, second_labels, outer)
-            return {"total": _region_loss(logits, targets, torch.ones_like(outer))}
+            return {"total": self._region_loss(logits, targets, torch.ones_like(outer))}
 
         first_unlabelled, second_unlabelled = batch.unlabelled_images.chunk(2)
         with torch.no_grad():
-            pseudo_labels = largest_components(self.teacher(batch.unlabelled_images).logits >= 0)
+            hard = self.head.hard(self.teacher(batch.unlabelled_images).logits)
+            pseudo_labels = self.head.with_background(largest_components(self.head.foreground(hard)))
         first_pseudo, second_pseudo = pseudo_labels.chunk(2)
         # One pass for both mixes, so that batch norm sees more than a single patch.
         mixes = torch.cat([_paste(first, first_unlabelled, outer), _paste(second_unlabelled, second, outer)])
         inwards, outwards = self.student(mixes).logits.chunk(2)
-        labelled = _region_loss(inwards, first_labels, outer) + _region_loss(outwards, second_labels, 1 - outer)
-        unlabelled = _region_loss(inwards, first_pseudo, 1 - outer) + _region_loss(outwards, second_pseudo, outer)
+        labelled = self._region_loss(inwards, first_labels, outer)
+        labelled = labelled + self._region_loss(outwards, second_labels, 1 - outer)
+        unlabelled = self._region_loss(inwards, first_pseudo, 1 - outer)
+        unlabelled = unlabelled + self._region_loss(outwards, second_pseudo, outer)
         return {
             "labelled": labelled,
             "unlabelled": unlabelled,
@@ -92,6 +93,15 @@ class BCP(Method):
         mask[(..., *(slice(a, a + side) for a, side in zip(starts, sides, strict=True)))] = 0
         return mask.to(images.device)
 
+    def _region_loss(self, logits, targets, region):
+        """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and channel, unsquared."""
+        entropy = self.head.cross_entropy(logits, targets)
+        entropy = (entropy * region).sum() / (region.sum() * entropy.shape[0] * entropy.shape[1] + 1e-16)
+        axes = tuple(range(2, logits.ndim))
+        probabilities, targets = self.head.probabilities(logits) * region, targets * region
+        overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
+        return 0.5 * (entropy + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())
+
     @torch.no_grad()
     def after_step(self, step):
         decay = self.settings.ema_decay if step >= self.pretraining_steps else 0.0  # stage 2 starts from a copy
@@ -100,7 +110,7 @@ class BCP(Method):
             self.teacher.load_state_dict(self.student.state_dict())  # batch-norm statistics, too
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)
 
 
 def _paste(outside, inside, outer):
@@ -111,19 +121,9 @@ def _paste_both_ways(first, second, outer):
     return torch.cat([_paste(first, second, outer), _paste(second, first, outer)])
 
 
-def _region_loss(logits, targets, region):
-    """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and class, unsquared."""
-    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    entropy = (entropy * region).sum() / (region.sum() * logits.shape[0] * logits.shape[1] + 1e-16)
-    axes = (2, 3, 4)
-    probabilities, targets = logits.sigmoid() * region, targets * region
-    overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
-    return 0.5 * (entropy + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())
-
-
 def largest_components(masks):
-    """Boolean masks (B, C, H, W, D), each reduced to its largest 26-connected component, as float32."""
+    """Masks (B, C, H, W, D) of 0 and 1, each reduced to its largest 26-connected component, as float32."""
     kept = np.zeros(masks.shape, np.float32)
     for index, mask in zip(np.ndindex(masks.shape[:2]), masks.flatten(0, 1).cpu().numpy(), strict=True):
-        kept[index] = largest_component(mask)
+        kept[index] = largest_component(mask > 0)
     return torch.from_numpy(kept).to(masks.device)

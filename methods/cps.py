@@ -2,10 +2,8 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import nn
 
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -44,27 +42,29 @@ class CPS(Method):
         labelled = len(batch.labelled_images)
         images = batch.images
         first, second = self.first(images).logits, self.second(images).logits
-        supervised = segmentation_loss(first[:labelled], batch.labels)
-        supervised = supervised + segmentation_loss(second[:labelled], batch.labels)
-        pseudo = _supervise(first[labelled:], second[labelled:]) + _supervise(second[labelled:], first[labelled:])
+        supervised = self.head.segmentation_loss(first[:labelled], batch.labels)
+        supervised = supervised + self.head.segmentation_loss(second[:labelled], batch.labels)
+        pseudo = self._supervise(first[labelled:], second[labelled:])
+        pseudo = pseudo + self._supervise(second[labelled:], first[labelled:])
 
         weight = self.settings.pseudo_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "pseudo": pseudo, "total": supervised + weight * pseudo}
 
     def predict(self, images):
         if self.settings.predict_with == "first":
-            return self.first(images).logits.sigmoid()
-        second = self.second(images).logits.sigmoid()
-        return (
-            second if self.settings.predict_with == "second" else 0.5 * (self.first(images).logits.sigmoid() + second)
-        )
+            return self.head.predict(self.first(images).logits)
+        second = self.head.predict(self.second(images).logits)
+        if self.settings.predict_with == "second":
+            return second
+        return 0.5 * (self.head.predict(self.first(images).logits) + second)
 
-
-def _supervise(logits, peer):
-    return F.binary_cross_entropy_with_logits(logits, (peer > 0).float())
+    def _supervise(self, logits, peer):
+        return self.head.cross_entropy(logits, self.head.hard(peer)).mean()
 
 
 def _initialise(network, draw):
     for module in network.modules():
-        if isinstance(module, nn.Conv3d):  # heads included; the release's network has no transposed convolutions
+        if isinstance(
+            module, nn.Conv2d | nn.Conv3d
+        ):  # heads included; the release's network has no transposed convolutions
             draw(module.weight)

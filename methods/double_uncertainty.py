@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.noise import add_noise
 from methods.shared.registry import register
@@ -47,12 +46,12 @@ class DoubleUncertainty(Method):
         labelled = len(batch.labelled_images)
         images = batch.images
         output = self.student(images, features=True)
-        supervised = segmentation_loss(output.logits[:labelled], batch.labels)
-        probabilities = output.logits.sigmoid()
+        supervised = self.head.segmentation_loss(output.logits[:labelled], batch.labels)
+        probabilities = self.head.probabilities(output.logits)
         target, features, feature_variance = self._monte_carlo(images)
 
-        uncertainty = binary_entropy(target) / MAX_ENTROPY
-        penalty = self.settings.penalty * (binary_entropy(probabilities) / MAX_ENTROPY).mean()
+        uncertainty = self.head.entropy(target) / self.head.max_entropy
+        penalty = self.settings.penalty * (self.head.entropy(probabilities) / self.head.max_entropy).mean()
         consistency = (torch.exp(-uncertainty) * (probabilities - target).square()).mean() + penalty
         losses = {"supervised": supervised, "segmentation_uncertainty": uncertainty.mean()}
         if self.settings.feature_uncertainty != "none":
@@ -77,7 +76,7 @@ class DoubleUncertainty(Method):
         probabilities = features = normalised = squares = 0.0
         for _ in range(passes):
             output = self.teacher(add_noise(images), features=True)
-            probabilities += output.logits.sigmoid() / passes
+            probabilities += self.head.probabilities(output.logits) / passes
             last = output.features[-1]
             if by_variance:
                 direction = F.normalize(last, dim=1)
@@ -91,7 +90,7 @@ class DoubleUncertainty(Method):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)
 
 
 def channel_entropy(features):

@@ -1,6 +1,6 @@
 """Dual-task consistency, DTC (Luo et al., AAAI 2021)."""
 
-from methods.shared.losses import dice_loss, one_hot
+from methods.shared.losses import dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 from methods.shared.signed_distance import (
@@ -33,16 +33,17 @@ class DTC(Method):
         self.network = backbone(signed_distance=True)
 
     def extra_arrays(self):
-        return {"signed_distance": SignedDistanceMaps(self.backbone.classes)}
+        return {"signed_distance": SignedDistanceMaps(self.head.classes)}
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
         output = self.network(batch.images)
-        probabilities = output.logits.sigmoid()
+        probabilities = self.head.probabilities(output.logits)
         # The release also computes a cross-entropy, but does not minimise it.
-        segmentation = dice_loss(probabilities[:labelled], one_hot(batch.labels, self.backbone.classes))
+        segmentation = dice_loss(probabilities[:labelled], self.head.targets(batch.labels))
         distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
-        consistency = (distance_to_mask(output.signed_distance) - probabilities).square().mean()  # all patches
+        difference = distance_to_mask(output.signed_distance) - self.head.foreground(probabilities)
+        consistency = difference.square().mean()  # all patches
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {
@@ -54,4 +55,4 @@ class DTC(Method):
         }
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()
+        return self.head.predict(self.network(images).logits)

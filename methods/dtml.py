@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from methods.shared.losses import dice_loss, one_hot, segmentation_loss
+from methods.shared.losses import dice_loss, one_hot
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 from methods.shared.signed_distance import (
@@ -60,9 +60,7 @@ class DTML(Method):
         self.regressor = backbone(segmentation=False, signed_distance=True, distance_bias=bias)
 
     def extra_arrays(self):
-        return (
-            {"signed_distance": SignedDistanceMaps(self.backbone.classes)} if "dis" in self.settings.supervision else {}
-        )
+        return {"signed_distance": SignedDistanceMaps(self.head.classes)} if "dis" in self.settings.supervision else {}
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
@@ -71,14 +69,14 @@ class DTML(Method):
         distance = self.regressor(images).signed_distance
         from_distance = distance_to_mask(distance)  # Eq. 2
 
-        segmentation = segmentation_loss(logits[:labelled], batch.labels)
+        segmentation = self.head.segmentation_loss(logits[:labelled], batch.labels)
         losses = {"segmentation": segmentation}
         if "mask" in self.settings.supervision:
-            losses["mask"] = dice_loss(from_distance[:labelled], one_hot(batch.labels, self.backbone.classes))
+            losses["mask"] = dice_loss(from_distance[:labelled], one_hot(batch.labels, self.head.classes))
         if "dis" in self.settings.supervision:
             target = batch.extra_arrays["signed_distance"]
             losses["distance"] = distance_loss(distance[:labelled], target, self.settings.distance_norm)
-        consistency = (from_distance - logits.sigmoid()).square().mean()  # Eq. 4, over all patches
+        consistency = (from_distance - self.head.predict(logits)).square().mean()  # Eq. 4, over all patches
 
         # One backward pass of the sum gives each network the gradient of its own objective (Eq. 5 and 6).
         factor = 2 if self.settings.consistency_factor == "code" else 1
@@ -88,8 +86,8 @@ class DTML(Method):
 
     def predict(self, images):
         if self.settings.predict_with == "segmentation":
-            return self.segmenter(images).logits.sigmoid()
+            return self.head.predict(self.segmenter(images).logits)
         from_distance = distance_to_mask(self.regressor(images).signed_distance, self.settings.shift)
         if self.settings.predict_with == "distance":
             return from_distance
-        return 0.5 * (from_distance + self.segmenter(images).logits.sigmoid())
+        return 0.5 * (from_distance + self.head.predict(self.segmenter(images).logits))

@@ -1,6 +1,5 @@
 """Entropy minimisation (Grandvalet & Bengio, NeurIPS 2004; for segmentation Vu et al., CVPR 2019)."""
 
-from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -24,11 +23,11 @@ class EntropyMinimisation(Method):
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
-        entropy = binary_entropy(logits.sigmoid()).mean() / MAX_ENTROPY  # in 0..1
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
+        entropy = self.head.entropy(self.head.probabilities(logits)).mean() / self.head.max_entropy  # in 0..1
 
         weight = self.settings.entropy_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "entropy": entropy, "total": supervised + weight * entropy}
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()
+        return self.head.predict(self.network(images).logits)

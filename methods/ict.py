@@ -3,7 +3,6 @@
 import torch
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
 
@@ -44,11 +43,12 @@ class ICT(Method):
         share = torch.distributions.Beta(self.settings.beta, self.settings.beta).sample().item()
         mixed = torch.lerp(first, second, share)
         logits = self.student(torch.cat([batch.labelled_images, mixed])).logits
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
             # Two passes of the teacher, as in the release, although its network has instance norm.
-            target = torch.lerp(self.teacher(first).logits.sigmoid(), self.teacher(second).logits.sigmoid(), share)
-        consistency = (logits[labelled:].sigmoid() - target).square().mean()
+            first, second = (self.head.probabilities(self.teacher(half).logits) for half in (first, second))
+            target = torch.lerp(first, second, share)
+        consistency = (self.head.probabilities(logits[labelled:]) - target).square().mean()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
@@ -57,4 +57,4 @@ class ICT(Method):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)

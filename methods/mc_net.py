@@ -4,9 +4,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from methods.shared.losses import one_hot
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
+
+TEMPERATURE = 0.1  # of sharpening
 
 
 @register("mc_net")
@@ -21,7 +22,7 @@ class MCNet(Method):
         title="MC-Net", year=2021, source="Wu et al., MICCAI 2021; authors' release", fidelity="adapted",
         passes=Passes(train=8.8),
     )  # fmt: skip
-    decoders: ClassVar[tuple[str, ...]] = ("transposed", "trilinear")
+    decoders: ClassVar[tuple[str, ...]] = ("transposed", "linear")
 
     class Settings(MethodSettings):
         supervised_weight: float = setting(1.0, "weight of the summed Dice losses: 1 (paper) or 0.5 (code)", ge=0)
@@ -42,11 +43,13 @@ class MCNet(Method):
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
-        outputs = [output.logits.sigmoid() for output in self.network.forward_decoders(batch.images)]
-        targets = one_hot(batch.labels, self.backbone.classes)
+        outputs = [self.head.probabilities(output.logits) for output in self.network.forward_decoders(batch.images)]
+        targets = self.head.targets(batch.labels)
         supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
         consistency = sum(
-            (probabilities - _sharpen(peer)).square().mean()  # all patches; pseudo-labels are not detached
+            (probabilities - self.head.sharpen(peer, TEMPERATURE))
+            .square()
+            .mean()  # all patches; pseudo-labels are not detached
             for i, probabilities in enumerate(outputs)
             for j, peer in enumerate(outputs)
             if i != j
@@ -57,8 +60,9 @@ class MCNet(Method):
 
     def predict(self, images):
         if self.settings.predict_with == "first":
-            return self.network(images).logits.sigmoid()
-        return torch.stack([output.logits.sigmoid() for output in self.network.forward_decoders(images)]).mean(0)
+            return self.head.predict(self.network(images).logits)
+        outputs = [self.head.predict(output.logits) for output in self.network.forward_decoders(images)]
+        return torch.stack(outputs).mean(0)
 
 
 @register("mc_net_plus")
@@ -69,17 +73,11 @@ class MCNetPlus(MCNet):
         title="MC-Net+", year=2022, source="Wu et al., Medical Image Analysis 2022; authors' release",
         fidelity="adapted", passes=Passes(train=13.5),
     )  # fmt: skip
-    decoders = ("transposed", "trilinear", "nearest")
-
-
-def _sharpen(probabilities):
-    """p^(1/T) / (p^(1/T) + (1-p)^(1/T)) with T = 0.1."""
-    foreground, background = probabilities**10, (1 - probabilities) ** 10
-    return foreground / (foreground + background)
+    decoders = ("transposed", "linear", "nearest")
 
 
 def _dice_loss(probabilities, targets):
     """Dice loss with an unsquared denominator and e = 1e-8, as in this release."""
-    axes = (0, 2, 3, 4)
+    axes = (0, *range(2, probabilities.ndim))
     overlap = (probabilities * targets).sum(axes)
     return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()

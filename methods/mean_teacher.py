@@ -3,7 +3,6 @@
 import torch
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.noise import add_noise
 from methods.shared.registry import register
@@ -32,10 +31,10 @@ class MeanTeacher(Method):
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
         logits = self.student(batch.images).logits
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
-            target = self.teacher(add_noise(batch.unlabelled_images)).logits.sigmoid()
-        consistency = (logits[labelled:].sigmoid() - target).square().mean()
+            target = self.head.probabilities(self.teacher(add_noise(batch.unlabelled_images)).logits)
+        consistency = (self.head.probabilities(logits[labelled:]) - target).square().mean()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
@@ -44,4 +43,4 @@ class MeanTeacher(Method):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from methods.shared.losses import dice_loss, one_hot
+from methods.shared.losses import dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.networks.discriminators import DistanceMapDiscriminator
 from methods.shared.registry import register
@@ -34,10 +34,12 @@ class SASSNet(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.network = backbone(signed_distance=True)
-        self.discriminator = DistanceMapDiscriminator(backbone.classes, 4 * backbone.width, backbone.amp_dtype)
+        self.discriminator = DistanceMapDiscriminator(
+            backbone.dimensions, backbone.classes, backbone.channels, 4 * backbone.width, backbone.amp_dtype
+        )
 
     def extra_arrays(self):
-        return {"signed_distance": SignedDistanceMaps(self.backbone.classes)}
+        return {"signed_distance": SignedDistanceMaps(self.head.classes)}
 
     def configure_optimizers(self, sgd):
         rate = self.settings.discriminator_learning_rate
@@ -53,8 +55,8 @@ class SASSNet(Method):
         self.discriminator.eval()  # its dropout is off while the V-Net learns from it
         labelled = len(batch.labelled_images)
         output = self.network(batch.images)
-        probabilities = output.logits[:labelled].sigmoid()
-        segmentation = dice_loss(probabilities, one_hot(batch.labels, self.backbone.classes))
+        probabilities = self.head.probabilities(output.logits[:labelled])
+        segmentation = dice_loss(probabilities, self.head.targets(batch.labels))
         distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
         judged = self.discriminator(output.signed_distance[labelled:], batch.unlabelled_images)
         adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # as "labelled"
@@ -72,4 +74,4 @@ class SASSNet(Method):
         return {"total": F.cross_entropy(self.discriminator(signed_distance, images), is_labelled.long())}
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()
+        return self.head.predict(self.network(images).logits)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.noise import add_noise
 from methods.shared.registry import register
@@ -72,11 +71,14 @@ class TCSE(Method):
             logits = self.student(plain).logits
             with torch.no_grad():
                 peer = self.teacher(turned).logits
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
-        target, seen = peer.sigmoid(), torch.ones_like(peer)  # seen: voxels that the zoom leaves inside the patch
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
+        target, seen = (
+            self.head.probabilities(peer),
+            torch.ones_like(peer),
+        )  # seen: voxels that the zoom leaves inside the patch
         if self.settings.scaling:
             target, seen = zoom(target, 1 / zooms), (zoom(zoom(seen, zooms), 1 / zooms) > 0.999).float()
-        difference = logits.sigmoid() - turn_back(target, symmetries)
+        difference = self.head.probabilities(logits) - turn_back(target, symmetries)
         consistency = (turn_back(seen, symmetries) * difference.square()).sum() / seen.sum()
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
@@ -87,7 +89,7 @@ class TCSE(Method):
             update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)
 
 
 def draw_symmetries(images: Tensor) -> list[Symmetry]:
@@ -112,8 +114,9 @@ def turn_back(volumes: Tensor, symmetries: list[Symmetry]) -> Tensor:
 
 def zoom(volumes: Tensor, factors: Tensor) -> Tensor:
     """Magnify each volume of (B, C, H, W, D) in the (x, y) plane by its factor, linearly. Outside of it is 0."""
-    centred = torch.zeros(len(volumes), 3, 4)
+    axes = volumes.ndim - 2
+    centred = torch.zeros(len(volumes), axes, axes + 1)
     centred[:, 0, 0] = 1  # grid_sample counts axes from the last: z, y, x
-    centred[:, 1, 1] = centred[:, 2, 2] = 1 / factors
+    centred[:, axes - 2, axes - 2] = centred[:, axes - 1, axes - 1] = 1 / factors
     grid = F.affine_grid(centred.to(volumes.device), list(volumes.shape), align_corners=False)
     return F.grid_sample(volumes, grid, align_corners=False)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import MAX_ENTROPY, binary_entropy, segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.noise import add_noise
 from methods.shared.registry import register
@@ -49,16 +48,16 @@ class UAMT(Method):
         labelled = len(batch.labelled_images)
         images = batch.images
         logits = self.student(images).logits
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
 
         first = 0 if self.settings.consistency_on == "all" else labelled
         images = images[first:]
         with torch.no_grad():
-            target = self.teacher(add_noise(images)).logits.sigmoid()
-            uncertainty = binary_entropy(self._monte_carlo_mean(images))
+            target = self.head.probabilities(self.teacher(add_noise(images)).logits)
+            uncertainty = self.head.entropy(self._monte_carlo_mean(images))
             certain = (uncertainty < self.threshold(step)).float()
-        difference = (logits[first:].sigmoid() - target).square()
-        consistency = (certain * difference).sum() / (certain.sum() + 1e-16)
+        difference = (self.head.probabilities(logits[first:]) - target).square()
+        consistency = (certain * difference).sum() / (certain.expand_as(difference).sum() + 1e-16)
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         return {
@@ -69,18 +68,18 @@ class UAMT(Method):
         }
 
     def threshold(self, step: int) -> float:
-        """H(t) = (0.75 + 0.25 r(t)) ln 2, where r is the ramp counted in iterations."""
-        return (0.75 + 0.25 * self.schedule.smooth_ramp_up(step)) * MAX_ENTROPY
+        """H(t) = (0.75 + 0.25 r(t)) times the largest entropy, where r is the ramp counted in iterations."""
+        return (0.75 + 0.25 * self.schedule.smooth_ramp_up(step)) * self.head.max_entropy
 
     def _monte_carlo_mean(self, images: Tensor) -> Tensor:
         # Two copies at a time, so that batch norm sees the doubled batch, as in the release.
         doubled = torch.cat([images, images])
         rounds = self.settings.monte_carlo_passes // 2
-        total = sum(self.teacher(add_noise(doubled)).logits.sigmoid() for _ in range(rounds))
+        total = sum(self.head.probabilities(self.teacher(add_noise(doubled)).logits) for _ in range(rounds))
         return total.unflatten(0, (2, len(images))).sum(0) / (2 * rounds)
 
     def after_step(self, step):
         update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
 
     def predict(self, images):
-        return self.student(images).logits.sigmoid()
+        return self.head.predict(self.student(images).logits)

@@ -2,11 +2,8 @@
 
 import torch
 
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
-
-EPSILON = 1e-6  # not in the release, which takes the logarithm of a softmax
 
 
 @register("urpc")
@@ -32,14 +29,16 @@ class URPC(Method):
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
-        levels = torch.stack(self.network(batch.images).level_logits)  # (4,B,C,H,W,D)
-        supervised = torch.stack([segmentation_loss(logits[:labelled], batch.labels) for logits in levels]).mean()
+        levels = self.network(batch.images).level_logits  # four, coarse to fine, all at full size
+        supervised = torch.stack(
+            [self.head.segmentation_loss(logits[:labelled], batch.labels) for logits in levels]
+        ).mean()
 
-        probabilities = levels[:, labelled:].sigmoid()
+        probabilities = torch.stack([self.head.probabilities(logits[labelled:]) for logits in levels])
         mean = probabilities.mean(0)  # not detached
-        uncertainty = _divergence(mean, probabilities)
+        uncertainty = torch.stack([self.head.divergence(mean, level) for level in probabilities])
         certainty = torch.exp(-uncertainty)
-        axes = tuple(range(1, levels.ndim))
+        axes = tuple(range(1, probabilities.ndim))
         rectified = ((mean - probabilities).square() * certainty).mean(axes) / (certainty.mean(axes) + 1e-8)
         consistency = (rectified + uncertainty.mean(axes)).mean()
 
@@ -52,13 +51,4 @@ class URPC(Method):
         }
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()  # the finest level
-
-
-def _divergence(mean, probabilities):
-    """Voxel-wise KL(mean || p) of foreground against background."""
-
-    def term(a, b):
-        return a * (torch.log(a + EPSILON) - torch.log(b + EPSILON))
-
-    return term(mean, probabilities) + term(1 - mean, 1 - probabilities)
+        return self.head.predict(self.network(images).logits)  # the finest level

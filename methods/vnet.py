@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -34,7 +33,7 @@ class SupervisedVNet(Method):
         self.network = backbone()
 
     def training_step(self, batch, step, phase):
-        return {"total": segmentation_loss(self.network(batch.labelled_images).logits, batch.labels)}
+        return {"total": self.head.segmentation_loss(self.network(batch.labelled_images).logits, batch.labels)}
 
     def predict(self, images):
-        return self.network(images).logits.sigmoid()
+        return self.head.predict(self.network(images).logits)

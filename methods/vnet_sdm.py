@@ -54,16 +54,14 @@ class DistanceVNet(Method):
         self.network = backbone(segmentation=False, signed_distance=True, distance_bias=bias)
 
     def extra_arrays(self):
-        return (
-            {"signed_distance": SignedDistanceMaps(self.backbone.classes)} if self.settings.supervision == "dis" else {}
-        )
+        return {"signed_distance": SignedDistanceMaps(self.head.classes)} if self.settings.supervision == "dis" else {}
 
     def training_step(self, batch, step, phase):
         distance = self.network(batch.labelled_images).signed_distance
         if self.settings.supervision == "dis":
             total = distance_loss(distance, batch.extra_arrays["signed_distance"], self.settings.distance_norm)
         else:
-            total = dice_loss(distance_to_mask(distance), one_hot(batch.labels, self.backbone.classes))
+            total = dice_loss(distance_to_mask(distance), one_hot(batch.labels, self.head.classes))
         return {"total": total, "active_fraction": active_fraction(distance)}
 
     def predict(self, images):

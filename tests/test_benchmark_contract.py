@@ -18,7 +18,6 @@ from data.batches import PatchStream
 from data.cache import Dataset, cache_folder
 from methods.shared import registry
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.signed_distance import distance_to_mask
 
@@ -57,7 +56,7 @@ class Sound(Method):
     def training_step(self, batch, step, phase):
         logits = self.network(batch.images).logits
         labelled = len(batch.labelled_images)
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         weight = self.settings.weight * self.schedule.ramp_up(step)
         return {"total": supervised + weight * self.unlabelled_loss(logits[labelled:].sigmoid())}
 
@@ -295,7 +294,7 @@ class IntoAnother(Sound):
     def training_step(self, batch, step, phase):
         logits = self.network(batch.labelled_images).logits
         other = self.other(batch.unlabelled_images).logits.sigmoid()
-        return {"total": segmentation_loss(logits, batch.labels) + super().unlabelled_loss(other)}
+        return {"total": self.head.segmentation_loss(logits, batch.labels) + super().unlabelled_loss(other)}
 
 
 @pytest.mark.slow

@@ -22,7 +22,6 @@ PLUGIN = '''
 import torch
 
 from methods.shared.ema import make_teacher, update_teacher
-from methods.shared.losses import segmentation_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.noise import add_noise
 from methods.shared.registry import register
@@ -45,7 +44,7 @@ class MyMeanTeacher(Method):
     def training_step(self, batch, step, phase):
         logits = self.student(batch.images).logits
         labelled = len(batch.labels)
-        supervised = segmentation_loss(logits[:labelled], batch.labels)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         with torch.no_grad():
             target = self.teacher(add_noise(batch.unlabelled_images)).logits.sigmoid()
         consistency = (logits[labelled:].sigmoid() - target).square().mean()

@@ -16,7 +16,7 @@ from benchmark.contract.small_training import (
 )
 from benchmark.trial.finite import DivergedError
 from benchmark.trial.probabilities import Extremes, PredictionError
-from methods.shared.networks.vnet import VNet
+from methods.shared.networks.network import SegmentationNetwork
 
 FP32 = "compute in float32 what follows a network"
 GUARD = "guard divisions, logarithms and roots"
@@ -111,7 +111,7 @@ def _predict_in(precision: str, name: str, weights: dict[str, Tensor]) -> tuple[
     small.method.load_state_dict(weights)
     distances: list[Tensor] = []
     for network in small.method.modules():
-        if isinstance(network, VNet) and not len(network.segmentation):
+        if isinstance(network, SegmentationNetwork) and not len(network.segmentation):
             for head in network.signed_distance:
                 head.register_forward_hook(lambda head, inputs, output: distances.append(torch.tanh(output)))
     return small.predict(unseen_images()), distances

@@ -15,7 +15,6 @@ from benchmark.trial.failures import SINGLE_VALUE
 from data.randomness import generator
 from methods.shared import registry
 from methods.shared.method import Batch
-from methods.shared.networks.vnet import Backbone
 from methods.shared.schedules import Schedule
 
 LARGEST = 32  # voxels of a side: no network here halves a patch more than five times

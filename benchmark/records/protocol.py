@@ -2,9 +2,20 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 SMALLEST_PATCH = 16  # voxels along an axis: the V-Net halves four times
+Patch = tuple[PositiveInt, PositiveInt, PositiveInt] | tuple[PositiveInt, PositiveInt]
 
 
 class Block(BaseModel):
@@ -20,16 +31,44 @@ class Block(BaseModel):
         return value
 
 
+class Network(Block):
+    """A registered network and its arguments: a name, or a mapping with `name` and arguments beside it."""
+
+    name: str = "vnet"
+    arguments: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "name" in value and "arguments" not in value:
+            return {"name": value["name"], "arguments": {key: v for key, v in value.items() if key != "name"}}
+        return value
+
+
 class Training(Block):
     """What decides the weights besides data, method and seed. Part of a trial's id; defaults as published."""
 
     iterations: PositiveInt = 6000
     batch_size: int = Field(4, ge=2, description="patches a step")
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (112, 112, 80)
-    width: PositiveInt = Field(16, description="channels of the V-Net's first level")
+    patch: Patch = Field((112, 112, 80), description="voxels of a patch; two numbers: slices of the last axis, in 2D")
+    network: Network = Field(
+        Network(), description="vnet, resvnet, unet_2d, unet_3d, dynunet, swin_unetr or a plug-in's"
+    )
+    width: PositiveInt = Field(16, description="channels of the network's first level")
+    head: Literal["sigmoid", "softmax"] = Field(
+        "sigmoid", description="a channel for each class, or a softmax over background and classes"
+    )
     learning_rate: PositiveFloat = 0.01
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
+    learning_rate_schedule: Literal["step", "poly", "cosine", "constant"] = Field(
+        "step", description="step: 0.1 after 2,500 and 0.01 after 5,000 of 6,000; poly: (1 - step / iterations)^0.9"
+    )
+    warm_up: NonNegativeInt = Field(0, description="iterations in which the learning rate grows from 0")
+    gradient_clipping: PositiveFloat | None = Field(None, description="largest norm of a gradient; null: the method's")
+    accumulation: PositiveInt = Field(1, description="batches whose gradients are added up before a step")
     augmentation: str = "uamt_exact"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     threads: int = Field(  # torch crashes the process where the system refuses it a thread
@@ -42,18 +81,33 @@ class Training(Block):
 
     @field_validator("patch")
     @classmethod
-    def _sensible_patch(cls, patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _sensible_patch(cls, patch: tuple[int, ...]) -> tuple[int, ...]:
         if min(patch) < SMALLEST_PATCH or max(patch) > 512:
             raise ValueError(
                 f"each side must lie between {SMALLEST_PATCH} (the V-Net halves four times) and 512 voxels"
             )
         return patch
 
+    def decisive(self) -> dict[str, Any]:
+        """All values, for a trial's id. Keys that are younger than a record are left out at their default.
+
+        Example:
+            >>> "head" in Training().decisive(), Training(head="softmax").decisive()["head"]
+            (False, 'softmax')
+        """
+        values = self.model_dump(mode="json")
+        default = Training().model_dump(mode="json")
+        return {key: value for key, value in values.items() if key not in YOUNGER or value != default[key]}
+
+
+# Keys of `Training` that came after the first published records: their defaults are what those had.
+YOUNGER = ("network", "head", "learning_rate_schedule", "warm_up", "gradient_clipping", "accumulation")
+
 
 class Evaluation(Block):
     """How stored weights are scored. Not part of a trial's id: `evaluate` scores again without training."""
 
-    stride: tuple[PositiveInt, PositiveInt, PositiveInt] = (18, 18, 4)
+    stride: Patch = Field((18, 18, 4), description="voxels from window to window; of slices only the first two count")
     postprocessing: Literal["none", "largest_component"] = Field(
         "largest_component", description="what the table's headline figures show; both are always stored"
     )

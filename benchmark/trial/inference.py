@@ -13,6 +13,8 @@ from benchmark.trial.probabilities import Extremes
 from data.resample import resample
 
 Predict = Callable[[Tensor], Tensor]
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def window_starts(size: int, patch: int, stride: int) -> list[int]:
@@ -76,8 +78,8 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     for block in folded.modules():
         layers = list(block) if isinstance(block, nn.Sequential) else []
         for i, (layer, norm) in enumerate(itertools.pairwise(layers)):
-            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) and getattr(norm, "running_var", None) is not None:
-                block[i] = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose3d))
+            if isinstance(layer, CONVOLUTIONS + TRANSPOSED) and getattr(norm, "running_var", None) is not None:
+                block[i] = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, TRANSPOSED))
                 block[i + 1] = nn.Identity()
     return folded
 

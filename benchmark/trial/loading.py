@@ -28,7 +28,7 @@ SHARED_MEMORY = "/dev/shm"
 STARTED_AGAIN = "new ones are started"
 IN_TRAINING = "batches are prepared in the training process from here on, which is slower"
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, torch.Tensor | list[str]]
 Say = Callable[[str], None]
 
 
@@ -76,7 +76,7 @@ def batches(
                     if crew is not None:
                         crew.kill()
                     crew = None
-            yield _tensors(stream[step], pin_memory) if batch is None else batch
+            yield to_tensors(stream[step], pin_memory) if batch is None else batch
     except Exception:
         if crew is not None:
             crew.kill()  # the error holds on to them as long as anybody holds on to it
@@ -141,7 +141,9 @@ def _fitting(stream: PatchStream, steps: range, workers: int, sharing: int, say:
     if not workers or not steps or free is None or free >= PLENTY * sharing * images * (workers * AHEAD + 1):
         return workers, AHEAD
     try:
-        needed = SPARE * sharing * sum(array.nbytes for array in stream[steps.start].values())
+        needed = (
+            SPARE * sharing * sum(array.nbytes for array in stream[steps.start].values() if hasattr(array, "nbytes"))
+        )
     except Exception:  # the data worker will say it
         return workers, AHEAD
     for number in range(workers, 0, -1):
@@ -173,9 +175,11 @@ def free_shared_memory() -> int | None:
         return 0 if sys.platform == "linux" else None
 
 
-def _tensors(batch: dict, pin_memory: bool) -> Batch:
-    tensors = {name: torch.as_tensor(array) for name, array in batch.items()}
-    return {name: tensor.pin_memory() for name, tensor in tensors.items()} if pin_memory else tensors
+def to_tensors(batch: dict, pin_memory: bool = False) -> Batch:
+    """Arrays as tensors. Lists of case ids stay as they are."""
+    arrays = {name: array for name, array in batch.items() if not isinstance(array, list)}
+    tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    return batch | ({name: tensor.pin_memory() for name, tensor in tensors.items()} if pin_memory else tensors)
 
 
 class _Stream(torch.utils.data.Dataset):

@@ -33,7 +33,8 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
         raise ExperimentError("training.precision fp16 is for GPUs, and this trial has none: use bf16 or fp32")
     dataset = dataset_of(trial)
     settings = registry.settings_of(trial.method, trial.settings)
-    return device, dataset, build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device)
+    method = build_method(trial.method, settings, trial.training, dataset.classes, trial.seed, device, dataset.channels)
+    return device, dataset, method
 
 
 def needed_plugins(trial: Trial) -> list[str]:

@@ -89,6 +89,6 @@ def digest_of(
         "method": method,
         "settings": settings,
         "seed": seed,
-        "training": training.model_dump(mode="json"),
+        "training": training.decisive(),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]

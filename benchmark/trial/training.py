@@ -1,10 +1,13 @@
 """The training loop that all methods share: one step is the method's phases in order, nothing else."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmark.records.protocol import Training
 from benchmark.trial.finite import DivergedError, check_finite, not_finite
@@ -15,24 +18,40 @@ from data.randomness import integer_seed
 from methods.shared import registry
 from methods.shared.method import Batch, Method, MethodSettings
 from methods.shared.networks.autocast import AutocastNetwork
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
+from methods.shared.networks.layers import convolution_format
 from methods.shared.schedules import Schedule
 
+FIELDS = [each.name for each in fields(Batch)]
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
 def build_method(
-    name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device
-) -> Method:
-    """A freshly initialised method on `device`; its weights depend on the seed alone."""
-    backbone = Backbone(classes, training.width, AMP_DTYPES[training.precision])
+    name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device,
+    channels: int = 1,
+) -> Method:  # fmt: skip
+    """A freshly initialised method on `device`, for images of so many channels. Its weights depend on the seed alone."""
     torch.manual_seed(integer_seed(seed, "initialisation"))
-    method = registry.get(name)(settings, backbone, Schedule(training.iterations))
-    method = method.to(device, memory_format=torch.channels_last_3d)
+    backbone = backbone_of(training, classes, channels)
+    method = registry.get(name)(settings, backbone, schedule_of(training)).to(device)
+    convolution_format(method)
     if training.compile != "none":
         for network in filter(lambda module: isinstance(module, AutocastNetwork), method.modules()):
             network.compile_trunk(training.compile)
     return method
+
+
+def backbone_of(training: Training, classes: int, channels: int) -> Backbone:
+    """What methods make their networks with, for images of so many channels."""
+    return Backbone(
+        classes, training.width, AMP_DTYPES[training.precision], channels, len(training.patch), training.network.name,
+        training.network.arguments, training.head,
+    )  # fmt: skip
+
+
+def schedule_of(training: Training) -> Schedule:
+    """The ramps and the learning rate of a training."""
+    return Schedule(training.iterations, training.learning_rate_schedule, training.warm_up)
 
 
 def make_stream(
@@ -41,8 +60,9 @@ def make_stream(
     """The method's batches: as many labelled and unlabelled patches a step as it asks for, and its extra arrays."""
     patches = method.patches(method.settings, training.batch_size)
     return PatchStream(
-        dataset, labelled, unlabelled, *patches, training.patch, training.augmentation, seed, method.extra_arrays()
-    )
+        dataset, labelled, unlabelled, *patches, training.patch, training.augmentation, seed, method.extra_arrays(),
+        method.overlapping_crops,
+    )  # fmt: skip
 
 
 @dataclass
@@ -53,6 +73,7 @@ class TrainingState:
     method: Method
     optimizers: dict[str, torch.optim.Optimizer]
     scheduled: list[tuple[torch.optim.Optimizer, float]]  # those whose learning rate follows the protocol, and the rate
+    own_rates: dict[str, list[float]]  # of the other optimisers, by phase: the rate of each group at the start
     scaler: torch.amp.GradScaler  # of fp16's gradients, which else vanish; does nothing in other precisions
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -108,7 +129,13 @@ def initial_state(method: Method, training: Training) -> TrainingState:
         )
     scaler = torch.amp.GradScaler(device, enabled=training.precision == "fp16")
     began_infinite = tuple(not_finite(dict(method.named_buffers())))
-    return TrainingState(method, optimizers, scheduled, scaler, began_infinite=began_infinite)
+    by_protocol = [optimizer for optimizer, _ in scheduled]
+    own_rates = {
+        phase: [group["lr"] for group in optimizer.param_groups]
+        for phase, optimizer in optimizers.items()
+        if optimizer not in by_protocol
+    }
+    return TrainingState(method, optimizers, scheduled, own_rates, scaler, began_infinite=began_infinite)
 
 
 def train(
@@ -119,20 +146,18 @@ def train(
 
     `say` is told of data workers that were replaced, and `sharing` is how many trials share the machine's memory.
     """
-    steps = range(state.step, training.iterations)
-    batches = prepared_batches(stream, steps, data_workers, device.type == "cuda", say, sharing)
+    many = training.accumulation
+    indices = range(many * state.step, many * training.iterations)
+    prepared = prepared_batches(stream, indices, data_workers, device.type == "cuda", say, sharing)
     earlier = state.history[-1]["seconds"] if state.history else 0.0
     start = time.perf_counter()
-    for arrays in batches:
-        batch = to_batch(arrays, device)
+    while state.step < training.iterations:
+        batches = [to_batch(arrays, device) for arrays in itertools.islice(prepared, many)]
         torch.manual_seed(integer_seed(seed, "training", state.step))  # dropout, noise: functions of (seed, step)
-        rate = state.method.learning_rate_factor(state.step)
-        for optimizer, base in state.scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = base * rate
+        rate = _set_learning_rates(state)
         losses = {}
         for phase in state.method.phases:
-            losses |= _run_phase(state, batch, phase)
+            losses |= _run_phase(state, batches, phase, training.gradient_clipping)
         state.scaler.update()
         state.method.after_step(state.step)
         seconds = round(earlier + time.perf_counter() - start, 3)
@@ -141,22 +166,48 @@ def train(
         yield state.step
 
 
-def _run_phase(state: TrainingState, batch: Batch, phase: str) -> dict[str, torch.Tensor]:
+def _set_learning_rates(state: TrainingState) -> float:
+    """Those of the step. Returns the factor of the protocol's rate."""
+    rate = state.method.learning_rate_factor(state.step)
+    for optimizer, base in state.scheduled:
+        for group in optimizer.param_groups:
+            group["lr"] = base * rate
+    for phase, bases in state.own_rates.items():
+        factor = state.method.own_learning_rate_factor(phase, state.step)
+        for group, base in zip(state.optimizers[phase].param_groups, bases, strict=True):
+            group["lr"] = base * factor
+    return rate
+
+
+def _run_phase(
+    state: TrainingState, batches: list[Batch], phase: str, clipping: float | None
+) -> dict[str, torch.Tensor]:
+    """One step of a phase's optimiser, from the mean gradient of the batches. Returns the mean of each loss."""
     method, optimizer = state.method, state.optimizers[phase]
-    method.train()
-    losses = method.training_step(batch, state.step, phase)
-    optimizer.zero_grad(set_to_none=True)
-    # Into this phase's parameters and no others: an adversary's gradients are never polluted.
-    state.scaler.scale(losses["total"]).backward(
-        inputs=[p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    )
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    found = []
+    for number, batch in enumerate(batches):
+        method.train()
+        losses = method.training_step(batch, state.step, phase)
+        if number == 0:  # after the first losses: a method may compute gradients for itself
+            optimizer.zero_grad(set_to_none=True)
+        # Into this phase's parameters and no others: an adversary's gradients are never polluted.
+        state.scaler.scale(losses["total"] / len(batches)).backward(inputs=parameters)
+        found.append({name: value.detach().float() for name, value in losses.items()})
+    clipping = method.gradient_clipping if clipping is None else clipping
+    if clipping is not None:
+        state.scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(parameters, clipping)
     state.scaler.step(optimizer)
     prefix = f"{phase}/" if len(method.phases) > 1 else ""
-    return {prefix + name: value.detach().float() for name, value in losses.items()}
+    if len(found) == 1:
+        return {prefix + name: value for name, value in found[0].items()}
+    return {prefix + name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
 
-def to_batch(arrays: dict[str, torch.Tensor], device: torch.device) -> Batch:
+def to_batch(arrays: dict[str, Any], device: torch.device) -> Batch:
     """A batch of the patch stream on the training device."""
-    arrays = {name: array.to(device, non_blocking=True) for name, array in arrays.items()}
-    fixed = {name: arrays.pop(name) for name in ("labelled_images", "labels", "unlabelled_images")}
-    return Batch(**fixed, extra_arrays=arrays)
+    tensors = {name: array.to(device, non_blocking=True) for name, array in arrays.items() if isinstance(array, Tensor)}
+    ids = {name: tuple(array) for name, array in arrays.items() if not isinstance(array, Tensor)}
+    fixed = {key: tensors.pop(key) for key in FIELDS if key in tensors}
+    return Batch(**fixed, **ids, extra_arrays=tensors)

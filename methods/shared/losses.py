@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -11,18 +10,18 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     """One binary channel for each foreground class.
 
     Args:
-        labels: (B, H, W, D), integers 0..C; 0 is background.
+        labels: (B, ...), integers 0..C; 0 is background.
         classes: the number C of foreground classes.
 
     Returns:
-        (B, C, H, W, D), float32, of 0 and 1.
+        (B, C, ...), float32, of 0 and 1.
 
     Example:
         >>> one_hot(torch.tensor([0, 2]).view(1, 2, 1, 1), classes=2).flatten().tolist()
         [0.0, 0.0, 0.0, 1.0]
     """
-    values = torch.arange(1, classes + 1, device=labels.device, dtype=labels.dtype).view(1, -1, 1, 1, 1)
-    return (labels.unsqueeze(1) == values).float()
+    values = torch.arange(1, classes + 1, device=labels.device, dtype=labels.dtype)
+    return (labels.unsqueeze(1) == values.view(1, -1, *[1] * (labels.ndim - 1))).float()
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -31,7 +30,7 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     Sums run over all voxels of the batch at once. The loss is the mean over classes.
 
     Args:
-        probabilities: p, (B, C, H, W, D), in 0..1.
+        probabilities: p, (B, C, ...), in 0..1.
         targets: y, of the same shape.
 
     Returns:
@@ -45,32 +44,10 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
         >>> dice_loss(targets, targets).item(), round(dice_loss(0.5 * targets, targets).item(), 3)
         (0.0, 0.2)
     """
-    axes = (0, 2, 3, 4)
+    axes = (0, *range(2, probabilities.ndim))
     overlap = (probabilities * targets).sum(axes)
     size = probabilities.square().sum(axes) + targets.square().sum(axes)
     return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
-
-
-def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The supervised loss 0.5 (cross-entropy + Dice).
-
-    Args:
-        logits: (B, C, H, W, D).
-        labels: (B, H, W, D), integers 0..C; 0 is background.
-
-    Returns:
-        A scalar.
-
-    Source:
-        UA-MT release, `train_LA.py`; the same loss trains M_s in the DTML release.
-
-    Example:
-        >>> labels = torch.ones(1, 2, 2, 2, dtype=torch.uint8)
-        >>> round(segmentation_loss(torch.zeros(1, 1, 2, 2, 2), labels).item(), 3)
-        0.447
-    """
-    targets = one_hot(labels, logits.shape[1])
-    return 0.5 * (F.binary_cross_entropy_with_logits(logits, targets) + dice_loss(logits.sigmoid(), targets))
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:

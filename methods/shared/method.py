@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 
 # An extra array: a function of the batch's arrays by name, and of a random generator for it alone.
@@ -115,10 +115,17 @@ class Batch:
     """The patches of one training step, on the training device. Labels of unlabelled images are not part of it.
 
     Args:
-        labelled_images: (B_l, 1, H, W, D), float32.
+        labelled_images: (B_l, M, H, W, D), float32. M is the number of channels of an image. In 2D, here and below,
+            a patch is a slice (H, W).
         labels: (B_l, H, W, D), uint8; 0 is background and 1..C are the classes.
-        unlabelled_images: (B_u, 1, H, W, D), float32.
+        unlabelled_images: (B_u, M, H, W, D), float32.
         extra_arrays: what the functions of the method's `extra_arrays()` computed, by name.
+        labelled_ids, unlabelled_ids: the case of each patch.
+        labelled_origins, unlabelled_origins: (B_l, 3) and (B_u, 3), int64: the first voxel of each patch in its rotated
+            and flipped volume. In 2D the third number is the slice.
+        overlapping_images: (B_l + B_u, M, H, W, D), a second crop of each volume that overlaps the first by half or
+            more along each axis; None unless the method asks for `overlapping_crops`.
+        shifts: (B_l + B_u, 3), int64, in 2D (B_l + B_u, 2): by how many voxels the second crop starts after the first.
 
     Raises:
         AttributeError: for a name of an earlier version. The message has the name of today.
@@ -134,10 +141,16 @@ class Batch:
     labels: Tensor
     unlabelled_images: Tensor
     extra_arrays: dict[str, Tensor] = field(default_factory=dict)
+    labelled_ids: tuple[str, ...] = ()
+    unlabelled_ids: tuple[str, ...] = ()
+    labelled_origins: Tensor | None = None
+    unlabelled_origins: Tensor | None = None
+    overlapping_images: Tensor | None = None
+    shifts: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
-        """All patches of the step, (B_l + B_u, 1, H, W, D). The labelled ones come first."""
+        """All patches of the step, (B_l + B_u, M, H, W, D). The labelled ones come first."""
         return torch.cat([self.labelled_images, self.unlabelled_images])
 
     def __getattr__(self, name: str) -> Any:
@@ -157,12 +170,16 @@ class Method(nn.Module):
 
     Args:
         settings: an instance of the class's `Settings`.
-        backbone: makes the V-Net that all methods share; keywords choose its heads and decoders.
+        backbone: makes the network that all methods share; keywords choose its heads and decoders.
         schedule: ramps and learning rate of this training.
 
     Attributes:
         info: what tables say about the method.
+        head: what logits mean: their probabilities, entropies and losses, see `methods.shared.probabilities`.
         phases: the names of the phases of a step, one optimiser each.
+        gradient_clipping: the largest norm of a phase's gradient; None for no limit. `training.gradient_clipping` of an
+            experiment takes its place.
+        overlapping_crops: whether batches hold a second crop of each volume.
         dead_below: which losses show that a network has died, and below which value. Where the median of such a loss
             over the last tenth of the steps is smaller, the training says so, and record and tables mark the run as
             collapsed. The loss may be a share that is logged for this alone, such as `active_fraction`.
@@ -174,10 +191,11 @@ class Method(nn.Module):
         ...         self.network = backbone()
         ...
         ...     def training_step(self, batch, step, phase):
-        ...         return {"total": self.network(batch.labelled_images).logits.square().mean()}
+        ...         logits = self.network(batch.labelled_images).logits
+        ...         return {"total": self.head.segmentation_loss(logits, batch.labels)}
         ...
         ...     def predict(self, images):
-        ...         return self.network(images).logits.sigmoid()
+        ...         return self.head.predict(self.network(images).logits)
         >>> method = Supervised(Supervised.Settings(), Backbone(classes=1, width=2), Schedule(iterations=100))
         >>> method.eval().predict(torch.zeros(1, 1, 16, 16, 16)).shape
         torch.Size([1, 1, 16, 16, 16])
@@ -186,6 +204,8 @@ class Method(nn.Module):
     info: ClassVar[Info]
     phases: ClassVar[tuple[str, ...]] = ("train",)
     dead_below: ClassVar[dict[str, float]] = {}
+    gradient_clipping: ClassVar[float | None] = None
+    overlapping_crops: ClassVar[bool] = False
 
     class Settings(MethodSettings):
         """No settings."""
@@ -194,6 +214,7 @@ class Method(nn.Module):
         super().__init__()
         self.settings = settings
         self.backbone = backbone
+        self.head = backbone.head
         self.schedule = schedule
 
     @classmethod
@@ -243,6 +264,17 @@ class Method(nn.Module):
         """By what the protocol's learning rate is multiplied at a step (0, 1, …)."""
         return self.schedule.learning_rate_factor(step)
 
+    def own_learning_rate_factor(self, phase: str, step: int) -> float:
+        """By what the learning rate of an optimiser of the method's own is multiplied at a step; constant by default.
+
+        `self.schedule` has the usual ones: `poly(step)`, `cosine(step)`, `step(step)` and `warm_up_factor(step)`.
+
+        Args:
+            phase: whose optimiser was not made by `sgd`.
+            step: the number of the step (0, 1, …).
+        """
+        return 1.0
+
     def training_step(self, batch: Batch, step: int, phase: str) -> dict[str, Tensor]:
         """The losses of one phase. The optimisers of earlier phases have stepped already.
 
@@ -263,9 +295,9 @@ class Method(nn.Module):
         """Segment patches as the published method does at test time. Called in eval mode without gradients.
 
         Args:
-            images: (B, 1, H, W, D), float32.
+            images: (B, M, H, W, D), float32.
 
         Returns:
-            Foreground probabilities, (B, C, H, W, D).
+            Foreground probabilities, (B, C, H, W, D): `self.head.predict(logits)`.
         """
         raise NotImplementedError

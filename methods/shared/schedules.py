@@ -13,6 +13,8 @@ class Schedule:
 
     Args:
         iterations: the number of steps of the training.
+        learning_rate: the protocol's schedule of the learning rate: "step", "poly", "cosine" or "constant".
+        warm_up: steps in which the learning rate grows from 0, linearly.
 
     Source:
         UA-MT release, `ramps.py` and `train_LA_meanteacher_certainty_unlabel.py`.
@@ -28,6 +30,8 @@ class Schedule:
     """
 
     iterations: int
+    learning_rate: str = "step"
+    warm_up: int = 0
 
     def ramp_up(self, step: int) -> float:
         """The weight of an unsupervised loss, in 0..1: exp(-5 (1 - e/40)^2) with e = step // 150 at 6,000 steps."""
@@ -39,8 +43,28 @@ class Schedule:
         return math.exp(-5 * (1 - min(step / self.iterations, 1)) ** 2)
 
     def learning_rate_factor(self, step: int) -> float:
-        """By what the learning rate is multiplied: 1, then 0.1 after 2,500 and 0.01 after 5,000 of 6,000 steps."""
+        """By what the learning rate is multiplied under the protocol's schedule, warm-up included."""
+        return getattr(self, self.learning_rate)(step) * self.warm_up_factor(step)
+
+    def step(self, step: int) -> float:
+        """1, then 0.1 after 2,500 and 0.01 after 5,000 of 6,000 steps."""
         return 0.1 ** (12 * step // (5 * self.iterations))
+
+    def poly(self, step: int, power: float = 0.9) -> float:
+        """(1 - step / iterations)^power."""
+        return (1 - step / self.iterations) ** power
+
+    def cosine(self, step: int) -> float:
+        """From 1 to 0 along half a cosine."""
+        return 0.5 * (1 + math.cos(math.pi * step / self.iterations))
+
+    def constant(self, step: int) -> float:
+        """1."""
+        return 1.0
+
+    def warm_up_factor(self, step: int) -> float:
+        """(step + 1) / warm_up while that is below 1, then 1."""
+        return min((step + 1) / self.warm_up, 1.0) if self.warm_up else 1.0
 
     def scaled(self, iteration: int) -> int:
         """The step of this training that corresponds to a step of the published 6,000."""

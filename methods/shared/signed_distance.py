@@ -20,10 +20,10 @@ def signed_distance_map(mask: np.ndarray) -> np.ndarray:
     them. The release gives 0 and a division by zero. Neither case occurs in crops of the left atrium.
 
     Args:
-        mask: (H, W, D), boolean or 0 and 1.
+        mask: (H, W, D) or (H, W), boolean or 0 and 1.
 
     Returns:
-        (H, W, D), float32, within [-1, 1]: negative inside, positive outside.
+        of the same shape, float32, within [-1, 1]: negative inside, positive outside.
 
     Source:
         DTML, Eq. 1, as the DTC release computes it (`utils/util.py`, `compute_sdf`).
@@ -34,6 +34,8 @@ def signed_distance_map(mask: np.ndarray) -> np.ndarray:
         >>> signed_distance_map(mask).ravel().tolist()
         [1.0, 0.0, -0.6666666865348816, -1.0, -0.6666666865348816, 0.0, 1.0]
     """
+    if mask.ndim == 2:
+        return signed_distance_map(mask[..., None])[..., 0]
     mask = mask.astype(bool)
     if not mask.any():
         return np.ones(mask.shape, np.float32)

@@ -68,6 +68,15 @@ class Conv3d(nn.Conv3d):
         return F.conv3d(images, weight, bias, self.stride, (0, *others))
 
 
+class Conv2d(nn.Conv2d):
+    """Conv2d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not _autocasts_on_cpu(images) or CPU_HAS_BF16:
+            return super().forward(images)
+        return _in_fp32(self._conv_forward, images, self.weight, self.bias)
+
+
 class ConvTranspose3d(nn.ConvTranspose3d):
     """ConvTranspose3d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
 
@@ -76,6 +85,44 @@ class ConvTranspose3d(nn.ConvTranspose3d):
             return super().forward(images)
         convolve = partial(F.conv_transpose3d, stride=self.stride, padding=self.padding)
         return _in_fp32(convolve, images, self.weight, self.bias)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """ConvTranspose2d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not _autocasts_on_cpu(images) or CPU_HAS_BF16:
+            return super().forward(images)
+        convolve = partial(F.conv_transpose2d, stride=self.stride, padding=self.padding)
+        return _in_fp32(convolve, images, self.weight, self.bias)
+
+
+_SAFE = {
+    nn.Conv2d: Conv2d,
+    nn.Conv3d: Conv3d,
+    nn.ConvTranspose2d: ConvTranspose2d,
+    nn.ConvTranspose3d: ConvTranspose3d,
+}
+
+
+def use_safe_convolutions(network: nn.Module) -> nn.Module:
+    """Replace torch's convolutions, in place, by those of this file. Weights and numbers in fp32 stay as they are.
+
+    Args:
+        network: of any library. Convolutions of other classes, and grouped or dilated ones, stay.
+
+    Returns:
+        The same network.
+
+    Example:
+        >>> type(use_safe_convolutions(nn.Sequential(nn.Conv2d(1, 1, 3)))[0]).__module__
+        'methods.shared.networks.autocast'
+    """
+    for module in network.modules():
+        plain = getattr(module, "groups", 1) == 1 and set(getattr(module, "dilation", (1,))) == {1}
+        if type(module) in _SAFE and plain and not any(getattr(module, "output_padding", ())):
+            module.__class__ = _SAFE[type(module)]
+    return network
 
 
 def _autocasts_on_cpu(images: Tensor) -> bool:

@@ -7,11 +7,19 @@ cost three V-Nets, and win before the V-Net has learnt anything.
 import torch
 from torch import Tensor, nn
 
-from methods.shared.networks.autocast import AutocastNetwork, Conv3d, ConvTranspose3d
+from methods.shared.networks.autocast import AutocastNetwork
+from methods.shared.networks.layers import (
+    BATCH_NORM,
+    CHANNEL_DROPOUT,
+    CONVOLUTION,
+    TRANSPOSED,
+    crop,
+    padding_to_multiple,
+)
 
 
-def _halve(channels_in: int, channels: int) -> Conv3d:
-    return Conv3d(channels_in, channels, 4, stride=2, padding=1)
+def _halve(dimensions: int, channels_in: int, channels: int) -> nn.Module:
+    return CONVOLUTION[dimensions](channels_in, channels, 4, stride=2, padding=1)
 
 
 class DistanceMapDiscriminator(AutocastNetwork):
@@ -22,7 +30,9 @@ class DistanceMapDiscriminator(AutocastNetwork):
     a 7x7x5 kernel, which covers a 112x112x80 patch: global pooling is the same there and works for all other sizes.
 
     Args:
+        dimensions: 2 or 3.
         classes: the number C of channels of the map.
+        channels: the number M of channels of the images.
         width: channels of the first level; 64 as published.
         amp_dtype: the precision of the convolutions; None is fp32.
 
@@ -30,15 +40,16 @@ class DistanceMapDiscriminator(AutocastNetwork):
         Li et al., MICCAI 2020, and its release (`networks/discriminator.py`).
     """
 
-    def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
+    def __init__(self, dimensions: int, classes: int, channels: int, width: int, amp_dtype: torch.dtype | None = None):
         super().__init__(amp_dtype)
-        self.map_entry = _halve(classes, width)
-        self.image_entry = _halve(1, width)
+        dropout = CHANNEL_DROPOUT[dimensions]
+        self.map_entry = _halve(dimensions, classes, width)
+        self.image_entry = _halve(dimensions, channels, width)
         self.trunk = nn.Sequential(
-            nn.LeakyReLU(0.2), nn.Dropout3d(0.5),
-            _halve(width, 2 * width), nn.LeakyReLU(0.2), nn.Dropout3d(0.5),
-            _halve(2 * width, 4 * width), nn.LeakyReLU(0.2), nn.Dropout3d(0.5),
-            _halve(4 * width, 8 * width), nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2), dropout(0.5),
+            _halve(dimensions, width, 2 * width), nn.LeakyReLU(0.2), dropout(0.5),
+            _halve(dimensions, 2 * width, 4 * width), nn.LeakyReLU(0.2), dropout(0.5),
+            _halve(dimensions, 4 * width, 8 * width), nn.LeakyReLU(0.2),
         )  # fmt: skip
         self.head = nn.Linear(8 * width, 2)
 
@@ -46,12 +57,12 @@ class DistanceMapDiscriminator(AutocastNetwork):
         """Two logits (B, 2), of which class 1 is "labelled".
 
         Args:
-            signed_distance: maps (B, C, H, W, D).
-            images: (B, 1, H, W, D).
+            signed_distance: maps (B, C, ...).
+            images: (B, M, ...).
         """
         with self.autocast(images):
             features = self.trunk(self.map_entry(signed_distance) + self.image_entry(images))
-        return self.head(features.float().mean((2, 3, 4)))
+        return self.head(features.float().mean(tuple(range(2, features.ndim))))
 
 
 class ConfidenceNetwork(AutocastNetwork):
@@ -60,7 +71,9 @@ class ConfidenceNetwork(AutocastNetwork):
     It has three halvings and three up-units, skip connections that are additions, and batch norm on the way up only.
 
     Args:
-        classes: the number C of channels.
+        dimensions: 2 or 3.
+        channels: of the segmentations.
+        maps: the number of output channels.
         width: channels of the first level; 32 in the release.
         amp_dtype: the precision of the convolutions; None is fp32.
 
@@ -68,22 +81,22 @@ class ConfidenceNetwork(AutocastNetwork):
         Nie et al., MICCAI 2018, and the author's release.
     """
 
-    def __init__(self, classes: int, width: int, amp_dtype: torch.dtype | None = None):
+    def __init__(self, dimensions: int, channels: int, maps: int, width: int, amp_dtype: torch.dtype | None = None):
         super().__init__(amp_dtype)
         widths = [width * 2**level for level in range(4)]
-        self.entry = Conv3d(classes, width, 3, padding=1)
-        self.downs = nn.ModuleList([_halve(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.entry = CONVOLUTION[dimensions](channels, width, 3, padding=1)
+        self.downs = nn.ModuleList([_halve(dimensions, a, b) for a, b in zip(widths, widths[1:], strict=False)])
         widths.reverse()
         self.ups = nn.ModuleList(
-            nn.Sequential(ConvTranspose3d(a, b, 4, stride=2, padding=1), nn.BatchNorm3d(b), nn.ReLU())
+            nn.Sequential(TRANSPOSED[dimensions](a, b, 4, stride=2, padding=1), BATCH_NORM[dimensions](b), nn.ReLU())
             for a, b in zip(widths, widths[1:], strict=False)
         )
-        self.head = nn.Conv3d(width, classes, 1)
+        self.head = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(width, maps, 1)
 
     def forward(self, probabilities: Tensor) -> Tensor:
-        """Logits of the same shape as `probabilities` (B, C, H, W, D), whose size may be any."""
+        """Logits (B, maps, ...) of probabilities (B, channels, ...), whose size may be any."""
         size = probabilities.shape[2:]
-        padding = [n for side in reversed(size) for n in (0, -side % 8)]
+        padding = padding_to_multiple(size, 8)
         with self.autocast(probabilities):
             levels = [nn.functional.leaky_relu(self.entry(nn.functional.pad(probabilities, padding)), 0.2)]
             for down in self.downs:
@@ -91,5 +104,4 @@ class ConfidenceNetwork(AutocastNetwork):
             features = levels.pop()
             for up in self.ups:
                 features = nn.functional.relu(up(features) + levels.pop())
-        h, w, d = size
-        return self.head(features.float())[..., :h, :w, :d]
+        return crop(self.head(features.float()), size)

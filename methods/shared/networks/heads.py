@@ -1,4 +1,4 @@
-"""The 1x1x1 convolutions at the end of a network. They compute in fp32, without an fp32 copy of a bf16 input."""
+"""The convolutions at the end of a network. They compute in fp32, without an fp32 copy of a bf16 input."""
 
 from collections.abc import Iterator
 
@@ -9,39 +9,55 @@ from torch.autograd.function import once_differentiable
 CHUNK = 2**17  # voxels converted at a time on a CPU: an fp32 copy of 16 channels of them stays in the cache
 
 
-class Head(nn.Conv3d):
-    """A 1x1x1 convolution of features of any precision, with channel dropout before it. The output is fp32.
+class _Head:
+    """What heads in 2D and 3D have in common: a 1x1 convolution as a product of matrices.
 
-    The dropout scales the weights instead of the features, because the features are the largest tensors of a network.
+    Channel dropout scales the weights instead of the features, because these are the largest tensors of a network.
+    """
+
+    def forward(self, features: Tensor, scale: Tensor) -> Tensor:
+        """Logits (B, C, ...) of features (B, F, ...).
+
+        Args:
+            features: of any precision.
+            scale: (B, F, 1, ...), by what the dropout multiplies each channel.
+        """
+        if any(size != 1 for size in self.kernel_size):
+            with torch.autocast(features.device.type, enabled=False):
+                return super().forward(features.float() * scale)
+        weights = self.weight.flatten(1) * scale.flatten(1)[:, None]
+        return _Products.apply(features, weights) + self.bias.view(-1, *[1] * (features.ndim - 2))
+
+
+class Head3d(_Head, nn.Conv3d):
+    """A head for volumes, see `make_head`."""
+
+
+class Head2d(_Head, nn.Conv2d):
+    """A head for slices, see `make_head`."""
+
+
+def make_head(dimensions: int, channels_in: int, channels: int, kernel: int = 1) -> Head2d | Head3d:
+    """A convolution of features of any precision, with channel dropout before it. The output is fp32.
 
     Args:
+        dimensions: 2 or 3.
         channels_in: the number F of feature channels.
         channels: the number C of output channels.
+        kernel: its size along each axis, odd. The output has the size of the input.
 
     Example:
-        >>> head = Head(channels_in=16, channels=1)
+        >>> head = make_head(3, channels_in=16, channels=1)
         >>> features = torch.zeros(2, 16, 4, 4, 4, dtype=torch.bfloat16)
         >>> logits = head(features, scale=torch.ones(2, 16, 1, 1, 1))
         >>> logits.shape, logits.dtype
         (torch.Size([2, 1, 4, 4, 4]), torch.float32)
     """
-
-    def __init__(self, channels_in: int, channels: int):
-        super().__init__(channels_in, channels, 1)
-
-    def forward(self, features: Tensor, scale: Tensor) -> Tensor:
-        """Logits (B, C, H, W, D) of features (B, F, H, W, D).
-
-        Args:
-            features: of any precision.
-            scale: (B, F, 1, 1, 1), by what the dropout multiplies each channel.
-        """
-        weights = self.weight.flatten(1) * scale.flatten(1)[:, None]
-        return _Products.apply(features, weights) + self.bias.view(-1, 1, 1, 1)
+    return (Head2d if dimensions == 2 else Head3d)(channels_in, channels, kernel, padding=kernel // 2)
 
 
 class _Products(torch.autograd.Function):
-    """Features (B, F, H, W, D) times weights (B, C, F) as (B, C, H, W, D) in fp32.
+    """Features (B, F, ...) times weights (B, C, F) as (B, C, ...) in fp32.
 
     Gradients have the precision of their operands, and can be taken once only.
     """
@@ -70,8 +86,8 @@ class _Products(torch.autograd.Function):
 
 
 def _by_voxel(volumes: Tensor) -> Tensor:
-    """(B, F, H, W, D) as (B, HWD, F), without a copy if the memory format is channels-last."""
-    return volumes.movedim(1, -1).flatten(1, 3)
+    """(B, F, H, W, D) as (B, HWD, F), without a copy if the memory format is channels-last; slices alike."""
+    return volumes.movedim(1, -1).flatten(1, -2)
 
 
 def _by_channel(voxels: Tensor, like: Tensor) -> Tensor:

@@ -1,0 +1,71 @@
+"""Layers by the number of dimensions: slices and volumes go through the same code."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.shared.networks.autocast import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
+
+Normalisation = Literal["batch", "instance", "group"]
+
+CONVOLUTION = {2: Conv2d, 3: Conv3d}
+TRANSPOSED = {2: ConvTranspose2d, 3: ConvTranspose3d}
+BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+CHANNEL_DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}  # torch's names of linear interpolation
+MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
+GROUPS = 16  # of group norm, as in the released V-Nets; fewer where there are fewer channels
+
+
+def normalisation(name: Normalisation, dimensions: int, channels: int) -> nn.Module:
+    """A normalisation layer.
+
+    Args:
+        name: batch, instance (without weights, as in the released networks) or group.
+        dimensions: 2 or 3.
+        channels: of its input.
+
+    Raises:
+        ValueError: an unknown name.
+
+    Example:
+        >>> normalisation("group", 2, channels=8)
+        GroupNorm(8, 8, eps=1e-05, affine=True)
+    """
+    if name == "batch":
+        return BATCH_NORM[dimensions](channels)
+    if name == "instance":
+        return INSTANCE_NORM[dimensions](channels)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(GROUPS, channels), channels)
+    raise ValueError(f"unknown normalisation {name!r}: batch, instance or group")
+
+
+def convolution_format(module: nn.Module) -> None:
+    """Put the weights of all convolutions into channels-last order, in place. Other tensors keep theirs.
+
+    A method may hold parameters and buffers of any number of axes, such as a memory bank.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d):
+            memory_format = MEMORY_FORMAT[layer.weight.ndim - 2]
+            layer.weight.data = layer.weight.data.to(memory_format=memory_format, copy=True)
+
+
+def crop(volume: Tensor, size: torch.Size) -> Tensor:
+    """The first `size` voxels of (B, C, ...) along each spatial axis."""
+    return volume[(..., *(slice(n) for n in size))]
+
+
+def padding_to_multiple(size: torch.Size, multiple: int) -> list[int]:
+    """What `torch.nn.functional.pad` appends to spatial axes of `size`, so that each is a multiple of `multiple`.
+
+    Example:
+        >>> padding_to_multiple(torch.Size([20, 16]), 16)
+        [0, 0, 0, 12]
+    """
+    return [n for side in reversed(size) for n in (0, -side % multiple)]
