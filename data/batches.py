@@ -34,8 +34,8 @@ class PatchStream:
         unlabelled: the unlabelled cases.
         labelled_patches: labelled patches in a batch, B_l.
         unlabelled_patches: unlabelled patches in a batch, B_u.
-        patch: (h, w, d) of a patch, in voxels of the training grid; (h, w) for slices of the last axis. Then slices take
-            the place of cases in the order.
+        patch: (h, w, d) of a patch, in voxels of the training grid; (h, w) for slices of the last axis. Then slices
+            take the place of cases in the order.
         augmentation: a key of `data.augment.AUGMENTATIONS`.
         seed: of the training.
         extra_arrays: functions that compute further arrays of a batch, by name.
@@ -98,9 +98,10 @@ class PatchStream:
 
         Returns:
             "labelled_images" (B_l, M, h, w, d), float32; "labels" (B_l, h, w, d), uint8; "unlabelled_images"
-            (B_u, M, h, w, d), float32; "labelled_ids" and "unlabelled_ids", lists of cases; "labelled_origins" (B_l, n)
-            and "unlabelled_origins" (B_u, n), int64: the first voxel of each patch in its rotated and flipped volume;
-            with overlapping crops "overlapping_images" (B_l + B_u, M, h, w, d) and their "shifts" (B_l + B_u, n), int64;
+            (B_u, M, h, w, d), float32; "labelled_ids" and "unlabelled_ids", lists of cases; "labelled_origins"
+            (B_l, 3) and "unlabelled_origins" (B_u, 3), int64: the first voxel of each patch in its rotated and flipped
+            volume; with overlapping crops "overlapping_images" (B_l + B_u, M, h, w, d) and their "shifts"
+            (B_l + B_u, n), int64;
             and the extra arrays by name. In 2D there is no d, and origins have the slice as third number.
         """
         labelled, unlabelled = self._order(step)

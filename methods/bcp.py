@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from data.masks import largest_component
+from methods.shared.cutmix import paste, random_box
 from methods.shared.ema import make_teacher
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
@@ -59,12 +60,13 @@ class BCP(Method):
         return 0.1 ** (6 * (step - self.pretraining_steps) // (self.schedule.iterations - self.pretraining_steps))
 
     def training_step(self, batch, step, phase):
-        outer = self._mask(batch.labelled_images)
+        box = self._box(batch.labelled_images)
+        outer = 1 - box
         first, second = batch.labelled_images.chunk(2)
         first_labels, second_labels = self.head.targets(batch.labels).chunk(2)
         if step < self.pretraining_steps:
-            logits = self.student(_paste_both_ways(first, second, outer)).logits
-            targets = _paste_both_ways(first_labels, second_labels, outer)
+            logits = self.student(_paste_both_ways(first, second, box)).logits
+            targets = _paste_both_ways(first_labels, second_labels, box)
             return {"total": self._region_loss(logits, targets, torch.ones_like(outer))}
 
         first_unlabelled, second_unlabelled = batch.unlabelled_images.chunk(2)
@@ -73,11 +75,11 @@ class BCP(Method):
             pseudo_labels = self.head.with_background(largest_components(self.head.foreground(hard)))
         first_pseudo, second_pseudo = pseudo_labels.chunk(2)
         # One pass for both mixes, so that batch norm sees more than a single patch.
-        mixes = torch.cat([_paste(first, first_unlabelled, outer), _paste(second_unlabelled, second, outer)])
+        mixes = torch.cat([paste(first, first_unlabelled, box), paste(second_unlabelled, second, box)])
         inwards, outwards = self.student(mixes).logits.chunk(2)
         labelled = self._region_loss(inwards, first_labels, outer)
-        labelled = labelled + self._region_loss(outwards, second_labels, 1 - outer)
-        unlabelled = self._region_loss(inwards, first_pseudo, 1 - outer)
+        labelled = labelled + self._region_loss(outwards, second_labels, box)
+        unlabelled = self._region_loss(inwards, first_pseudo, box)
         unlabelled = unlabelled + self._region_loss(outwards, second_pseudo, outer)
         return {
             "labelled": labelled,
@@ -85,16 +87,13 @@ class BCP(Method):
             "total": labelled + self.settings.unlabelled_weight * unlabelled,
         }
 
-    def _mask(self, images):
-        """The mask M of this step, (1, 1, H, W, D): 0 in a cuboid at a random place, 1 outside of it."""
-        mask = torch.ones(1, 1, *images.shape[2:])
-        sides = [int(self.settings.cuboid * size) for size in images.shape[2:]]
-        starts = [int(torch.randint(size - side, ())) for size, side in zip(images.shape[2:], sides, strict=True)]
-        mask[(..., *(slice(a, a + side) for a, side in zip(starts, sides, strict=True)))] = 0
-        return mask.to(images.device)
+    def _box(self, images):
+        """The cuboid of this step, (1, 1, H, W, D): 1 inside, at a random place, and 0 outside of it."""
+        size = images.shape[2:]
+        return random_box(size, [int(self.settings.cuboid * n) for n in size]).to(images.device)
 
     def _region_loss(self, logits, targets, region):
-        """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and channel, unsquared."""
+        """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and channel."""
         entropy = self.head.cross_entropy(logits, targets)
         entropy = (entropy * region).sum() / (region.sum() * entropy.shape[0] * entropy.shape[1] + 1e-16)
         axes = tuple(range(2, logits.ndim))
@@ -113,12 +112,8 @@ class BCP(Method):
         return self.head.predict(self.student(images).logits)
 
 
-def _paste(outside, inside, outer):
-    return outside * outer + inside * (1 - outer)
-
-
-def _paste_both_ways(first, second, outer):
-    return torch.cat([_paste(first, second, outer), _paste(second, first, outer)])
+def _paste_both_ways(first, second, box):
+    return torch.cat([paste(first, second, box), paste(second, first, box)])
 
 
 def largest_components(masks):

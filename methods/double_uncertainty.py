@@ -95,6 +95,6 @@ class DoubleUncertainty(Method):
 
 def channel_entropy(features):
     """The entropy over channels of features (B, F, H, W, D), whose sum counts as 1: (B, H, W, D), in 0..1."""
-    shares = features + 1e-6
+    shares = features.relu() + 1e-6  # those of a V-Net are not negative anyway
     shares = shares / shares.sum(1, keepdim=True)
     return -(shares * shares.log()).sum(1) / math.log(features.shape[1])

@@ -60,10 +60,10 @@ def never_opens_labels_that_are_not_its_own(subject: Subject) -> None:
 
 
 def _predictions(small: SmallTraining, dataset: Dataset) -> list[Tensor]:
-    patch, method = small.training.patch, small.method.eval()
-    evaluation = Evaluation(stride=patch)
+    training, method = small.training, small.method.eval()
+    evaluation = Evaluation(stride=training.patch)
     return [
-        torch.from_numpy(predict_labels(method, dataset, case_id, patch, evaluation, window_batch=4))
+        torch.from_numpy(predict_labels(method, dataset, case_id, training, evaluation, window_batch=4))
         for case_id in TEST
     ]
 

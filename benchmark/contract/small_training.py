@@ -103,10 +103,11 @@ class SmallTraining:
         self.training = Training(**(TINY | training))
         self.seed = seed
         configure_torch(self.training)
-        chosen = registry.settings_of(name, settings or {})
-        self.method: Method = build_method(name, chosen, self.training, classes, seed, CPU)
-        self.state = initial_state(self.method, self.training)
         cases = cases or phantoms(classes)
+        self.channels = (*cases.image(LABELLED[0]).shape[3:], 1)[0]
+        chosen = registry.settings_of(name, settings or {})
+        self.method: Method = build_method(name, chosen, self.training, classes, seed, CPU, self.channels)
+        self.state = initial_state(self.method, self.training)
         self.stream = make_stream(self.method, cases, LABELLED, UNLABELLED, self.training, seed)
 
     def run(self, steps: int | None = None) -> "SmallTraining":

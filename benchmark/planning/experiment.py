@@ -182,7 +182,9 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _strides_fit(self) -> "Experiment":
-        if any(s > p for s, p in zip(self.evaluation.stride, self.training.patch, strict=True)):
+        if len(self.evaluation.stride) < len(self.training.patch):
+            raise ValueError("evaluation.stride has two numbers, and training.patch three: give three")
+        if any(s > p for s, p in zip(self.evaluation.stride, self.training.patch, strict=False)):
             raise ValueError(
                 f"evaluation.stride {list(self.evaluation.stride)} is larger than training.patch "
                 f"{list(self.training.patch)}: windows would leave gaps"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
+from benchmark.planning.networks import check_network
 from benchmark.planning.single_values import check_single_values
 from benchmark.records import models, numerics
 from benchmark.records.files import storage_error, write_text
@@ -22,11 +23,13 @@ from benchmark.records.source_code import name_of
 from benchmark.records.states import TO_RUN, cell_state
 from benchmark.trial import external_masks
 from benchmark.trial.specification import Trial, digest_of
+from data.augment import AUGMENTATIONS
 from data.cache import Dataset, prepare
 from data.errors import one_line
 from data.splits import Fold, labelled_ids, split_hash, unlabelled_ids
 from methods.shared import registry
 from methods.shared.method import Method, MethodSettings
+from methods.shared.networks.registry import network_plugin
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
             raise ExperimentError(f"labelled: {count} is more than the {everything} {cases}")
     _check_patch(experiment, dataset)
     _check_methods(experiment)
+    for entry, _ in entries:
+        check_network(entry.name, entry.settings, experiment.training, dataset.classes, dataset.channels)
     summary = _data_summary(experiment, dataset)
     trials: dict[str, Trial] = {}
     for count in experiment.labelled:
@@ -121,7 +126,7 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
         )
     _check_names(experiment, list(trials.values()))
     for entry, _ in entries:
-        check_single_values(entry.name, entry.settings, experiment.training, dataset.classes)
+        check_single_values(entry.name, entry.settings, experiment.training, dataset.classes, dataset.channels)
     return list(trials.values())
 
 
@@ -133,9 +138,11 @@ def _baseline(experiment: Experiment) -> MethodEntry | None:
 
 
 def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
+    if AUGMENTATIONS[experiment.training.augmentation].resizes:
+        return
     shapes = [dataset.image(case_id).shape for case_id in (*dataset.train_ids, *dataset.test_ids)]
-    largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
     patch = experiment.training.patch
+    largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))[: len(patch)]
     if any(p > 2 * n for p, n in zip(patch, largest, strict=True)):
         raise ExperimentError(
             f"training.patch {list(patch)} is more than twice as large as any case of {dataset.name} along some axis "
@@ -149,7 +156,7 @@ def _smaller_patch_or_voxels(dataset: Dataset, largest: tuple[int, ...]) -> str:
     if all(2 * n >= SMALLEST_PATCH for n in largest):
         return "choose a smaller one"
     spacing = dataset.spacing or dataset.native(dataset.train_ids[0]).spacing
-    now = spacing if isinstance(spacing, tuple) else (spacing,) * 3
+    now = (spacing if isinstance(spacing, tuple) else (spacing,) * 3)[: len(largest)]
     needed = SMALLEST_PATCH // 2
     finer = [
         mm if n >= needed else math.floor(1000 * mm * n / needed) / 1000  # rounded down: not one voxel too few
@@ -226,6 +233,7 @@ def _make_trial(
     trial_id = f"{entry.name}-{count}-s{seed}-{digest}"
     info = method.info
     method_file = name_of(Path(inspect.getsourcefile(method)).resolve())
+    network_file = network_plugin(experiment.training.network.name)
     cell = Cell(
         trial=trial_id,
         method=entry.name,
@@ -242,12 +250,13 @@ def _make_trial(
         seed=seed,
         role=role,
         method_file=method_file,
+        network_file=network_file,
     )
     return Trial(
         id=trial_id, cell=cell, settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled,
         test=dataset.test_ids, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
         training=experiment.training, evaluation=experiment.evaluation, plugins=experiment.plugins,
-        numerics=numerics.current(entry.name, method_file),
+        numerics=numerics.current(entry.name, method_file, network_file),
     )  # fmt: skip
 
 

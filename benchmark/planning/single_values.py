@@ -12,19 +12,20 @@ import torch
 from benchmark.planning.experiment import ExperimentError
 from benchmark.records.protocol import Training
 from benchmark.trial.failures import SINGLE_VALUE
+from benchmark.trial.training import backbone_of, to_batch
 from data.randomness import generator
 from methods.shared import registry
-from methods.shared.method import Batch
 from methods.shared.schedules import Schedule
 
 LARGEST = 32  # voxels of a side: no network here halves a patch more than five times
 STEPS = 100  # of the schedule that is tried, at its first and its last step
-WIDTH = 2  # sizes do not depend on it
 
-Patch = tuple[int, int, int]
+META = torch.device("meta")
+
+Patch = tuple[int, ...]
 
 
-def check_single_values(name: str, settings: dict, training: Training, classes: int) -> None:
+def check_single_values(name: str, settings: dict, training: Training, classes: int, channels: int = 1) -> None:
     """Refuse a protocol under which a built-in method would fail at a normalisation layer.
 
     A plug-in's training step may do anything, so it is not run before its turn: its trial says the same.
@@ -34,6 +35,7 @@ def check_single_values(name: str, settings: dict, training: Training, classes: 
         settings: of the method, as an experiment gives them.
         training: the protocol.
         classes: foreground classes.
+        channels: of an image.
 
     Raises:
         ExperimentError: with a batch size and a patch that would do.
@@ -43,7 +45,8 @@ def check_single_values(name: str, settings: dict, training: Training, classes: 
 
     def fails(batch_size: int, patch: Patch) -> str | None:
         frozen = registry.settings_of(name, settings).model_dump_json()
-        return _single_value(name, frozen, batch_size, tuple(patch), classes)
+        tried = training.model_copy(update={"batch_size": batch_size, "patch": tuple(patch), "precision": "fp32"})
+        return _single_value(name, frozen, tried.model_dump_json(), classes, channels)
 
     size, patch = training.batch_size, training.patch
     if (found := fails(size, patch)) is None:
@@ -68,23 +71,22 @@ def _takes(name: str, settings: dict, batch_size: int) -> bool:
 
 
 @cache
-def _single_value(name: str, settings: str, batch_size: int, patch: Patch, classes: int) -> str | None:
+def _single_value(name: str, settings: str, protocol: str, classes: int, channels: int) -> str | None:
     """What torch says of the single value; None if there is none, or if that cannot be told without data."""
-    method_class = registry.get(name)
+    method_class, training = registry.get(name), Training.model_validate_json(protocol)
     chosen = method_class.Settings.model_validate_json(settings)
-    labelled, unlabelled = method_class.patches(chosen, batch_size)
+    labelled, unlabelled = method_class.patches(chosen, training.batch_size)
     arrays = {
-        "labelled_images": np.zeros((labelled, 1, *patch), np.float32),
-        "labels": np.zeros((labelled, *patch), np.uint8),
-        "unlabelled_images": np.zeros((unlabelled, 1, *patch), np.float32),
+        "labelled_images": np.zeros((labelled, channels, *training.patch), np.float32),
+        "labels": np.zeros((labelled, *training.patch), np.uint8),
+        "unlabelled_images": np.zeros((unlabelled, channels, *training.patch), np.float32),
     }
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             with torch.device("meta"):
-                method = method_class(chosen, Backbone(classes, WIDTH), Schedule(STEPS)).train()
+                method = method_class(chosen, backbone_of(training, classes, channels), Schedule(STEPS)).train()
             extra = {key: compute(arrays, generator(0, key)) for key, compute in method.extra_arrays().items()}
-            tensors = {key: torch.as_tensor(array).to("meta") for key, array in (arrays | extra).items()}
-            batch = Batch(**{key: tensors.pop(key) for key in arrays}, extra_arrays=tensors)
+            batch = to_batch({key: torch.as_tensor(array) for key, array in (arrays | extra).items()}, META)
             for step in (0, STEPS - 1):
                 for phase in method.phases:
                     method.training_step(batch, step, phase)

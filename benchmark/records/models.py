@@ -52,6 +52,7 @@ class Cell(Stored):
     seed: int
     role: str
     method_file: str = ""
+    network_file: str = Field("", description="the plug-in that registers the network; empty for a built-in one")
 
     @model_validator(mode="before")
     @classmethod

@@ -36,14 +36,18 @@ class Numerics(BaseModel):
     scoring: int | None = 1
     preparation: int | None = 1
     method: int | dict[str, str] | None = 1
+    network: dict[str, str] | None = None  # of a plug-in; built-in networks are part of training
 
     def of_weights(self) -> dict:
         """The versions that decide weights: a checkpoint of others is not continued."""
-        return {"training": self.training, "preparation": self.preparation, "method": self.method}
+        versions = {"training": self.training, "preparation": self.preparation, "method": self.method}
+        return versions if self.network is None else versions | {"network": self.network}
 
 
-def current(method: str, method_file: str) -> Numerics:
-    """The versions of today's code for a method; without a file, nothing was trained here.
+def current(method: str, method_file: str, network_file: str = "") -> Numerics:
+    """The versions of today's code for a method, and for the network of a plug-in.
+
+    Without a method's file nothing was trained here.
 
     Reads source files as text, so that `status` and `report` need not import torch.
     """
@@ -55,7 +59,8 @@ def current(method: str, method_file: str) -> Numerics:
         if is_file(path) and path.is_relative_to(CHECKOUT / "methods")
         else plugin_version(path)
     )
-    return Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=version)
+    network = plugin_version(path_of(network_file)) if network_file else None
+    return Numerics(training=TRAINING, scoring=SCORING, preparation=PREPARATION, method=version, network=network)
 
 
 def plugin_version(plugin: Path) -> dict[str, str]:
@@ -69,7 +74,7 @@ def changed(recorded: Numerics, today: Numerics, *kinds: str) -> list[str]:
     Args:
         recorded: the versions in the record.
         today: the versions of today's code, from `current`.
-        kinds: which versions to compare: training, scoring, preparation, method.
+        kinds: which versions to compare: training, scoring, preparation, method, network.
 
     Example:
         >>> changed(Numerics(training=1), Numerics(training=2), "training", "method")

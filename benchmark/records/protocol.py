@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from data.intensity import STRONG, Intensity
+
 SMALLEST_PATCH = 16  # voxels along an axis: the V-Net halves four times
 Patch = tuple[PositiveInt, PositiveInt, PositiveInt] | tuple[PositiveInt, PositiveInt]
 
@@ -70,6 +72,8 @@ class Training(Block):
     gradient_clipping: PositiveFloat | None = Field(None, description="largest norm of a gradient; null: the method's")
     accumulation: PositiveInt = Field(1, description="batches whose gradients are added up before a step")
     augmentation: str = "uamt_exact"
+    weak_intensity: Intensity = Field(Intensity(), description="what happens to intensities of all patches")
+    strong_intensity: Intensity = Field(STRONG, description="of the strong views of methods that ask for them")
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     threads: int = Field(  # torch crashes the process where the system refuses it a thread
         2, ge=1, le=1024, description="CPU threads of a trial, and the CPUs it asks for"
@@ -101,7 +105,10 @@ class Training(Block):
 
 
 # Keys of `Training` that came after the first published records: their defaults are what those had.
-YOUNGER = ("network", "head", "learning_rate_schedule", "warm_up", "gradient_clipping", "accumulation")
+YOUNGER = (
+    "network", "head", "learning_rate_schedule", "warm_up", "gradient_clipping", "accumulation", "weak_intensity",
+    "strong_intensity",
+)  # fmt: skip
 
 
 class Evaluation(Block):

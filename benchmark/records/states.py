@@ -54,7 +54,12 @@ class Wanted:
 
     @classmethod
     def by_plan(cls, plan: StoredPlan, cell: Cell) -> "Wanted":
-        return cls(plan.training, plan.evaluation, plan.data, numerics.current(cell.method, cell.method_file))
+        return cls(
+            plan.training,
+            plan.evaluation,
+            plan.data,
+            numerics.current(cell.method, cell.method_file, cell.network_file),
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
     except ResultsError as error:
         return CellState(UNREADABLE, str(error))
     provenance, unknown = _provenance(folder, trial)
-    old_weights = numerics.changed(record.numerics, wanted.numerics, "training", "preparation", "method")
+    old_weights = numerics.changed(record.numerics, wanted.numerics, "training", "preparation", "method", "network")
     if record.state != DONE:
         why = one_line(record.reason or unknown)
         return CellState(record.state, why, record, provenance, outdated="; ".join(old_weights))

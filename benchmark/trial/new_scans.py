@@ -25,6 +25,7 @@ from benchmark.trial.scoring import postprocessed
 from benchmark.trial.setup import choose_device
 from benchmark.trial.training import build_method
 from benchmark.trial.weights import load_weights
+from data.augment import AUGMENTATIONS
 from data.cache import MOST_VOXELS
 from data.case import DataError, collect_problems, raise_problems
 from data.folder import CHANNEL
@@ -130,9 +131,11 @@ def _predict(
         grid = image if same else resample(image, grid_shape(image.shape, spacing_of_scan, spacing))
         with _one_line(file, registry.get(cell.method)):
             probabilities = predict_volume(
-                folded.predict, grid, len(values), training.patch, evaluation.stride, 4, place
-            )
-        labels = postprocessed(label_map(probabilities, image.shape), len(values), evaluation)
+                folded.predict, grid, len(values), training.patch, evaluation.stride, 4, place,
+                resizes=AUGMENTATIONS[training.augmentation].resizes,
+            )  # fmt: skip
+        found = label_map(probabilities, image.shape[:3], training.head)
+        labels = postprocessed(found, len(values), evaluation)
         write_labels(targets[name], labels, geometry, values)
         counts = np.bincount(labels.ravel(), minlength=len(values) + 1)[1:]
         millilitres = counts * np.prod(spacing_of_scan) / 1000

@@ -6,9 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
-from benchmark.records.protocol import Evaluation
+from benchmark.records.protocol import Evaluation, Training
 from benchmark.trial.inference import label_map, predict_volume
 from benchmark.trial.metrics import case_metrics, largest_components
+from data.augment import AUGMENTATIONS
 from data.cache import Dataset
 from data.case import Case
 from methods.shared.method import Method
@@ -18,7 +19,7 @@ def predict_labels(
     method: Method,
     dataset: Dataset,
     case_id: str,
-    patch: tuple[int, int, int],
+    training: Training,
     evaluation: Evaluation,
     window_batch: int,
     max_windows: int | None = None,
@@ -36,9 +37,10 @@ def predict_labels(
         return method.predict(images)
 
     probabilities = predict_volume(
-        predict, image, dataset.classes, patch, evaluation.stride, window_batch, device, max_windows
-    )
-    return label_map(probabilities, dataset.native_shape(case_id))
+        predict, image, dataset.classes, training.patch, evaluation.stride, window_batch, device, max_windows,
+        AUGMENTATIONS[training.augmentation].resizes,
+    )  # fmt: skip
+    return label_map(probabilities, dataset.native_shape(case_id), training.head)
 
 
 def postprocessed(labels: np.ndarray, classes: int, evaluation: Evaluation) -> np.ndarray:

@@ -38,10 +38,13 @@ def set_up(trial: Trial, execution: Execution) -> tuple[torch.device, Dataset, M
 
 
 def needed_plugins(trial: Trial) -> list[str]:
-    """The plug-ins that bring the trial's method: what others do to the process as they are imported is not its."""
-    file = Path(trial.cell.method_file)
-    if not file.is_absolute():  # a built-in method
-        return []
+    """The plug-ins that bring the trial's method and network: what others do as they are imported is not its."""
+    files = (Path(file) for file in (trial.cell.method_file, trial.cell.network_file))
+    return list(dict.fromkeys(p for file in files if file.is_absolute() for p in _plugins_with(file, trial)))
+
+
+def _plugins_with(file: Path, trial: Trial) -> list[str]:
+    """The plug-ins that are this file or import it."""
     beside = [plugin for plugin in trial.plugins if file.is_relative_to(Path(plugin).parent)]
     return [
         plugin
@@ -56,9 +59,9 @@ def _check_numerics(trial: Trial) -> None:
     here = Numerics(
         training=numerics.TRAINING, scoring=numerics.SCORING, preparation=numerics.PREPARATION, method=info.numerics
     )
-    if isinstance(planned.method, dict):
-        version = numerics.plugin_version(plugin_files.location(trial.cell.method_file))
-        here = here.model_copy(update={"method": version})
+    for kind, file in (("method", trial.cell.method_file), ("network", trial.cell.network_file)):
+        if isinstance(getattr(planned, kind), dict):
+            here = here.model_copy(update={kind: numerics.plugin_version(plugin_files.location(file))})
     if changes := numerics.changed(planned, here, *Numerics.model_fields):
         raise ExperimentError(
             f"the code changed after the run had begun ({'; '.join(changes)}): run it again with --retry-failed"

@@ -29,7 +29,7 @@ def smoke_test(trial: Trial, execution: Execution) -> float:
     steps.close()
     method.eval()
     case_id = trial.test[0]
-    labels = predict_labels(method, dataset, case_id, training.patch, trial.evaluation, window_batch=1, max_windows=1)
+    labels = predict_labels(method, dataset, case_id, training, trial.evaluation, window_batch=1, max_windows=1)
     score_case(labels, dataset.native(case_id), dataset.classes, trial.evaluation)
     return seconds
 

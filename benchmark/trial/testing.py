@@ -43,9 +43,7 @@ def predict_cases(
     for number, case_id in enumerate(trial.test, start=1):
         yield say(f"testing {number}/{len(trial.test)}")
         begin = time.perf_counter()
-        labels = predict_labels(
-            method, dataset, case_id, trial.training.patch, trial.evaluation, window_batch, alive=alive
-        )
+        labels = predict_labels(method, dataset, case_id, trial.training, trial.evaluation, window_batch, alive=alive)
         seconds += time.perf_counter() - begin
         write_prediction(_stored(folder, case_id), labels, dataset.classes)
         if (geometry := dataset.source.geometry(case_id)) is not None:  # for other tools: as the headline is scored

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from benchmark.trial.finite import DivergedError, check_finite, not_finite
 from benchmark.trial.loading import batches as prepared_batches
 from data.batches import PatchStream
 from data.cache import Dataset
+from data.intensity import Intensity
 from data.randomness import integer_seed
 from methods.shared import registry
+from methods.shared.intensity import change_intensity
 from methods.shared.method import Batch, Method, MethodSettings
 from methods.shared.networks.autocast import AutocastNetwork
 from methods.shared.networks.backbone import Backbone
@@ -30,7 +32,7 @@ def build_method(
     name: str, settings: MethodSettings, training: Training, classes: int, seed: int, device: torch.device,
     channels: int = 1,
 ) -> Method:  # fmt: skip
-    """A freshly initialised method on `device`, for images of so many channels. Its weights depend on the seed alone."""
+    """A freshly initialised method on `device`, whose weights depend on the seed alone. `channels`: of an image."""
     torch.manual_seed(integer_seed(seed, "initialisation"))
     backbone = backbone_of(training, classes, channels)
     method = registry.get(name)(settings, backbone, schedule_of(training)).to(device)
@@ -45,7 +47,7 @@ def backbone_of(training: Training, classes: int, channels: int) -> Backbone:
     """What methods make their networks with, for images of so many channels."""
     return Backbone(
         classes, training.width, AMP_DTYPES[training.precision], channels, len(training.patch), training.network.name,
-        training.network.arguments, training.head,
+        training.network.arguments, training.head, training.strong_intensity,
     )  # fmt: skip
 
 
@@ -154,6 +156,7 @@ def train(
     while state.step < training.iterations:
         batches = [to_batch(arrays, device) for arrays in itertools.islice(prepared, many)]
         torch.manual_seed(integer_seed(seed, "training", state.step))  # dropout, noise: functions of (seed, step)
+        batches = [_with_weak_intensity(batch, training.weak_intensity) for batch in batches]
         rate = _set_learning_rates(state)
         losses = {}
         for phase in state.method.phases:
@@ -164,6 +167,13 @@ def train(
         state.pending.append(({"step": state.step, "seconds": seconds, "learning_rate_factor": rate}, losses))
         state.step += 1
         yield state.step
+
+
+def _with_weak_intensity(batch: Batch, weak: Intensity) -> Batch:
+    if weak.is_off:
+        return batch
+    names = ("labelled_images", "unlabelled_images")
+    return replace(batch, **{name: change_intensity(getattr(batch, name), weak) for name in names})
 
 
 def _set_learning_rates(state: TrainingState) -> float:

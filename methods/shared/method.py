@@ -235,6 +235,10 @@ class Method(nn.Module):
         """
         return batch_size // 2, batch_size - batch_size // 2
 
+    def strong_view(self, images: Tensor) -> Tensor:
+        """Images (B, M, H, W, D) with other intensities, as the protocol declares strong views. Places stay."""
+        return self.backbone.strong_view(images)
+
     @classmethod
     def variant(cls, settings: MethodSettings) -> str:
         """Which published row these settings reproduce, for a method with several; "" is the only or main one."""

@@ -20,6 +20,7 @@ import methods
 from data.errors import UserError, one_line
 from methods.shared import plugin_imports
 from methods.shared.method import Info, Method, MethodSettings
+from methods.shared.networks import registry as networks
 from methods.shared.validation import describe, nearest
 
 BASELINE = "vnet"  # the supervised lower and upper bound of an experiment that names no other method
@@ -101,7 +102,7 @@ def _import_built_in() -> None:
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Import a file that registers methods. Loading a file again replaces its methods.
+    """Import a file that registers methods or networks. Loading a file again replaces them.
 
     The file may import modules and packages that lie beside it, as in `from helper import f`. For this its folder
     becomes the last entry of `sys.path` and stays there. Packages of this project therefore win over the folder's.
@@ -110,7 +111,7 @@ def load_plugin(path: str | Path) -> list[str]:
         path: a Python file, anywhere.
 
     Returns:
-        The names that the file and its helper modules registered.
+        The names of the methods that the file and its helper modules registered; none if it registers networks alone.
 
     Raises:
         MethodError: the file does not exist, fails to import or registers nothing, or a helper module has the name of
@@ -139,9 +140,12 @@ def load_plugin(path: str | Path) -> list[str]:
         _execute(path, module_name, helpers)
         modules = [module_name, *_modules_below(helpers)]
         registered = [name for name, cls in _METHODS.items() if cls.__module__ in modules]
-        if not registered:
-            raise MethodError(f'plug-in {path} registers no method: decorate its class with @register("name")')
-    except MethodError:
+        if not registered and not networks.names_of(modules):
+            raise MethodError(
+                f'plug-in {path} registers no method and no network: decorate its class with @register("name"), or its '
+                'function with @register_network("name")'
+            )
+    except UserError:
         sys.path[:] = search_path
         raise
     return registered
@@ -156,7 +160,7 @@ def _execute(path: Path, module_name: str, helpers: Collection[str]) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script may end with sys.exit()
         _forget([module_name, *(name for name in _modules_below(helpers) if name not in loaded_before)])
-        if isinstance(error, MethodError):
+        if isinstance(error, MethodError | networks.NetworkError):
             raise
         reason = plugin_imports.explain(error, path.parent) or one_line(f"{type(error).__name__}: {error}")
         raise MethodError(f"plug-in {path} cannot be imported: {reason}") from error
@@ -211,6 +215,7 @@ def _forget(modules: Collection[str]) -> None:
         sys.modules.pop(module, None)
     for name in [name for name, cls in _METHODS.items() if cls.__module__ in modules]:
         del _METHODS[name]
+    networks.forget(modules)
 
 
 def names() -> list[str]:

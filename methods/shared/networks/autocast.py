@@ -119,8 +119,12 @@ def use_safe_convolutions(network: nn.Module) -> nn.Module:
         'methods.shared.networks.autocast'
     """
     for module in network.modules():
-        plain = getattr(module, "groups", 1) == 1 and set(getattr(module, "dilation", (1,))) == {1}
-        if type(module) in _SAFE and plain and not any(getattr(module, "output_padding", ())):
+        if (
+            type(module) in _SAFE
+            and module.groups == 1
+            and set(module.dilation) == {1}
+            and not any(module.output_padding)
+        ):
             module.__class__ = _SAFE[type(module)]
     return network
 

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
+from data.intensity import STRONG, Intensity
+from methods.shared.intensity import change_intensity
 from methods.shared.networks.network import SegmentationNetwork
 from methods.shared.networks.registry import DEFAULT, network_arguments, network_function
 from methods.shared.probabilities import HEADS, Sigmoid, Softmax
@@ -23,6 +26,7 @@ class Backbone:
         network: a registered name.
         arguments: of the network, those that differ from their defaults.
         head_name: "sigmoid" or "softmax".
+        strong: what `strong_view` does to intensities.
 
     Example:
         >>> backbone = Backbone(classes=1, width=2)
@@ -41,11 +45,16 @@ class Backbone:
     network: str = DEFAULT
     arguments: dict[str, Any] = field(default_factory=dict)
     head_name: Literal["sigmoid", "softmax"] = "sigmoid"
+    strong: Intensity = STRONG
 
     @property
     def head(self) -> Sigmoid | Softmax:
         """What logits mean: probabilities, entropies, losses."""
         return HEADS[self.head_name](self.classes)
+
+    def strong_view(self, images: Tensor) -> Tensor:
+        """Images (B, M, ...) with other intensities, as the protocol declares strong views. Places stay."""
+        return change_intensity(images, self.strong)
 
     def __call__(
         self, network: str | None = None, arguments: dict[str, Any] | None = None, **asked: Any

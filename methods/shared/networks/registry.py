@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -90,9 +90,21 @@ def network_arguments(name: str, values: dict[str, Any]) -> dict[str, Any]:
         raise NetworkError(f"key 'training.network': {name}: {describe(error, model)}") from error
 
 
-def network_file(name: str) -> str:
-    """The file that registers a network."""
-    return _file(network_function(name))
+def network_plugin(name: str) -> str:
+    """The plug-in file that registers a network; "" for a built-in one."""
+    make = network_function(name)
+    return "" if make.__module__.startswith("methods.") else _file(make)
+
+
+def names_of(modules: Collection[str]) -> list[str]:
+    """The networks that functions of these modules registered."""
+    return [name for name, make in _NETWORKS.items() if make.__module__ in modules]
+
+
+def forget(modules: Collection[str]) -> None:
+    """Remove the networks that functions of these modules registered."""
+    for name in names_of(modules):
+        del _NETWORKS[name]
 
 
 def _file(make: MakeParts) -> str:

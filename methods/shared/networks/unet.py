@@ -16,6 +16,7 @@ from methods.shared.networks.network import Parts
 from methods.shared.networks.registry import register_network
 
 MULTIPLE = 16  # four halvings
+UPSAMPLINGS = ("linear", "transposed", "nearest")  # the releases have the first one
 DROPOUT_2D = (0.05, 0.1, 0.2, 0.3, 0.5)  # of single values, in each encoder level
 DROPOUT_3D = 0.3
 
@@ -54,7 +55,7 @@ def unet_2d(channels: int, dimensions: int, width: int, *, normalisation: Normal
     )
     return Parts(
         encoder, lambda upsampling: _Decoder2D(dimensions, widths, upsampling, block),
-        channels=tuple(widths[-2::-1]), multiple=MULTIPLE, upsamplings=("linear", "transposed", "nearest"),
+        channels=tuple(widths[-2::-1]), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
         head_kernel=3,
     )  # fmt: skip
 
@@ -93,8 +94,8 @@ def unet_3d(channels: int, dimensions: int, width: int) -> Parts:
     blocks = [block(a, b) for a, b in zip([channels, *widths], widths, strict=False)]
     encoder = _Encoder(dimensions, [*blocks[:-1], nn.Sequential(blocks[-1], nn.Dropout(DROPOUT_3D))])
     return Parts(
-        encoder, lambda upsampling: _Decoder3D(dimensions, widths, block), channels=tuple(widths[-2::-1]),
-        multiple=MULTIPLE, upsamplings=("linear",),
+        encoder, lambda upsampling: _Decoder3D(dimensions, widths, upsampling, block),
+        channels=tuple(widths[-2::-1]), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
     )  # fmt: skip
 
 
@@ -143,14 +144,22 @@ def _upsampling(dimensions: int, kind: str, channels_in: int, channels: int) -> 
 
 
 class _Decoder3D(nn.Module):
-    def __init__(self, dimensions: int, widths: list[int], block):
+    def __init__(self, dimensions: int, widths: list[int], upsampling: str, block):
         super().__init__()
-        self.up = nn.Upsample(scale_factor=2, mode=LINEAR[dimensions])
+        modes = {"linear": LINEAR[dimensions], "nearest": "nearest"}
+        self.ups = nn.ModuleList(
+            [
+                nn.Upsample(scale_factor=2, mode=modes[upsampling])
+                if upsampling in modes
+                else TRANSPOSED[dimensions](width, width, 2, stride=2)
+                for width in widths[:0:-1]
+            ]
+        )
         self.blocks = nn.ModuleList([block(a + b, b) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True)])
         self.dropout = nn.Dropout(DROPOUT_3D)
 
     def forward(self, encoded: list[Tensor]) -> list[Tensor]:
         outputs = [encoded[-1]]
-        for block, skip in zip(self.blocks, encoded[-2::-1], strict=True):
-            outputs.append(block(torch.cat([skip, self.up(outputs[-1])], 1)))
+        for up, block, skip in zip(self.ups, self.blocks, encoded[-2::-1], strict=True):
+            outputs.append(block(torch.cat([skip, up(outputs[-1])], 1)))
         return [*outputs[1:-1], self.dropout(outputs[-1])]

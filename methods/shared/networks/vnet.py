@@ -65,8 +65,9 @@ def resvnet(channels: int, dimensions: int, width: int, *, normalisation: Normal
 
 def _with_decoder_of_vnet(encoder: nn.Module, layers: "_Layers", width: int) -> Parts:
     return Parts(
-        encoder, lambda upsampling: _Decoder(layers, width, upsampling), channels=tuple(width * m for m in (8, 4, 2, 1)),
-        multiple=MULTIPLE, upsamplings=UPSAMPLINGS, dropout=DROPOUT,
+        encoder, lambda upsampling: _Decoder(layers, width, upsampling),
+        channels=tuple(width * times for times in (8, 4, 2, 1)), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
+        dropout=DROPOUT,
     )  # fmt: skip
 
 
