@@ -19,6 +19,12 @@ def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
         "labels",
         "unlabelled_images",
         "extra_arrays",
+        "labelled_ids",
+        "unlabelled_ids",
+        "labelled_origins",
+        "unlabelled_origins",
+        "overlapping_images",
+        "shifts",
     ]
 
 
