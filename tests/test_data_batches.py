@@ -36,7 +36,9 @@ def stream(labelled=LABELLED, unlabelled=UNLABELLED, b_l=2, b_u=2, seed=0, **mor
 
 
 def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) and np.asarray(a[key]).dtype == np.asarray(b[key]).dtype for key in a)
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[key], b[key]) and np.asarray(a[key]).dtype == np.asarray(b[key]).dtype for key in a
+    )
 
 
 def test_shapes_types_and_no_other_field():
