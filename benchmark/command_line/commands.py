@@ -363,28 +363,6 @@ def _names(method: str) -> list[str]:
     return registry.load_plugin(method) if is_file else [method]
 
 
-def check(method: str, console: Console) -> bool:
-    """Hold a method, or all that a file registers, to the contract of methods. False if one breaks it."""
-    from benchmark.contract import checks
-
-    outcomes = []
-    for name in _names(method):
-        registry.get(name)  # refuses an unknown one before anything is said of it
-        console.print(name)
-        first: dict[str, str] = {}  # the check that met a reason first: one fault may break all of them
-        for outcome in checks.check(name):
-            outcomes.append(outcome)
-            reason = f": {outcome.reason}" if outcome.reason else ""
-            if outcome.state == "broken" and first.setdefault(outcome.reason, outcome.title) != outcome.title:
-                reason = f": as “{first[outcome.reason]}”"
-            style = "red" if outcome.state == "broken" else None
-            console.print(f"  {outcome.state:<14}  {outcome.title}{reason}", style=style, soft_wrap=True)
-    counts = Counter(outcome.state for outcome in outcomes)
-    others = [f"{counts[state]} {state}" for state in ("does not apply", "broken") if counts[state]]
-    console.print(", ".join([f"{counts['ok']} of {len(outcomes)} checks ok", *others]))
-    return not counts["broken"]
-
-
 def new_method(name: str, console: Console) -> None:
     """Write a starting file into the working directory and say how to check and run it."""
     path = registry.write_starting_file(name, Path.cwd(), date.today().year)
