@@ -14,6 +14,7 @@ from benchmark.cluster import shipped_code, stop_signals
 from benchmark.command_line.cells import Line, print_cells
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import show_report
+from benchmark.planning import pretrained
 from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_stored_experiment, read_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
@@ -75,6 +76,7 @@ def _run_part(
     with run_lock(folder):
         external_masks.finish_interrupted(folder)
         plan = make_plan(experiment, folder, dataset)
+        pretrained.keep(experiment, folder)
         if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(plan, copy_to)):
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
             plan = plan.reread()

@@ -89,8 +89,8 @@ def describes_itself(subject: Subject) -> None:
 
     settings = _describes_its_settings(subject.name, method.Settings)
     labelled, unlabelled = method.patches(settings, 4)
-    fits = labelled > 0 and unlabelled >= 0 and labelled + unlabelled <= 4
-    require(fits, f"patches() gives {labelled} labelled and {unlabelled} unlabelled ones for a batch of 4")
+    counts = labelled > 0 and unlabelled >= 0
+    require(counts, f"patches() gives {labelled} labelled and {unlabelled} unlabelled ones for a batch of 4")
     require(isinstance(method.variant(settings), str), "variant() gives no text: return a row's name, or ''")
     extra_arrays = subject.untrained.method.extra_arrays()  # building it refuses optimisers that are not one a phase
     named = isinstance(extra_arrays, dict) and all(

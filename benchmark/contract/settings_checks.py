@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contract.prediction_checks import trains_and_predicts
-from benchmark.contract.small_training import Cases, SmallTraining, Subject, phantoms
+from benchmark.contract.small_training import Cases, SmallTraining, Subject, phantoms, require
 from methods.shared.networks.network import NetworkError
 
 SLICES = (32, 32)  # of a patch
@@ -33,7 +33,19 @@ def takes_several_channels(subject: Subject) -> str | None:
     return takes(subject, replace(cases, images=images, channels=2))
 
 
+def keeps_to_the_protocols_patches(subject: Subject) -> None:
+    """As many patches a step as the protocol has, or fewer."""
+    small = SmallTraining(subject.name)
+    labelled, unlabelled = small.stream.labelled_patches, small.stream.unlabelled_patches
+    require(
+        labelled + unlabelled <= small.training.batch_size,
+        f"takes {labelled} labelled and {unlabelled} unlabelled patches where the protocol has "
+        f"{small.training.batch_size}: the tables of an experiment say so",
+    )
+
+
 CHECKS = {
+    "keeps to the protocol's patches": keeps_to_the_protocols_patches,
     "takes slices": partial(takes, patch=SLICES),
     "takes a softmax over background and classes": partial(takes, classes=2, head="softmax"),
     "takes slices, a softmax and a U-Net, resized": partial(
