@@ -283,7 +283,7 @@ def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Recor
 
 def _last_total(state: TrainingState) -> float:
     """What the first phase minimised in the last step."""
-    return next(value for name, value in state.history[-1].items() if name.endswith("total"))
+    return next(iter(totals(state.history[-1]).values()))
 
 
 def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:
