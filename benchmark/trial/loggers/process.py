@@ -79,6 +79,8 @@ class LoggerProcess:
             elif self._left_out:
                 self.problem = self._said(f"it was too slow, so {self._left_out} messages were left out")
         self._errors.close()
+        with suppress(OSError):
+            self._process.stdin.close()
 
     def _put(self, message: dict, picture: np.ndarray | None = None) -> None:
         try:
