@@ -55,7 +55,8 @@ def load_stored_experiment(
     experiment = read_experiment(path, overrides)
     if (loggers := _files(experiment.execution.log_to)) and methods is None and not trust:
         raise ExperimentError(
-            f"{path} asks to run {' and '.join(loggers)} (execution.log_to): code of a results folder runs only with --trust"
+            f"{path} asks to run {' and '.join(loggers)} (execution.log_to): code of a results folder runs only with "
+            "--trust"
         )
     given = _absolute(plugins)
     known = {name for file in given for name in registry.load_plugin(file)}

@@ -1,7 +1,7 @@
 """TensorBoard event files beside the records. `tensorboard --logdir RESULTS/tensorboard` shows them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,15 @@ class TensorBoard:
         self._run: Run | None = None
         self._written = 0  # steps that earlier sessions wrote
 
-    @contextmanager
-    def _optional(self) -> Iterator[SummaryWriter | None]:
-        """The writer, or None where there is no writing any more."""
+    def _write(self, write: Callable[[SummaryWriter], None]) -> None:
+        if self._folder is None:
+            return
         try:
-            if self._folder is not None and self._writer is None:
+            if self._writer is None:
                 self._folder.parent.mkdir(exist_ok=True)  # a results folder that was moved away is not made anew
                 # What an interrupted session wrote from the first step of this one on does not count.
                 self._writer = SummaryWriter(str(self._folder), purge_step=self._run.first_step)
-            yield self._writer
+            write(self._writer)
         except OSError:
             self._folder = self._writer = None  # nothing more: the file may be torn
 
@@ -39,16 +39,12 @@ class TensorBoard:
             self._written = run.first_step
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        if step < self._written:
-            return
-        with self._optional() as writer:
-            for name, value in values.items() if writer else ():
-                writer.add_scalar(name, value, step)
+        if step >= self._written:
+            for name, value in values.items():
+                self._write(lambda writer, name=name, value=value: writer.add_scalar(name, value, step))
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
-        with self._optional() as writer:
-            if writer:
-                writer.add_image(name, picture, step, dataformats="HWC")
+        self._write(lambda writer: writer.add_image(name, picture, step, dataformats="HWC"))
 
     def end(self, step: int, results: dict[str, float]) -> None:
         """TensorBoard's page of hyperparameters compares trials by the results."""
@@ -56,9 +52,8 @@ class TensorBoard:
             self.scalars(step, results)
             settings = self._run.settings.items()
             plain = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in settings}
-            with self._optional() as writer:
-                for summary in hparams(plain, results) if writer else ():
-                    writer.file_writer.add_summary(summary)
+            for summary in hparams(plain, results):
+                self._write(lambda writer, summary=summary: writer.file_writer.add_summary(summary))
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()
@@ -66,5 +61,4 @@ class TensorBoard:
     def flush(self) -> None:
         """Bring everything to the disk: a checkpoint that is written now counts on it."""
         if self._writer is not None:
-            with self._optional() as writer:
-                writer.flush()
+            self._write(SummaryWriter.flush)

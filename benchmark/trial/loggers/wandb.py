@@ -22,4 +22,4 @@ class Logger:
 
     def end(self, step, results):
         self._run.summary.update(results)
-        self._run.finish()
+        self._run.finish(exit_code=0 if results else 1)
