@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.planning.experiment import Execution
-from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.results_folder import TUNED, ResultsFolder
 from benchmark.trial.loggers.process import LoggerProcess
 from benchmark.trial.loggers.protocol import Logger, Run
 from benchmark.trial.loggers.tensorboard import TensorBoard
@@ -122,5 +122,7 @@ def open_log(trial: Trial, results: ResultsFolder, execution: Execution, trained
 def run_of(trial: Trial, results: ResultsFolder, first_step: int | None) -> Run:
     """What loggers hear of a trial."""
     cell, folder = trial.cell, Path(results.folder).resolve()
+    of_experiment = folder.name in ("tuning", TUNED)  # a part of an experiment's folder
+    project = f"{folder.parent.name}-{folder.name}" if of_experiment else folder.name
     settings = {"method": cell.display, "labelled": cell.labelled, "draw": cell.draw, "seed": cell.seed}
-    return Run(trial.id, folder.name, str(folder), settings | trial.settings, first_step)
+    return Run(trial.id, project, str(folder), settings | trial.settings, first_step)

@@ -29,15 +29,15 @@ class LoggerProcess:
 
     Args:
         name: wandb, mlflow, or a Python file with a class `Logger`.
-        seconds_to_end: that `end` waits at most.
+        seconds_to_end: that `end` waits at most; SECONDS_TO_END where left out.
 
     Attributes:
         problem: after `end`, what went wrong, in one line; "" if nothing did.
     """
 
-    def __init__(self, name: str, seconds_to_end: float = SECONDS_TO_END):
+    def __init__(self, name: str, seconds_to_end: float | None = None):
         self.problem = ""
-        self._name, self._seconds = name, seconds_to_end
+        self._name, self._seconds = name, SECONDS_TO_END if seconds_to_end is None else seconds_to_end
         self._left_out = 0
         self._messages: queue.Queue[tuple[dict, np.ndarray | None]] = queue.Queue(MOST_WAITING)
         self._process: subprocess.Popen | None = None
