@@ -15,7 +15,7 @@ from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
-from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
+from benchmark.records.files import ResultsError, csv_text, storage_error
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
 from benchmark.records.results_folder import ResultsFolder
@@ -27,6 +27,7 @@ from benchmark.trial.finite import DivergedError
 from benchmark.trial.label_watch import LabelWatch, install, peeked
 from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
+from benchmark.trial.sessions import Sessions
 from benchmark.trial.setup import data_workers, dataset_of, set_up
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.testing import predict_cases, score_cases
@@ -170,7 +171,7 @@ def _watched(
         if state.step == 0:
             session.labels.forget_earlier_sessions()
         log.start(run_of(trial, results, state.step))
-        sessions = _Sessions(results, trial, begun=state.step > 0)
+        sessions = Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {
             **provenance.environment(),
@@ -196,26 +197,6 @@ def _watched(
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
     torch.save(method.state_dict(), folder / "weights.pt")
     return folder, history, facts
-
-
-class _Sessions:
-    """The most that any session of a trial had, of what its record has one number of: the trials that shared the
-    machine, the memory. A session alone must not pass for a training that was packed for most of its time.
-
-    `begun`: this session goes on from a checkpoint; else what an earlier one left says nothing of this training.
-    """
-
-    def __init__(self, results: ResultsFolder, trial: Trial, begun: bool):
-        self._path = results.running(trial.id) / "sessions.json"
-        self.most: dict[str, int | None] = {}
-        if begun:
-            with suppress(OSError, ValueError, TypeError, RecursionError):
-                stored = dict(json.loads(self._path.read_text(encoding="utf-8")))
-                self.most = {name: number for name, number in stored.items() if isinstance(number, int)}
-
-    def note(self, name: str, value: int | None) -> None:
-        self.most[name] = max((number for number in (self.most.get(name), value) if number is not None), default=None)
-        write_text(self._path, json.dumps(self.most))
 
 
 def _train(
