@@ -123,6 +123,7 @@ def test_a_logger_that_is_too_slow_leaves_messages_out(tmp_path, monkeypatch):
     while not logger._messages.empty():
         time.sleep(0.01)
     logger.end(9, {})
+    logger.wait()
     found = calls(heard)
     assert found[-1][0] == "end"
     assert f"it was too slow, so {9 - (len(found) - 2)} messages were left out" in logger.problem

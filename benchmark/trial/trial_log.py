@@ -100,8 +100,10 @@ class TrialLog:
         step = self._iterations if self._results else self._step
         for logger in self._loggers:
             logger.end(step, self._results)
-            if isinstance(logger, LoggerProcess) and logger.problem:
-                self.problems.append(logger.problem)
+        for logger in self._loggers:  # they have ended side by side
+            if isinstance(logger, LoggerProcess):
+                logger.wait()
+                self.problems += [logger.problem] if logger.problem else []
 
 
 def open_log(trial: Trial, results: ResultsFolder, execution: Execution, trained: bool) -> TrialLog:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.trial.loggers.protocol import Run
+from data.errors import one_line
 from data.reader import ROOT, send
 
 START = (
@@ -29,10 +31,10 @@ class LoggerProcess:
 
     Args:
         name: wandb, mlflow, or a Python file with a class `Logger`.
-        seconds_to_end: that `end` waits at most; SECONDS_TO_END where left out.
+        seconds_to_end: from `end` on, after which the process is given up; SECONDS_TO_END where left out.
 
     Attributes:
-        problem: after `end`, what went wrong, in one line; "" if nothing did.
+        problem: after `wait`, what went wrong, in one line; "" if nothing did.
     """
 
     def __init__(self, name: str, seconds_to_end: float | None = None):
@@ -63,12 +65,15 @@ class LoggerProcess:
         self._put({"call": "image", "step": step, "name": name}, picture)
 
     def end(self, step: int, results: dict[str, float]) -> None:
-        """Wait until everything is sent, but not for long."""
+        self._deadline = time.monotonic() + self._seconds
+        self._put({"call": "end", "step": step, "values": results})
+
+    def wait(self) -> None:
+        """Wait after `end` until everything is sent, but not for long."""
         if self._process is None:
             return
-        self._put({"call": "end", "step": step, "values": results})
         try:
-            status = self._process.wait(self._seconds)
+            status = self._process.wait(max(self._deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -102,4 +107,4 @@ class LoggerProcess:
         return lines[-1] if lines else ""
 
     def _said(self, reason: str) -> str:
-        return f"log_to {self._name}: {reason}; the trial is not affected"
+        return f"log_to {self._name}: {one_line(reason)}; the trial is not affected"
