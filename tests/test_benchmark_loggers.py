@@ -4,7 +4,9 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +129,19 @@ def test_a_logger_that_is_too_slow_leaves_messages_out(tmp_path, monkeypatch):
     found = calls(heard)
     assert found[-1][0] == "end"
     assert f"it was too slow, so {9 - (len(found) - 2)} messages were left out" in logger.problem
+
+
+def test_the_logger_of_the_guide_runs(tmp_path):
+    guide = Path(__file__).parents[1] / "docs" / "guides" / "logging.md"
+    path = tmp_path / "guide.py"
+    path.write_text(re.search(r"```python\n(from pathlib .*?)```", guide.read_text(), re.DOTALL)[1])
+    logger = LoggerProcess(str(path))
+    logger.start(Run("trial", "tiny", str(tmp_path)))
+    logger.scalars(0, {"learning_rate_factor": 1.0})
+    logger.image(1, "picture", np.zeros((4, 4, 3), np.uint8))
+    logger.end(1, {"test dice": 0.5})
+    logger.wait()
+    assert not logger.problem and (tmp_path / "trial.txt").read_text() == "0 1.0\n{'test dice': 0.5}\n"
 
 
 def test_a_logger_whose_trial_is_killed_ends(tmp_path):

@@ -1,6 +1,7 @@
 """Pictures of a training show what it predicts, and change nothing."""
 
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ from helpers import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from benchmark.records.results_folder import ResultsFolder
+from benchmark.trial import run
 from benchmark.trial.pictures import PREDICTION, TRUTH, TrainingCase, grey, map_picture, picture_steps
 from methods.shared import registry
 from methods.shared.method import Method, MethodSettings
 from methods.shared.networks.vnet import Backbone
 from methods.shared.schedules import Schedule
 from methods.shared.step_log import LoggedImage
+
+TRAINING = "training, label orange, prediction blue"
 
 
 class Cases:
@@ -45,6 +50,10 @@ class Careless(Method):
         torch.rand(3)
         self.block(images)
         return (images > 1).float()
+
+
+def events(folder):
+    return EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
 
 
 def shares(picture):
@@ -113,17 +122,35 @@ def test_a_trial_shows_a_training_case_and_the_maps_of_its_method_and_learns_the
         assert (last.stage, last.process_changed, last.notes) == ("done", False, [])
         trained[tensorboard] = torch.load(results.record(trial.id) / "weights.pt", weights_only=True)
         if tensorboard:
-            shown = EventAccumulator(str(results.tensorboard(trial.id)), size_guidance={"images": 0}).Reload()
+            shown = events(results.tensorboard(trial.id))
     assert trained[True].keys() == trained[False].keys()
     assert all(torch.equal(value, trained[False][name]) for name, value in trained[True].items())
     pictures = {tag: [image.step for image in shown.Images(tag)] for tag in shown.Tags()["images"]}
     assert pictures == {
-        f"training, label orange, prediction blue/{trial.labelled[0]}": [0, 1, 2, 3, 4],
+        f"{TRAINING}/{trial.labelled[0]}": [0, 1, 2, 3, 4],
         "training, uncertainty": [1, 2, 3, 4],
         "truth orange, prediction blue/train-003": [4],
     }
     assert trial.labelled[0] in ("train-000", "train-001", "train-002")
     assert "validation dice" in shown.Tags()["scalars"] and "test dice" not in shown.Tags()["scalars"]
+
+
+@pytest.mark.parametrize("how", ["closed", "killed"])
+def test_an_interrupted_trial_goes_on_with_the_same_curves_and_pictures(tmp_path, monkeypatch, how):
+    monkeypatch.setattr(run, "REPORT_SECONDS", 0.0)
+    trial, planned = tiny.one_trial("vnet", execution={"checkpoint_iterations": 1})
+    results = tiny.new_results(tmp_path / "results")
+    signs = run.run_trial(trial, results, planned.execution)
+    while next(signs).step < 2:
+        pass
+    if how == "killed":  # what lies on disk at that moment is all there is
+        left = shutil.copytree(results.folder, tmp_path / "left")
+    signs.close()
+    results = ResultsFolder(left) if how == "killed" else results
+    assert tiny.run(trial, results, planned)[-1].stage == "done"
+    shown = events(results.tensorboard(trial.id))
+    assert [event.step for event in shown.Scalars("total")] == [0, 1, 2]
+    assert [image.step for image in shown.Images(f"{TRAINING}/{trial.labelled[0]}")] == [0, 1, 2, 3]
 
 
 def test_a_method_that_cannot_predict_fails_in_its_test(tmp_path, own_registry):

@@ -56,7 +56,7 @@ class Execution(Block):
     copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
     tensorboard: bool = Field(True, description="write event files of curves and pictures to tensorboard/")
     log_to: list[str] = Field(
-        [], description="where curves and pictures go besides: wandb, mlflow, or a Python file with a class Logger"
+        [], description="where curves and pictures go, too: wandb, mlflow, or a Python file with a class Logger"
     )
 
     @field_validator("log_to")

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class LoggerProcess:
             self.problem = self._said(f"its process cannot start ({error})")
             return
         threading.Thread(target=self._send, daemon=True, name="logger").start()
-        self._put({"call": "start", "run": run.as_dict()})
+        self._put({"call": "start", "run": asdict(run)})
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._put({"call": "scalars", "step": step, "values": values})

@@ -1,6 +1,6 @@
 """What a logger does. docs/guides/logging.md has an example."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,10 +24,6 @@ class Run:
     folder: str
     settings: dict[str, Any] = field(default_factory=dict)
     first_step: int | None = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return asdict(self)
 
 
 class Logger(Protocol):
