@@ -1,12 +1,15 @@
 """Methods report the weights of a step and maps, without waiting for the device."""
 
+import pandas as pd
 import pytest
 import torch
 
 from benchmark.contract.small_training import SmallTraining
+from benchmark.trial.training import totals
 from methods.shared import registry
 from methods.shared.ema import make_teacher
 from methods.shared.step_log import StepLog
+from reports.figures import training_curves
 
 ITERATIONS = 200  # the last step has the decay of the settings, and most of the ramp
 
@@ -64,6 +67,14 @@ def test_a_map_is_kept_at_steps_with_pictures_only():
     _, images = log.take_log()
     assert images["map"].volume.mean() == 2 and not images["map"].volume.requires_grad
     assert log.take_log() == ({}, {})
+
+
+def test_a_number_that_is_called_total_is_no_loss():
+    row = {"step": 0, "logged/total": float("nan"), "segment/total": 1.0, "segment/supervised": 0.5}
+    assert totals(row) == {"segment/total": 1.0}
+    history = pd.DataFrame([row | {"seconds": 0.0, "learning_rate_factor": 1.0, "logged/ema_decay": 0.99}])
+    assert training_curves._columns_of_totals(history) == ["segment/total"]
+    assert training_curves._columns_of_terms(history) == ["segment/supervised"]
 
 
 def test_what_is_logged_is_no_part_of_the_state():
