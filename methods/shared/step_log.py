@@ -37,7 +37,7 @@ class StepLog(nn.Module):
     def log(self, name: str, value: float) -> float:
         """Report a number of this step, such as the weight of a loss. It becomes a curve.
 
-        Tensors belong into the dictionary that `training_step` returns: the loop fetches those together. Fetching one
+        Tensors belong in the dictionary that `training_step` returns: the loop fetches those together. Fetching one
         here would wait for the GPU.
 
         Args:
