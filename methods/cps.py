@@ -48,7 +48,7 @@ class CPS(Method):
         supervised = supervised + segmentation_loss(second[:labelled], batch.labels)
         pseudo = _supervise(first[labelled:], second[labelled:]) + _supervise(second[labelled:], first[labelled:])
 
-        weight = self.settings.pseudo_weight * self.schedule.ramp_up(step)
+        weight = self.log("pseudo_weight", self.settings.pseudo_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "pseudo": pseudo, "total": supervised + weight * pseudo}
 
     def predict(self, images):

@@ -44,7 +44,7 @@ class DTC(Method):
         distance = distance_loss(output.signed_distance[:labelled], batch.extra_arrays["signed_distance"], "l2")
         consistency = (distance_to_mask(output.signed_distance) - probabilities).square().mean()  # all patches
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "segmentation": segmentation,
             "distance": distance,

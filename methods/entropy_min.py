@@ -27,7 +27,7 @@ class EntropyMinimisation(Method):
         supervised = segmentation_loss(logits[:labelled], batch.labels)
         entropy = binary_entropy(logits.sigmoid()).mean() / MAX_ENTROPY  # in 0..1
 
-        weight = self.settings.entropy_weight * self.schedule.ramp_up(step)
+        weight = self.log("entropy_weight", self.settings.entropy_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "entropy": entropy, "total": supervised + weight * entropy}
 
     def predict(self, images):

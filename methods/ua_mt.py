@@ -57,10 +57,11 @@ class UAMT(Method):
             target = self.teacher(add_noise(images)).logits.sigmoid()
             uncertainty = binary_entropy(self._monte_carlo_mean(images))
             certain = (uncertainty < self.threshold(step)).float()
+        self.log_image("uncertainty", uncertainty[0], images[0])
         difference = (logits[first:].sigmoid() - target).square()
         consistency = (certain * difference).sum() / (certain.sum() + 1e-16)
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "consistency": consistency,
@@ -80,7 +81,7 @@ class UAMT(Method):
         return total.unflatten(0, (2, len(images))).sum(0) / (2 * rounds)
 
     def after_step(self, step):
-        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+        self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.student(images).logits.sigmoid()
