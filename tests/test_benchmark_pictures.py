@@ -10,12 +10,13 @@ from helpers import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from benchmark.records.protocol import Training
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial import run
 from benchmark.trial.pictures import PREDICTION, TRUTH, TrainingCase, grey, map_picture, picture_steps
 from methods.shared import registry
 from methods.shared.method import Method, MethodSettings
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 from methods.shared.step_log import LoggedImage
 
@@ -24,6 +25,8 @@ TRAINING = "training, label orange, prediction blue"
 
 class Cases:
     """One case with a bright cuboid, which is its label."""
+
+    classes = 1
 
     def __init__(self, shape, where):
         self.labels = np.zeros(shape, np.uint8)
@@ -70,13 +73,15 @@ def shares(picture):
 )
 def test_a_picture_shows_the_patch_around_the_label(shape, where):
     cases = Cases(shape, where)
-    case = TrainingCase(cases, "A", (16, 16, 16))
-    assert case.image.shape == case.label.shape == (16, 16, 16)
+    case = TrainingCase(cases, "A", Training(patch=(16, 16, 16)))
+    h, w, d = (min(n, 16) for n in shape)
+    assert case.image.shape == case.label.shape == (h, w, d)
     assert case.label.sum() == cases.labels.sum(), "all of a label that fits into the patch"
     picture = case.picture(Careless())
-    assert picture.shape == (400, 800, 3) and picture.dtype == np.uint8
+    times = -(-400 // max(h, w))
+    assert picture.shape == (times * w, times * 2 * h, 3) and picture.dtype == np.uint8
     assert (shares(picture)[PREDICTION] > 0) == bool(cases.labels.any()), "label and prediction agree: blue is on top"
-    assert not shares(picture[:, :400])[PREDICTION], "the plain slice is on the left"
+    assert not shares(picture[:, : times * h])[PREDICTION], "the plain slice is on the left"
 
 
 @pytest.mark.parametrize("benchmark", [True, False])
@@ -84,7 +89,7 @@ def test_a_picture_leaves_everything_as_it_was(benchmark, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
     method = Careless().train()
     method.block[2].eval()  # as a method may do for a phase
-    case = TrainingCase(Cases((16, 16, 16), np.s_[4:8, 4:8, 4:8]), "A", (16, 16, 16))
+    case = TrainingCase(Cases((16, 16, 16), np.s_[4:8, 4:8, 4:8]), "A", Training(patch=(16, 16, 16)))
     state = {name: value.clone() for name, value in method.state_dict().items()}
     modes = [module.training for module in method.modules()]
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from benchmark.trial.inference import fold_batch_norm, label_map
+from benchmark.records.protocol import Training
+from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume
+from data.augment import AUGMENTATIONS
 from data.cache import Dataset
 from methods.shared.method import Method
 from methods.shared.step_log import LoggedImage
@@ -33,20 +35,23 @@ class TrainingCase:
     Args:
         dataset: of the trial.
         case_id: a case whose label the trial may open.
-        patch: (h, w, d), in voxels of the training grid.
+        training: the protocol. In 2D the patch is one slice, or a part of it.
     """
 
-    def __init__(self, dataset: Dataset, case_id: str, patch: tuple[int, int, int]):
+    def __init__(self, dataset: Dataset, case_id: str, training: Training):
         label = dataset.label(case_id)
+        self._classes = dataset.classes
+        self._training, self._resizes = training, AUGMENTATIONS[training.augmentation].resizes
         depth = int((label > 0).sum((0, 1)).argmax())
         inside = np.argwhere(label[..., depth] > 0)
         middle = inside.mean(0) if len(inside) else np.array(label.shape[:2]) / 2
+        patch = (*(label.shape[:2] if self._resizes else training.patch[:2]), (*training.patch, 1)[2])
         starts = [
             int(np.clip(centre - size / 2, 0, max(voxels - size, 0)))
             for centre, size, voxels in zip((*middle, depth), patch, label.shape, strict=True)
         ]
         area = tuple(slice(start, start + size) for start, size in zip(starts, patch, strict=True))
-        self.image, self.label = (_padded(array[area], patch) for array in (dataset.image(case_id), label))
+        self.image, self.label = (np.array(array[area]) for array in (dataset.image(case_id), label))
 
     def picture(self, method: Method) -> np.ndarray:
         """The plain slice, and beside it the outlines of label and prediction: (H, W, 3), uint8.
@@ -57,22 +62,25 @@ class TrainingCase:
         benchmark = torch.backends.cudnn.benchmark
         # Else cuDNN would compare its kernels for a batch of one, which takes long.
         torch.backends.cudnn.benchmark = False
+        patch = self._training.patch
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
-                images = torch.from_numpy(self.image)[None, None].to(device)
-                probabilities = folded.predict(images)[0].float().cpu().numpy()
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                probabilities = predict_volume(
+                    folded.predict, self.image, self._classes, patch, patch, 1, device, resizes=self._resizes
+                )
         finally:
             torch.backends.cudnn.benchmark = benchmark
-        return largest_slice(self.image, self.label, label_map(probabilities, self.image.shape))
-
-
-def _padded(array: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
-    return np.pad(array, [(0, size - voxels) for size, voxels in zip(patch, array.shape, strict=True)])
+        predicted = label_map(probabilities, self.label.shape, self._training.head)
+        return largest_slice(self.image, self.label, predicted)
 
 
 def largest_slice(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The axial slice with most of the truth, and beside it the same with both outlines. Arrays are (H, W, D)."""
+    """The axial slice with most of the truth, and beside it the same with both outlines. Arrays are (H, W, D).
+
+    Of an image with several channels, (H, W, D, M), the first one is shown.
+    """
     depth = int((truth > 0).sum((0, 1)).argmax())
+    image = image[..., 0] if image.ndim > 3 else image
     image, truth, predicted = (array[..., depth].T for array in (image, truth, predicted))  # upright, as in the report
     return np.hstack([grey(image), outlined(image, truth, predicted)])
 
@@ -80,6 +88,8 @@ def largest_slice(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -
 def map_picture(logged: LoggedImage) -> np.ndarray:
     """The axial slice in which a map varies most: the patch, and beside it the map from its lowest to highest value."""
     volume, image = (array[0].float().cpu().numpy() for array in (logged.volume, logged.image))
+    if volume.ndim == 2:
+        volume, image = volume[..., None], image[..., None]
     depth = int(volume.std((0, 1)).argmax())
     return np.hstack([grey(image[..., depth].T), grey(volume[..., depth].T)])
 

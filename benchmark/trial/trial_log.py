@@ -68,7 +68,7 @@ class TrialLog:
         pictures = {f"training, {name}": map_picture(logged) for name, logged in state.images.items()}
         if state.step in steps:
             with suppress(Exception):  # code of a plug-in
-                self._case = self._case or TrainingCase(dataset, trial.labelled[0], trial.training.patch)
+                self._case = self._case or TrainingCase(dataset, trial.labelled[0], trial.training)
                 name = f"training, label orange, prediction blue/{trial.labelled[0]}"
                 pictures[name] = self._case.picture(state.method)
         if pictures:
