@@ -302,7 +302,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
 
         held_out = ", ".join(validation_cases(experiment, plan.dataset))
         search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
-        console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
+        console.print(f"tuning: {search}. Then all methods run again with the chosen settings", soft_wrap=True)
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
         what = " without tuning" if experiment.tuning else ""
         try:

@@ -18,6 +18,7 @@ from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings
 from methods.shared import registry
+from methods.shared.validation import nearest
 
 
 class ExperimentError(UserError):
@@ -55,14 +56,17 @@ class Execution(Block):
 
 
 class Tuning(Block):
-    """Settings searched for every method alike, beside the published ones."""
+    """A search for better settings, alike for each method that it tunes. The published settings run, too."""
 
+    methods: list[str] | None = Field(
+        None, min_length=1, description="the methods to tune, by name or `display`; null: all of them"
+    )
     settings_per_method: int = Field(
         ge=2, description="how many settings each method tries, the published ones included"
     )
     search: Literal["random", "optuna"] = "random"
     validation: PositiveInt = Field(
-        description="training cases whose labels choose settings; the ceiling alone uses them"
+        description="training cases whose labels choose settings; only the ceiling trains on these labels"
     )
     seed: int = Field(0, description="decides the settings tried, the validation cases and the search's trainings")
 
@@ -165,6 +169,24 @@ class Experiment(Block):
                 f"got {self.training.augmentation!r}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _tuned_methods_are_planned(self) -> "Experiment":
+        if self.tuning is not None:
+            known = [name for entry in self.methods for name in (entry.name, entry.display) if name is not None]
+            for wanted in self.tuning.methods or ():
+                if wanted not in known:
+                    raise ValueError(
+                        f"key 'tuning.methods': no method of this experiment is called {wanted!r}"
+                        f"{nearest(wanted, list(dict.fromkeys(known)))}"
+                    )
+        return self
+
+    def is_tuned(self, entry: MethodEntry) -> bool:
+        """Whether `tuning` searches for settings of this method."""
+        if self.tuning is None:
+            return False
+        return self.tuning.methods is None or bool({entry.name, entry.display} & set(self.tuning.methods))
 
     @model_validator(mode="after")
     def _one_validation(self) -> "Experiment":

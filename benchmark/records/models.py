@@ -103,10 +103,17 @@ class Data(Stored):
 
 
 class Tuned(Stored):
-    """How settings were chosen, if a search chose them."""
+    """How settings were chosen, if a search chose them.
+
+    Args:
+        experiment: the experiment with published settings.
+        how: a phrase for the notes of tables.
+        methods: display names of the tuned methods; None: all of them.
+    """
 
     experiment: str
     how: str
+    methods: list[str] | None = None
 
 
 class StoredPlan(Stored):
