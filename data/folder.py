@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.formats.dispatch import H5, MAY_BE_DETACHED, SUFFIXES, read_header, suffix_of
+from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES, read_header, suffix_of
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
@@ -119,11 +119,14 @@ class FolderSource:
     def content_key(self, case_id: str) -> str:
         """The sha256 of the case's files and of how they are read."""
         reading = json.dumps([self.reading.cache_key(), self._values()], sort_keys=True)
+        paths = [path for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
         try:
-            files = [file_hash(path) for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
+            files = [file_hash(path) for path in paths]
+            # Earlier versions took such sizes for mm. The unit in the key keeps their cache entries from being used.
+            units = [read_header(path).unit for path in paths if suffix_of(path) in (*NRRD, *METAIMAGE)]
         except OSError as error:
             raise DataError(f"cannot read a case: {error}") from error
-        return hashlib.sha256(" ".join([reading, *files]).encode()).hexdigest()
+        return hashlib.sha256(" ".join([reading, *files, *filter(None, units)]).encode()).hexdigest()
 
     def read(self, case_id: str) -> Case:
         """The case, oriented and normalised as the settings say. Raises DataError or DataProblems if it is unusable."""

@@ -169,6 +169,8 @@ COMMANDS = [
     ("run CONFIG --result x", ["No such option: --result", "--results"]),
     ("run CONFIG --results --dry-run", ["--results --dry-run: give a folder"]),
     ("run CONFIG --results FOLDER/plan.json", ["results folder FOLDER/plan.json cannot be written", "--results"]),
+    ("run CONFIG --dry-run --results CONFIG", ["results folder CONFIG cannot be made (CONFIG is no folder)"]),
+    ("run CONFIG --dry-run --results CONFIG/a/b", ["folder CONFIG/a/b cannot be made (CONFIG is no folder)"]),
     ("run CONFIG --results FOLDER --rerun nonsense", ["--rerun", "nonsense", "stale"]),
     ("run CONFIG --plugin TMP/no.py", ["plug-in TMP/no.py does not exist"]),
     ("run CONFIG --plugin TMP", ["plug-in TMP is a folder", ".py file"]),

@@ -1,6 +1,7 @@
 """The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -196,14 +197,14 @@ def status(folder: Folder) -> None:
     results = ResultsFolder(folder)
     postprocessing = results.read_plan().evaluation.postprocessing
     states = planned_states(results)
-    low = far_below_in_rows([(cell, state.values) for cell, state in states], postprocessing)
+    means = [mean_score(state.values or (), "dice", postprocessing) for _, state in states]
+    low = far_below_in_rows((cell.row, cell.trial, 100 * dice) for (cell, _), dice in zip(states, means, strict=True))
     lines, marked = [], 0
-    for cell, state in states:
+    for (cell, state), dice in zip(states, means, strict=True):
         why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
         marked += bool(why)
         reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
-        dice = mean_score(state.values, "dice", postprocessing) if state.values else None
-        lines.append(Line(cell, state.state, reason, dice))
+        lines.append(Line(cell, state.state, reason, None if math.isnan(dice) else dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     if marked:

@@ -293,6 +293,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     """Print every cell with its state and why, what would run, and an estimate of hours."""
     from benchmark.planning.estimate import seconds_of_training
 
+    folder.check_place()
     plan = make_plan(experiment, folder)
     print_cells((Line(planned.trial.cell, planned.state, planned.reason) for planned in plan.trials), console)
     todo = plan.to_run(also)

@@ -7,12 +7,9 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-
-from benchmark.records.case_values import CaseValue, mean_score
-from benchmark.records.models import Cell
 
 LAST = 10  # a network is judged by the last tenth of its steps
 FAR_BELOW = 20.0  # points of Dice below the median of the runs of a row
@@ -116,24 +113,19 @@ def far_below(dice: Mapping[str, float]) -> dict[str, str]:
     }
 
 
-def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], postprocessing: str) -> dict[str, str]:
-    """`far_below` of all rows of a results folder.
+def far_below_in_rows(runs: Iterable[tuple[Hashable, str, float]]) -> dict[str, str]:
+    """`far_below` of every row.
 
     Args:
-        runs: cells with the values of cases.csv, None where there are none.
-        postprocessing: under which the headline is scored.
+        runs: of each run that was trained to its end: its row, its trial and its mean Dice in percent. Runs without a
+            Dice (NaN) are left out.
+
+    Example:
+        >>> far_below_in_rows([("A", "1", 69.0), ("A", "2", 18.0), ("A", "3", 65.6), ("B", "4", 10.0)])
+        {'2': 'Dice 18.0 lies 47.6 points below the median of its 3 runs'}
     """
-    rows: dict[tuple, dict[str, float]] = defaultdict(dict)
-    for cell, values in runs:
-        row = (
-            cell.role,
-            cell.method,
-            cell.display,
-            repr(sorted(cell.settings.items())),
-            cell.labelled,
-            cell.unlabelled,
-        )
-        dice = mean_score(values or (), "dice", postprocessing)
+    rows: dict[Hashable, dict[str, float]] = defaultdict(dict)
+    for row, trial, dice in runs:
         if not math.isnan(dice):
-            rows[row][cell.trial] = 100 * dice
+            rows[row][trial] = dice
     return {trial: reason for row in rows.values() for trial, reason in far_below(row).items()}

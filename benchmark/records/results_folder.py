@@ -70,6 +70,16 @@ class ResultsFolder:
     def tensorboard(self, trial: str) -> Path:
         return self.folder / "tensorboard" / trial
 
+    def check_place(self) -> None:
+        """Raise ResultsError if no folder can be there, because a file is in the way. Nothing is written."""
+        for path in (self.folder, *self.folder.parents):
+            if os.path.isdir(path):
+                return
+            if os.path.lexists(path):
+                raise ResultsError(
+                    f"results folder {self.folder} cannot be made ({path} is no folder): choose another with --results"
+                )
+
     def create(self) -> None:
         """Make the folder. Raises ResultsError where it cannot be written."""
         try:
