@@ -24,6 +24,7 @@ from data.progress import follow
 from data.reader import reading_scans
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
+from data.voxel_size import differ
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 
@@ -31,10 +32,15 @@ MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 class Dataset:
     """The cases of a data set, prepared: their arrays on the training grid and on their own.
 
-    `classes` is the number C of foreground classes, `spacing` the voxel size in mm of the training grid (one number, or
-    one an axis), or None where that is each case's own grid; `with_label` are the training cases that have a label,
-    `labelled_pool` these and those that data.validation has taken out of training, `left_out`.
-    Holds paths and no arrays: it is small to pickle.
+    It holds paths and no arrays, so it is small to pickle.
+
+    Attributes:
+        classes: the number C of foreground classes.
+        spacing: mm of a voxel of the training grid, one number or one an axis; None: each case's own grid.
+        train_ids, test_ids: the training cases, and the cases that are scored.
+        with_label: the training cases that have a label.
+        left_out: cases with a label that data.validation takes out of training.
+        labelled_pool: both of these, in the order of the split.
     """
 
     def __init__(self, source: Source, settings: DataSettings, native: dict[str, Path], training: dict[str, Path]):
@@ -98,12 +104,19 @@ class Dataset:
 
 
 @reading_scans()
-def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
-    """The data set that `settings` describe, building what the cache does not hold.
+def prepare(settings: DataSettings, cache: Path | None = None, for_training: bool = True) -> Dataset:
+    """The data set that `settings` describe. Builds what the cache lacks.
 
-    `cache` defaults to $SEMISEG_CACHE, else ~/.cache/semiseg-bench. Any number of processes may prepare at once.
-    Raises DataError for anything wrong with the data, its settings or the cache's folder; DataProblems for all that is
-    wrong with single cases at once.
+    Any number of processes may prepare at once.
+
+    Args:
+        settings: the `data` block of an experiment.
+        cache: folder of the cache. By default $SEMISEG_CACHE, else ~/.cache/semiseg-bench.
+        for_training: False leaves every case on its own grid, to look at it. Voxel sizes may then differ.
+
+    Raises:
+        DataError: something is wrong with the data, its settings or the cache's folder.
+        DataProblems: several things are wrong with single cases. It lists all of them.
     """
     folder = cache_folder(cache)
     source = open_source(settings)
@@ -118,7 +131,12 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             with collect_problems(problems):
                 content = source.content_key(case_id)
                 native[case_id] = _entry(folder, [content, None, PREPARATION], partial(source.read, case_id))
-        raise_problems([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
+        problems += _problems_together(native, sides)
+        if for_training and settings.spacing is None:
+            problems += _problem_of_spacings([_description(entry)["spacing"] for entry in native.values()])
+        raise_problems([*dict.fromkeys(problems)], "data info CONFIG")
+        if not for_training:
+            return Dataset(source, settings, native, native)
         for case_id, entry in follow(native.items(), "resampling cases", total=len(native)):
             training[case_id] = entry
             if settings.spacing is not None:
@@ -154,8 +172,8 @@ def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]
     return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
 
 
-def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]], settings: DataSettings) -> list:
-    """What is wrong with cases in view of one another: the same image twice, voxels of several sizes."""
+def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]]) -> list[str]:
+    """What is wrong with cases beside others: the same image twice, or a test case without a label."""
     described = {case_id: _description(entry) for case_id, entry in native.items()}
     problems = []
     first: dict[str, str] = {}
@@ -168,12 +186,16 @@ def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str
         for case_id in sides[1]
         if case_id in described and "label.npy" not in described[case_id]["files"]
     ]
-    spacings = np.array([description["spacing"] for description in described.values()])
-    if settings.spacing is None and len(spacings) and np.ptp(spacings, axis=0).max() > 0.01 * spacings.min():
-        middle = ", ".join(f"{mm:.3g}" for mm in np.median(spacings, axis=0))
-        ranges = " x ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(spacings.min(0), spacings.max(0), strict=True))
-        problems.append(f"voxels differ from case to case ({ranges} mm): set data.spacing; the median is [{middle}]")
     return problems
+
+
+def _problem_of_spacings(spacings: list[tuple[float, ...]]) -> list[str]:
+    if not differ(spacings):
+        return []
+    middle = ", ".join(f"{mm:.3g}" for mm in np.median(spacings, axis=0))
+    ends = zip(np.min(spacings, axis=0), np.max(spacings, axis=0), strict=True)
+    ranges = " x ".join(f"{low:.3g}..{high:.3g}" for low, high in ends)
+    return [f"voxels differ from case to case ({ranges} mm): set data.spacing; the median is [{middle}]"]
 
 
 def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, float]:

@@ -81,6 +81,7 @@ class FolderSource:
         self.reading = Reading.model_validate({key: getattr(settings, key) for key in Reading.model_fields})
         self._root = existing_folder(settings.root, "imagesTr")
         description = _read_description(self._root)
+        self.modality = _modality(description)
         self.name = settings.name or str(description.get("name") or self._root.name)
         structures = settings.labels or _structures(description, self._root)
         self.class_names = dict(sorted(structures.items(), key=lambda item: item[1]))
@@ -267,6 +268,12 @@ def _read_description(root: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; correct it, or remove it and set data.labels") from error
     return description if isinstance(description, dict) else {}
+
+
+def _modality(description: dict) -> str:
+    """What dataset.json calls the first channel, as nnU-Net or the Decathlon do: "CT", "MRI"; "" if it says nothing."""
+    channels = description.get("channel_names") or description.get("modality")
+    return str(next(iter(channels.values()), "")) if isinstance(channels, dict) else ""
 
 
 def _structures(description: dict, root: Path) -> dict[str, int]:

@@ -346,15 +346,17 @@ def example(
 
 @data_app.command()
 def info(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file. Only its data block is used.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="CONFIG_OR_DIR", help="An experiment file, or a folder with imagesTr.")
+    ],
     overrides: Overrides = [],  # noqa: B006
     picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")] = Path("data.png"),
 ) -> None:
-    """List an experiment's cases with sizes, voxels and class volumes. Draw some into one picture."""
-    from benchmark.command_line import data_commands
-    from benchmark.planning.experiment_file import read_experiment
+    """List all cases with their sizes and volumes, draw some, and suggest settings for the experiment file."""
+    from benchmark.command_line.data_info import show_data
+    from benchmark.planning.experiment_file import data_of
 
-    if not data_commands.info(read_experiment(config, overrides), picture, console):
+    if not show_data(data_of(source, overrides), picture, console):
         raise typer.Exit(1)
 
 

@@ -9,6 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from benchmark.planning.experiment import Experiment, ExperimentError
+from data.scan_files import scan_files
+from data.sources import DataSettings
 from methods.shared import registry
 from methods.shared.validation import describe
 
@@ -91,14 +93,32 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
         raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
     if not isinstance(values, dict):
         raise ExperimentError(f"experiment file {path} must be a mapping of keys, see configs/demo.yaml")
+    experiment = _experiment(path, values, overrides)
+    return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
+
+
+def data_of(path: Path, overrides: list[str] = ()) -> DataSettings:
+    """The data block of an experiment file, or that of a folder of scans as `source: folder` reads it.
+
+    Without test scans in the folder, a quarter of the labelled scans is for testing.
+    """
+    if not os.path.isdir(path):
+        return read_experiment(path, overrides).data
+    data = {"source": "folder", "root": str(path)}
+    if not scan_files(path / "imagesTs").scans:
+        data["split"] = {"test": 0.25, "seed": 0}
+    values = {"name": "experiment", "methods": [registry.BASELINE], "labelled": [1], "data": data}
+    return _experiment(path, values, overrides).data
+
+
+def _experiment(path: Path, values: dict, overrides: list[str]) -> Experiment:
     for override in overrides:
         _override(values, override)
     try:
-        experiment = Experiment.model_validate(values)
+        return Experiment.model_validate(values)
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
-    return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
 
 
 def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:
