@@ -22,7 +22,7 @@ from methods.shared.validation import nearest
 
 
 class ExperimentError(UserError):
-    """Something in the experiment file or the command line that cannot be; the message is one line for the user."""
+    """Something is wrong in the experiment file or on the command line. The message is one line for the user."""
 
 
 class Execution(Block):
@@ -31,26 +31,26 @@ class Execution(Block):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto",
-        description="share of a GPU, rounded up to eighths, or whole ones; auto: as much as two measured steps of the "
-        "method need; none where there is no GPU",
+        description="share of a GPU, rounded up to eighths, or whole GPUs. auto: what two measured steps of the method "
+        "need; none without a GPU",
     )
     memory_gib: PositiveFloat | None = Field(
-        None, description="main memory that a trial asks for, so that no more run at a time than fit; null: not asked"
+        None, description="main memory that a trial needs, so that only as many run at a time as fit; null: no limit"
     )
     order: Literal["longest_first", "as_listed"] = Field(
         "longest_first",
-        description="longest_first: all devices end at about the same time; as_listed: seed by seed, floors and "
-        "ceiling first, so that a run that is not through can be read already",
+        description="longest_first: all devices end at about the same time. as_listed: seed by seed, bounds first, so "
+        "that an unfinished run can already be read",
     )
     data_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        description="processes a trial that prepare batches; auto: 1, or 4 where they compute distance maps for a GPU; "
-        "0: in the training thread",
+        description="processes of a trial that prepare batches. auto: 1, or 4 if they compute distance maps for a GPU. "
+        "0: the training thread does it",
     )
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
-    checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")
-    profile_steps: int = Field(0, ge=0, description="trace so many training steps of each trial into traces/; 0: none")
+    checkpoint_iterations: PositiveInt | None = Field(None, description="also a checkpoint after this many iterations")
+    profile_steps: int = Field(0, ge=0, description="training steps of each trial to trace into traces/; 0: none")
     copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
     tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 
@@ -95,14 +95,14 @@ class Experiment(Block):
     methods: list[MethodEntry] = Field(min_length=1)
     baseline: MethodEntry | None = Field(
         MethodEntry(name=registry.BASELINE),
-        description="supervised floor of each budget and ceiling of all; null: none",
+        description="method of the lower bound of each budget and of the upper bound; null: none",
     )
     labelled: list[PositiveInt] = Field(min_length=1)
     draws: list[Literal["first"] | int] = Field(
         ["first"], min_length=1, description='which cases are labelled: "first" of the list, or numbered random draws'
     )
     seeds: list[int] | dict[PositiveInt, list[int]] = Field(
-        [1337], min_length=1, description="or a list a budget: the ceiling gets the longest"
+        [1337], min_length=1, description="or one list for each budget; the ceiling gets the longest"
     )
     reference: str | None = Field(None, description="display name of the method that the others are tested against")
     training: Training = Training()
@@ -197,7 +197,7 @@ class Experiment(Block):
         return self
 
     def seeds_of(self, labelled: int) -> list[int]:
-        """The seeds of a budget; of one that is not the experiment's own, as the ceiling's, the longest list."""
+        """The seeds of a budget. The ceiling's budget, if it is not in `labelled`, has the longest list."""
         if isinstance(self.seeds, list):
             return self.seeds
         return self.seeds.get(labelled) or max(self.seeds.values(), key=len)

@@ -63,7 +63,7 @@ def load_stored_experiment(
     if stored and not trust:
         raise ExperimentError(
             f"{path} asks to run {' and '.join(stored)} for method {', '.join(unknown)}: code of a results folder runs "
-            "only with --trust, or give your own copy of the file with --plugin FILE"
+            "only with --trust. Or give your own copy of the file with --plugin FILE"
         )
     for file in stored:
         registry.load_plugin(file)
@@ -140,7 +140,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def _read_yaml(text: str) -> Any:
-    """What the text holds. A key given twice is refused: yaml would take the last one without a word."""
+    """What the text holds. A key given twice is refused: yaml would silently take the last one."""
     _refuse_keys_given_twice(yaml.compose(text, yaml.SafeLoader), seen=set())
     return yaml.safe_load(text)
 

@@ -1,9 +1,8 @@
 """Equal tuning: every method gets the same number of settings to try, and is judged on cases that no table shows.
 
-Trials of a search run at full length: none is stopped early, for a consistency ramp is below 0.3 until half-time, and a
-method that profits from it late would lose. Each is a trial like any other, in the folder `tuning/` of the results; the
-settings with the best mean Dice on the validation cases then run under the experiment's own budgets, draws and seeds,
-in `tuned/`.
+No trial of a search is stopped early: a consistency ramp is below 0.3 until half-time, so a method that profits late
+would lose. The search is a results folder, `tuning/`. The settings with the best mean Dice on the validation cases then
+run under the experiment's own budgets, draws and seeds, in `tuned/`.
 """
 
 import math
@@ -34,7 +33,7 @@ Run = Callable[[Experiment, ResultsFolder, Dataset | None], tuple[Plan, bool]]
 
 
 def tune(plan: Plan, run: Run) -> bool:
-    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on.
+    """Search, choose, and run what was chosen. False if something failed or was interrupted. A further call goes on.
 
     Args:
         plan: of the experiment with published settings, after its run.
@@ -78,7 +77,7 @@ def _next(experiment: Experiment, entry: MethodEntry, tried: list[Tried]) -> lis
 
 
 def has_ended(plan: Plan) -> bool:
-    """Whether no trial is left to run, failed ones aside: what goes on from here needs no other."""
+    """Whether all trials have ended, failed ones included."""
     return all(planned.state in ENDED for planned in plan.trials)
 
 
@@ -111,7 +110,7 @@ def validation_cases(experiment: Experiment, dataset: Dataset) -> list[str]:
     if wanted >= len(free):
         raise ExperimentError(
             f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that only "
-            "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
+            "the ceiling uses, and one must remain. Choose fewer validation cases, budgets or draws"
         )
     return sorted(free[:wanted])
 
@@ -126,7 +125,9 @@ def search_experiment(
     experiment: Experiment, held_out: list[str], budget: int, settings: list[list[dict]]
 ) -> Experiment:
     """The experiment whose methods are all these settings, at this budget and the first draw, scored on `held_out`.
-    What two entries of one method both try is one row."""
+
+    Settings that two entries of one method try are one row.
+    """
     entries: dict[str, MethodEntry] = {}
     for entry, mine in zip(experiment.methods, settings, strict=True):
         for number, candidate in enumerate(mine):
@@ -163,7 +164,7 @@ def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], st
     tuning = experiment.tuning
     how = (
         f"{what}, up to {tuning.settings_per_method} settings a method by {tuning.search} search, "
-        f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, "
+        f"chosen by mean Dice on {tuning.validation} training cases whose labels only the ceiling uses, "
         f"with {budget} labelled; "
         + (f"not tuned: {', '.join(left_out)}; " if left_out else "")
         + "a method that declares no range, as the supervised V-Net, has nothing to tune"
@@ -181,7 +182,7 @@ def _title(entry: MethodEntry) -> str:
 
 
 def _copied_to(experiment: Experiment, part: str) -> Execution:
-    """A second store is a whole results folder, as the first is: each part has its own below it."""
+    """The execution block with a second store of its own for this part."""
     execution = experiment.execution
     return (
         execution
@@ -222,7 +223,7 @@ def _write_choice(
 
 
 def _share_records(plan: Plan, results: ResultsFolder) -> None:
-    """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
+    """Take over records of the experiment itself: chosen settings may be the published ones."""
     target = plan.folder
     target.create()
     for planned in plan.trials:
@@ -234,7 +235,7 @@ def _share_records(plan: Plan, results: ResultsFolder) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A record's files are replaced, never changed, so two records may share them; not every file system lets them."""
+    """Link or copy a file. Files of records are replaced, never changed, so two records may share them."""
     try:
         os.link(source, target)
     except OSError:

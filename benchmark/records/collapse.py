@@ -1,4 +1,4 @@
-"""Which trainings collapsed without an error: a network that learns no more, or a Dice far below that of other seeds.
+"""Which trainings collapsed without an error: the network is dead, or its Dice is far below that of other seeds.
 
 The rule is declared here and printed under each comparison. It only marks a run. The run counts as any other.
 """
@@ -13,8 +13,8 @@ from statistics import median
 
 LAST = 10  # a network is judged by the last tenth of its steps
 FAR_BELOW = 20.0  # points of Dice below the median of the runs of a row
-FEWEST = 3  # runs: of two nobody can say which is unusual
-# What records of earlier versions leave out: the losses that methods declared later, see `Method.dead_below`.
+FEWEST = 3  # runs of a row; with two, neither is the unusual one
+# For records of earlier versions, which do not say what their method declared in `Method.dead_below`.
 DEAD_BELOW = {"active_fraction": 1e-4}
 
 
@@ -63,7 +63,7 @@ def dead(history: Sequence[Mapping[str, float]], dead_below: Mapping[str, float]
 
 
 def dead_in_history(text: str, dead_below: Mapping[str, float] = DEAD_BELOW) -> str:
-    """The same of a finished training, from the text of history.csv; "" also where it cannot be read.
+    """The same for a finished training, from the text of history.csv; "" also if that cannot be read.
 
     Example:
         >>> dead_in_history("step,active_fraction\\n0,0.003\\n1,0.00002\\n")
@@ -81,7 +81,7 @@ def dead_in_history(text: str, dead_below: Mapping[str, float] = DEAD_BELOW) -> 
 
 
 def dead_in_record(record: Path) -> str:
-    """The same of a record that an earlier version made."""
+    """The same for a record that an earlier version made."""
     try:
         return dead_in_history((record / "history.csv").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
