@@ -1,8 +1,8 @@
 """Cases as plain arrays on disk, built once and then opened as memory maps.
 
-The cache has one folder an entry: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash
-of what decides the arrays: the case's content, the spacing and the version of the preparation (`data/version.py`). So
-an entry is never out of date. All experiments and processes may share a cache, and it may be deleted when nothing runs.
+Each entry is a folder: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash of the
+case's content, the spacing and the version of the preparation (`data/version.py`). So an entry is never out of date.
+All experiments and processes may share a cache. It may be deleted when nothing runs.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Dataset:
         return _array(self._training[case_id], "image")
 
     def label(self, case_id: str) -> np.ndarray:
-        """The label on the training grid: a read-only uint8 memory map (H, W, D); DataError where there is none."""
+        """The label on the training grid: a read-only uint8 memory map (H, W, D). Raises DataError without a label."""
         try:
             return _array(self._training[case_id], "label")
         except FileNotFoundError as error:
@@ -69,11 +69,11 @@ class Dataset:
             ) from error
 
     def native_shape(self, case_id: str) -> tuple[int, int, int]:
-        """Voxels of the case on its own grid, from the header of its image: the label stays closed."""
+        """Voxels of the case on its own grid, from the header of its image. The label is not opened."""
         return _array(self._native[case_id], "image").shape
 
     def label_files(self, case_id: str) -> list[Path]:
-        """All files that hold the label of a case of either side: in the cache, and where it was read from."""
+        """All files with the label of a training or test case: in the cache, and where it was read from."""
         cached = {entries[case_id] / "label.npy" for entries in (self._native, self._training) if case_id in entries}
         return [*sorted(cached), *self.source.label_files(case_id)]
 
@@ -84,13 +84,12 @@ class Dataset:
     def fingerprint(self, ids: list[str]) -> str:
         """sha256 of the ids, the content of their arrays and the training grid's spacing.
 
-        The arrays are the native ones: they are the same on every machine, where interpolated ones may differ in the
-        last bit.
+        It takes the native arrays, which are the same on every machine. Interpolated ones may differ in the last bit.
         """
         return self._hash(ids, self.spacing)
 
     def stored_fingerprint(self, ids: list[str]) -> str:
-        """The fingerprint of cases as they are stored, whatever the training grid: sixteen hex digits."""
+        """The fingerprint of cases as they are stored, without the training grid: sixteen hex digits."""
         return self._hash(ids, None)[:16]
 
     def _hash(self, ids: list[str], spacing: float | tuple[float, ...] | None) -> str:
@@ -99,7 +98,7 @@ class Dataset:
 
     @property
     def test_fingerprint(self) -> str:
-        """What figures of one table have in common, sixteen hex digits."""
+        """The fingerprint of the test cases, which all figures of a table share: sixteen hex digits."""
         return self.fingerprint(self.test_ids)[:16]
 
 
@@ -152,7 +151,7 @@ def prepare(settings: DataSettings, cache: Path | None = None, for_training: boo
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The folder of the cache. Raises DataError where it lies in a home that there is not."""
+    """The folder of the cache. Raises DataError if it lies in an unknown home directory."""
     name = str(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench")
     expanded = os.path.expanduser(name)
     if expanded.startswith("~"):
@@ -161,8 +160,10 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Training and test cases; with data.validation these training cases instead of the test cases, and no other scan
-    of their patients for training."""
+    """Training and test cases. With data.validation, these training cases take the place of the test cases.
+
+    Other scans of their patients are then not for training either.
+    """
     held_out = settings.validation
     if not held_out:
         return list(source.train_ids), list(source.test_ids)
@@ -173,7 +174,7 @@ def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]
 
 
 def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]]) -> list[str]:
-    """What is wrong with cases beside others: the same image twice, or a test case without a label."""
+    """Problems that only all cases together show: the same image twice, or a test case without a label."""
     described = {case_id: _description(entry) for case_id, entry in native.items()}
     problems = []
     first: dict[str, str] = {}
@@ -210,7 +211,7 @@ def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
 
 
 def _entry(folder: Path, key: list, make: Callable[[], Case]) -> Path:
-    """The folder of an entry, built with `make` where it is missing or damaged."""
+    """The folder of an entry. It is built with `make` if it is missing or damaged."""
     entry = folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     if _is_whole(entry):
         return entry

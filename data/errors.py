@@ -6,7 +6,7 @@ import re
 class UserError(ValueError):
     """Something that the user can mend. The message is one line: what is wrong, where, and what to do.
 
-    The command line catches this class alone and prints the message without a traceback.
+    The command line catches only this class, and prints the message without a traceback.
     """
 
 

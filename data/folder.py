@@ -151,7 +151,7 @@ class FolderSource:
         return ""
 
     def label_files(self, case_id: str) -> list[Path]:
-        """The file with the case's label, and those with its voxels where it is a header alone."""
+        """The file with the case's label. If that is only a header, also the files with its voxels."""
         path = self._labels.get(case_id)
         if path is None:
             return []
@@ -172,7 +172,7 @@ class FolderSource:
         return found.scans
 
     def _look_beside(self) -> None:
-        """Name folders beside those that are read: one may be meant to be read."""
+        """Report other folders beside those that are read: a name may be misspelled."""
         others = sorted(path.name for path in self._root.iterdir() if path.is_dir() and path.name not in FOLDERS)
         for name in others:
             if meant := [folder for folder in FOLDERS if folder.casefold() == name.strip().casefold()]:

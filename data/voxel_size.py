@@ -1,4 +1,4 @@
-"""The one place that judges how large a voxel is. `data info`, `run`, `predict` and `add-masks` all come here."""
+"""How large a voxel is: the rules for `data info`, `run`, `predict` and `add-masks`."""
 
 import math
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ data.voxel to the right field, pixdim or sform, or to three sizes in mm
     attribute = ", or give it an attribute `spacing`" if path.name.lower().endswith((".h5", ".hdf5")) else ""
     raise DataError(
         f"{path} does not state its voxel size{f' ({wrong})' if wrong else ''}: set data.voxel to the mm along its "
-        f"axes of {by(header.shape)} voxels{attribute}; [1, 1, 1] gives distances in voxels, as papers on such files do"
+        f"axes of {by(header.shape)} voxels{attribute}. [1, 1, 1] gives distances in voxels, as papers on such files do"
     )
 
 
