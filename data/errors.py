@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException | str) -> str:
-    """An error's text, or any text, with every run of white space as one space, and `visible`.
+    """A text, such as an error's, in one line: white space becomes one space, control characters are `visible`.
 
     Example:
         >>> one_line("first\\n  second")
@@ -25,7 +25,7 @@ _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 
 
 def visible(text: str) -> str:
-    """A text whose control characters are spelled out: names and messages come from files of other people.
+    """A text with its control characters spelled out. Names and messages may come from other people's files.
 
     Example:
         >>> visible("\\x1b[31mred")
