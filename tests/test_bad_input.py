@@ -118,7 +118,7 @@ EXPERIMENTS = [
     ({"data": {"validation": ["nobody"]}}, ["data.validation names nobody", "no training cases of Phantom"]),
     ({"tuning": {"settings_per_method": 1, "validation": 1}},
      ["key 'tuning.settings_per_method'", "greater than or equal to 2, got 1"]),
-    ({"tuning": {"settings_per_method": 2, "validation": 9}}, ["tuning.validation 9", "choose fewer validation cases"]),
+    ({"tuning": {"settings_per_method": 2, "validation": 9}}, ["tuning.validation 9", "Choose fewer validation cases"]),
     ({"tuning": {"draws": 3, "validation": 1}}, ["'tuning.draws' is now called 'tuning.settings_per_method'"]),
     ({"data": {"spacing": 100}}, ["training.patch", "(largest: [1, 1, 1] at data.spacing 100)"]),
     ({"plugins": ["no.py"]}, ["plug-in", "no.py does not exist"]),
