@@ -19,8 +19,7 @@ STYLES = {1: "bold", 2: "underline"}  # of the best and the second best
 def show_report(
     console: Console, *folders: ResultsFolder, to: Path | None = None, packed_timings: bool = False
 ) -> None:
-    """Write the report over results folders and what was tuned in them. Print each method's Dice and 95HD, then where
-    the report lies.
+    """Write the report of results folders, with their tuned parts. Print Dice, 95HD and the report's path.
 
     Args:
         console: where it is printed.
@@ -39,8 +38,8 @@ def show_report(
         experiments = report.write_report([part.folder for part in parts.values()], to, packed_timings)
     except OSError as error:
         raise ResultsError(
-            f"{to} cannot be written: {error}; records are whole: make room or make it writable, then `report` the "
-            "folder again"
+            f"{to} cannot be written: {error}; records are complete. Make room or make it writable, then run `report` "
+            "again"
         ) from error
     for experiment in experiments:
         _print_summary(experiment, console)

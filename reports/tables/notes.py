@@ -60,8 +60,10 @@ def _status(results: Results) -> str:
     if done == planned:
         return f"Complete: all {planned} planned trials are done{stale}."
     counts = ", ".join(f"{count} {state}" + stale * (state == DONE) for state, count in states.items())
-    if done and cells["scored"].all():  # those that diverged are results, too
-        return f"Complete: all {planned} planned trials have ended: {counts}."
+    excluded = cells["state"].eq(DIVERGED) & ~cells["scored"].astype(bool)  # evaluation.diverged: exclude
+    if done and (cells["scored"].astype(bool) | excluded).all():
+        left_out = "; those that diverged are excluded" if excluded.any() else ""
+        return f"Complete: all {planned} planned trials have ended: {counts}{left_out}."
     return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
 
 
