@@ -10,7 +10,7 @@ from benchmark.records.models import EXTERNAL
 from benchmark.records.states import NOT_RUN
 from reports.durations import duration
 from reports.measures import all_measures, nsd, with_rows
-from reports.page.viewer_cases import Shown
+from reports.page.viewer_cases import Packed, Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
@@ -204,20 +204,36 @@ def filters(block: Block, chosen: Mapping[str, str]) -> list[dict]:
     ]  # fmt: skip
 
 
-def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: int) -> list[str]:
+def notes_on_cases(results: Results, shown: Shown, pictures: Packed) -> list[str]:
     """What the case viewer shows and what it lacks."""
-    notes = [shown.sentence]
+    notes = [_choice(shown)]
     if shown.trials:
-        notes[0] += " Cases are sorted by their mean Dice over these methods, the hardest first."
+        notes[0] += " Cases are sorted by their mean Dice over all runs, the hardest first."
     unfinished = results.cells[~trained(results.cells) & results.cells["state"].ne(NOT_RUN)]
     if len(unfinished):
         named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
         notes.append(f"Without results: {', '.join(named)}.")
     if not results.pictures:
         notes.append("There are no images of test cases here.")
-    elif left_out:
+    if pictures.one_run:
+        notes.append("To limit the page's size, pictures are of one run for each number of labelled cases.")
+    if pictures.left_out:
+        of_cases = len(pictures.cases)
         notes.append(
-            f"Of {len(packed) + left_out} cases with pictures the {len(packed)} hardest are on this page, to limit its "
-            "size."
+            f"Of {of_cases + pictures.left_out} cases with pictures the {of_cases} hardest are on this page, to limit "
+            "its size."
         )
     return notes
+
+
+def _choice(shown: Shown) -> str:
+    """What a reader sees at first, and what there is to choose from."""
+    if not shown.views:
+        return "No method has finished yet."
+    first = shown.views[shown.first]
+    sentence = f"Shown: {first.budget} labelled cases, {first.run}."
+    if len(shown.views) > 1:
+        sentence = f"Shown at first: {first.budget} labelled cases, {first.run}. Choose others above the map."
+    if any(view.replaced for view in shown.views):
+        sentence += " A method without the chosen run shows its first finished one, and its label says so."
+    return sentence
