@@ -71,6 +71,7 @@ class Measured:
 def measured_in(experiment: Results) -> Measured:
     """Collect the scores of an experiment's finished runs."""
     cells = experiment.cells.assign(row=row_names(experiment.cells), trained=trained(experiment.cells))
+    cells = cells.astype({"draw": str})  # "first" and numbers do not sort
     postprocessing = experiment.plan.evaluation.postprocessing
     values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
