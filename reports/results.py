@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.records.case_values import COLUMNS
-from benchmark.records.models import SHARING, Cell, StoredPlan
+from benchmark.records.models import EXTERNAL, SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, planned_states
 from data.errors import visible
@@ -98,6 +98,11 @@ def cells_frame(rows: Sequence[dict]) -> pd.DataFrame:
 def trained(cells: pd.DataFrame) -> pd.Series:
     """Which cells were trained to the end and scored: not those that count with the worst values."""
     return cells["scored"].astype(bool) & ~cells["worst"].astype(bool)
+
+
+def external(cells: pd.DataFrame) -> pd.Series:
+    """Which cells are masks that another tool made: nothing was trained here."""
+    return cells["fidelity"] == EXTERNAL
 
 
 def is_left_out(cells: pd.DataFrame) -> pd.Series:

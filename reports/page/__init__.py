@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
+from reports.page.lead import lead
 from reports.page.viewer_cases import Packed, View, choose, describe_cases, measures_of, pack_cases
 from reports.page.viewer_volumes import packed
 from reports.results import Results
@@ -69,7 +70,7 @@ def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
     return {
         "id": prefix,
         "title": plan.title or plan.experiment,
-        "lead": contents.lead(results),
+        "lead": lead(results),
         "status": experiment.tables.tables[0].status,
         "origin": contents.origin(results),
         "tables": _tables(prefix, experiment.tables.tables),

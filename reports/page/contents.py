@@ -6,39 +6,16 @@ from functools import partial
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
-from benchmark.records.models import EXTERNAL
 from benchmark.records.states import NOT_RUN
 from reports.durations import duration
 from reports.measures import all_measures, nsd, with_rows
 from reports.page.viewer_cases import Packed, Shown
-from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import means_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
-
-
-def lead(results: Results) -> str:
-    """What was compared, under which protocol."""
-    plan, cells = results.plan, results.cells
-    data, training = plan.data, plan.training
-    methods = cells[cells["role"] != "ceiling"]
-    count = len(methods.drop_duplicates("display"))
-    budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
-    trained_here = cells[(cells["fidelity"] != EXTERNAL) & (cells["role"] != "ceiling")]
-    counts = sorted(trained_here.groupby(["labelled", "display"])["seed"].nunique().unique())
-    seeds = " or ".join(map(str, counts)) or "no"
-    spacing = "" if native(data) else f" at {millimetres(data.spacing)} mm"
-    kept = "as predicted" if plan.evaluation.postprocessing == "none" else "with the largest component alone"
-    return (
-        f"{data.name}: {count} method{'s' * (count != 1)} with {budgets} of {data.train} training cases labelled "
-        f"and {seeds} seed{'s' * (counts != [1])}, on the same {data.test} test cases. Each trains a V-Net with "
-        f"{training.width} filters for {training.iterations} iterations. A batch is {training.batch_size} "
-        f"patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
-        f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
-    )
 
 
 def origin(results: Results) -> str:
@@ -211,7 +188,12 @@ def notes_on_cases(results: Results, shown: Shown, pictures: Packed) -> list[str
         notes[0] += " Cases are sorted by their mean Dice over all runs, the hardest first."
     unfinished = results.cells[~trained(results.cells) & results.cells["state"].ne(NOT_RUN)]
     if len(unfinished):
-        named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
+        planned = results.cells.groupby("display").size()
+        counts = unfinished.groupby(["display", "state"], sort=False).size()
+        named = [
+            f"{f'{count} of {planned[name]} runs of ' * bool(count < planned[name])}{name} ({state})"
+            for (name, state), count in counts.items()
+        ]
         notes.append(f"Without results: {', '.join(named)}.")
     if not results.pictures:
         notes.append("There are no images of test cases here.")

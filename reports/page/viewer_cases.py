@@ -104,6 +104,7 @@ def choose(results: Results) -> Shown:
     done = with_rows(results.cells[trained(results.cells)])
     is_ceiling = done["role"] == "ceiling"
     counts = done[~is_ceiling].groupby("labelled")["row"].nunique()
+    draws = done.loc[~is_ceiling, "draw"].nunique() > 1
     views, main, positions = [], [], {}
     for budget in list(counts.index) or [None] * bool(len(done)):
         candidates = pd.concat([done[~is_ceiling & (done["labelled"] == budget)], done[is_ceiling]])
@@ -112,29 +113,38 @@ def choose(results: Results) -> Shown:
         common = max(dict.fromkeys(runs), key=runs.count)
         for run in dict.fromkeys(runs):
             main += [len(views)] * (run == common)
-            views.append(_view(candidates, budget, run, positions))
+            views.append(_view(candidates, budget, run, draws, positions))
     first = main[list(counts.index).index(counts.idxmax())] if len(counts) else 0
     return Shown(list(positions), views, first, main)
 
 
-def _view(candidates: pd.DataFrame, budget: int | None, run: tuple, positions: dict[str, int]) -> View:
-    """`positions`: of the trials that earlier views have; those of this one are added."""
+def _view(candidates: pd.DataFrame, budget: int | None, run: tuple, draws: bool, positions: dict[str, int]) -> View:
+    """The view of a run (draw, seed).
+
+    Args:
+        candidates: cells of the budget and of the ceilings.
+        budget: number of labelled cases, or None if there are only ceilings.
+        run: draw and seed.
+        draws: whether there are several draws of the labelled cases.
+        positions: of the trials that earlier views have. Those of this one are added.
+    """
     trials, labels, keys, replaced = [], [], [], False
     for _, group in candidates.groupby("row", sort=False):
-        wanted = group[(group["draw"] == run[0]) & (group["seed"] == run[1])]
+        same_draw = group["draw"].eq(run[0]) | group["role"].eq("ceiling")  # with every label nothing is drawn
+        wanted = group[same_draw & group["seed"].eq(run[1])]
         cell = (wanted if len(wanted) else group).iloc[0]
         label = cell["display"] + (f", {cell['labelled']} labelled" if cell["role"] == "ceiling" else "")
         if wanted.empty:
             replaced = True
-            label += f" ({_run(cell['draw'], cell['seed'])})"
+            label += f" ({_run(cell['draw'], cell['seed'], draws and cell['role'] != 'ceiling')})"
         trials.append(positions.setdefault(cell["trial"], len(positions)))
         labels.append(label)
         keys.append(" ".join(cell[["role", "method", "display", "settings"]]))
-    return View("all" if budget is None else str(budget), _run(*run), trials, labels, replaced, keys)
+    return View("all" if budget is None else str(budget), _run(*run, draws), trials, labels, replaced, keys)
 
 
-def _run(draw, seed) -> str:
-    return f"seed {seed}" if draw == "first" else f"draw {draw}, seed {seed}"
+def _run(draw: str | int, seed: int, draws: bool) -> str:
+    return f"draw {draw}, seed {seed}" if draws else f"seed {seed}"
 
 
 def describe_cases(results: Results, shown: Shown) -> dict:

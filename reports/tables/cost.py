@@ -134,16 +134,17 @@ COLUMNS = [
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
+    timed = frame["seconds_training"].notna()
     notes = [
         "Times are means over the runs that are done. If some of them shared the machine with other trials, the mean "
         "is over the others. Memory is the largest of any run: the process's on a CPU (data "
         "and libraries included), the allocator's on a GPU. Inference is the prediction of one test case.",
-        "Pareto rank 1 (bold): no other row of the budget trains in no more time to no less Dice. Rank 2: only rows of "
-        "rank 1 do. And so on. Ranks compare means and ignore chance.",
+        "Pareto rank 1: no other row of the budget trains in no more time to no less Dice. Rank 2: only rows of rank 1 "
+        "do. And so on. Ranks compare means and ignore chance.",
         "Dice at equal training time is unknown: test cases are scored once, after the last iteration. The learning "
         "rate falls with the planned iterations, so no earlier moment of a training stands for a shorter one. To "
         "compare at equal cost, run expensive methods again with fewer training.iterations.",
-    ]
+    ] * bool(timed.any())
     devices = sorted({device for text in frame["devices"].dropna() for device in text.split("; ") if device})
     if devices:
         notes.append(f"Trained on: {', '.join(devices)}.")

@@ -6,7 +6,7 @@ from reports.measures import measures, scores, structure_names
 from reports.results import Results
 from reports.significance import significance
 from reports.tables.comparison import comparison_block
-from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
+from reports.tables.notes import evaluation_note, ranks_note, with_notes
 from reports.tables.rows import table_rows
 from reports.tables.table import Table, by_budget
 
@@ -47,6 +47,6 @@ def structures(results: Results) -> tuple[Table | None, pd.DataFrame | None]:
     ]
     frame = pd.concat([lines.assign(structure=name) for name, lines in rows.items()], ignore_index=True)
     frame = frame[["structure", *frame.columns.drop("structure")]]
-    notes = [evaluation_note(results), NOTE, RANKS_NOTE]
+    notes = [evaluation_note(results), NOTE, ranks_note(frame)]
     table = with_notes(results, "structures", frame, blocks, notes)
     return table, pd.concat(tests.values(), ignore_index=True)
