@@ -98,10 +98,6 @@ def cost(results: Results, rows: pd.DataFrame) -> Table:
     return with_notes(results, "cost", frame, blocks, _notes(frame))
 
 
-def _name(line: dict) -> str:
-    return NAME.line(line) + (f" ({line['labelled']} labelled)" if line["role"] == "ceiling" else "")
-
-
 def _timed(key: str, label: str, text: Callable[[float], str], better: str = "") -> Column:
     """A column of times, or of what is derived from them: grey and marked if the machine was shared."""
 
@@ -115,7 +111,7 @@ def _timed(key: str, label: str, text: Callable[[float], str], better: str = "")
 
 
 COLUMNS = [
-    Column("display", "Method", line=_name, numeric=False),
+    NAME,
     SEEDS,
     _timed("seconds_training", "Training", lambda seconds: MISSING if pd.isna(seconds) else duration(seconds)),
     _timed("times_the_floor", "Times the floor's", number),
