@@ -56,7 +56,7 @@ def _caption(source: Measured, runs: pd.DataFrame, known: dict[int, Components])
         for budget, parts in known.items()
     )
     drawn = ""
-    if any("draw" in name for parts in known.values() for name in parts.variances):
+    if any("draw" in name for parts in known.values() for name in parts.variances.index):
         drawn = "Draw: some draws of the labelled cases are better for every method. "
     return (
         "Shares of the variance of a single Dice, one run in one test case, over floor and methods. Case: some cases "
