@@ -188,14 +188,11 @@ def report(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the report. Default: report in the first folder.")
     ] = None,
-    packed_timings: Annotated[
-        bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
-    ] = False,
 ) -> None:
     """Write the report of a results folder. Several folders give one report."""
     from benchmark.command_line.reporting import show_report
 
-    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings)
+    show_report(console, *map(ResultsFolder, folders), to=to)
 
 
 @app.command()

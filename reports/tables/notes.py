@@ -8,7 +8,7 @@ from benchmark.records.models import EXTERNAL, Data
 from benchmark.records.states import DIVERGED, DONE, NOT_RUN
 from reports import published
 from reports.measures import HD95, hd95, with_rows
-from reports.results import Results, trained
+from reports.results import Results, external, trained
 from reports.tables.faults import fault_notes
 from reports.tables.table import Block, Table
 
@@ -18,7 +18,6 @@ EMPTY_POLICY = {
     "exclude": "a case has no distances in a row if a run misses a structure of it or predicts one that is not there; "
     "a mean over fewer cases says so and is not ranked",
 }
-RANKS_NOTE = "Bold: best of a budget. Underlined: second best. Rows with all cases labelled are not ranked."
 CROSS_VALIDATION = (
     "Cross-validation: every case is a test case once, and a run is one network for each fold. Networks of different "
     "folds share most of their training cases, and cases of a fold share a network. No test here accounts for that, so "
@@ -70,20 +69,23 @@ def _status(results: Results) -> str:
 def _protocol(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
     data, training, tuned = results.plan.data, results.plan.training, results.plan.tuned
+    masks = external(results.cells)
     spacing = published.millimetres(data.native_spacing) + " mm"
     if not published.native(data):
-        spacing = (
-            f"trained at {published.millimetres(data.spacing)} mm, scored on the cases' own grid "
-            f"{published.own_grid(data)}"
-        )
+        trained_at = "" if len(masks) and masks.all() else f"trained at {published.millimetres(data.spacing)} mm, "
+        spacing = f"{trained_at}scored on the cases' own grid {published.own_grid(data)}"
     names = f" ({', '.join(data.class_names)})" if data.class_names else ""
     structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures{names}"
+    training_note = (
+        f"Training{', external masks aside' * bool(masks.any())}: {training.iterations} iterations, batch of "
+        f"{training.batch_size}, patches of {published.times(training.patch)} voxels, V-Net with {training.width} "
+        f"filters, learning rate {training.learning_rate:g}, augmentation {training.augmentation}, "
+        f"{training.precision}."
+    )
     return [
         f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
-        f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
-        f"{published.times(training.patch)} voxels, V-Net with {training.width} filters, learning rate "
-        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}.",
+        *([] if len(masks) and masks.all() else [training_note]),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
     ]
@@ -109,11 +111,21 @@ def _images(data: Data) -> str:
 def evaluation_note(results: Results) -> str:
     evaluation = results.plan.evaluation
     unit = "voxels of the cases' own grid" if hd95(results) is HD95 else "mm, because voxels are not cubes of one size"
+    masks = external(results.cells)
+    how = f"last checkpoint, sliding window with stride {published.times(evaluation.stride)}"
+    if masks.any():
+        how = "masks as they were given" if masks.all() else f"{how} (external masks as they were given)"
     return (
-        f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation.stride)}, "
+        f"Evaluation: {how}, "
         f"{POSTPROCESSING[evaluation.postprocessing]}; {EMPTY_POLICY[evaluation.empty]}. "
         f"ASD is directed, from prediction to truth; ASD and 95HD are in {unit}."
     )
+
+
+def ranks_note(frame: pd.DataFrame) -> str:
+    """What bold and underlined figures mean, and which rows have none."""
+    note = "Bold: best of a budget. Underlined: second best."
+    return note + " Rows with all cases labelled are not ranked." * bool(frame["role"].eq("ceiling").any())
 
 
 def stale_notes(results: Results) -> list[str]:
