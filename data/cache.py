@@ -25,6 +25,7 @@ from data.reader import reading_scans
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
 
+OTHERS = "name other training cases"
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 
 
@@ -33,7 +34,8 @@ class Dataset:
 
     `classes` is the number C of foreground classes, `spacing` the voxel size in mm of the training grid (one number, or
     one an axis), or None where that is each case's own grid; `with_label` are the training cases that have a label,
-    `labelled_pool` these and those that data.validation has taken out of training, `left_out`.
+    `labelled_pool` these and those that data.validation and data.validation_cases have taken out of training,
+    `left_out`. `validation_cases` are the latter's, where it names cases.
     Holds paths and no arrays: it is small to pickle.
     """
 
@@ -43,7 +45,7 @@ class Dataset:
         self.classes: int = source.classes
         self.channels: int = source.channels
         self.spacing = settings.spacing
-        self.train_ids, self.test_ids = _sides(source, settings)
+        self.train_ids, self.test_ids, self.validation_cases = _sides(source, settings)
         self._native = native
         self._training = training
         self.labelled_pool = [i for i in source.train_ids if _has_label(native[i])]
@@ -143,19 +145,30 @@ def cache_folder(cache: Path | None = None) -> Path:
     return Path(expanded).absolute()
 
 
-def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Training and test cases; with data.validation these training cases instead of the test cases, and no other scan
-    of their patients for training."""
-    held_out = settings.validation
-    if not held_out:
-        return list(source.train_ids), list(source.test_ids)
-    if unknown := [case_id for case_id in held_out if case_id not in source.train_ids]:
-        raise DataError(f"data.validation names {shorten_list(unknown)}, which are no training cases of {source.name}")
-    theirs = {source.patient_of(case_id) for case_id in held_out}
-    return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
+def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str], list[str]]:
+    """Training, test and validation cases.
+
+    With data.validation these training cases stand in the place of the test cases. Those that data.validation_cases
+    names choose a checkpoint. No other scan of the patients of either is for training.
+    """
+    test, chosen = settings.validation, settings.validation_cases
+    choosing = chosen if isinstance(chosen, list) else []
+    for key, named in (("validation", test), ("validation_cases", choosing)):
+        if tested := [case_id for case_id in named if case_id in source.test_ids]:
+            raise DataError(f"data.{key} names {shorten_list(tested)}, which are test cases of {source.name}: {OTHERS}")
+        if unknown := [case_id for case_id in named if case_id not in source.train_ids]:
+            raise DataError(f"data.{key} names {shorten_list(unknown)}, which are no training cases of {source.name}")
+    theirs = {source.patient_of(case_id) for case_id in test}
+    if both := [case_id for case_id in choosing if source.patient_of(case_id) in theirs]:
+        raise DataError(
+            f"data.validation_cases names {shorten_list(both)}, whose patients are scored (data.validation): {OTHERS}"
+        )
+    theirs |= {source.patient_of(case_id) for case_id in choosing}
+    train = [i for i in source.train_ids if source.patient_of(i) not in theirs]
+    return train, list(test or source.test_ids), list(choosing)
 
 
-def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]], settings: DataSettings) -> list:
+def _problems_together(native: dict[str, Path], sides: tuple[list[str], ...], settings: DataSettings) -> list:
     """What is wrong with cases in view of one another: the same image twice, voxels of several sizes."""
     described = {case_id: _description(entry) for case_id, entry in native.items()}
     problems = []
@@ -165,8 +178,9 @@ def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str
             across = "a training and a test case" if (case_id in sides[1]) != (other in sides[1]) else "two cases"
             problems.append(f"{other} and {case_id} have the same image, and are {across}: remove one")
     problems += [
-        f"{case_id}: a test case without a label, which cannot be scored: add it, or take the case out of the test"
-        for case_id in sides[1]
+        f"{case_id}: a {kind} case without a label, which cannot be scored: add it, or take the case out of the {kind}"
+        for kind, ids in (("test", sides[1]), ("validation", sides[2]))
+        for case_id in ids
         if case_id in described and "label.npy" not in described[case_id]["files"]
     ]
     spacings = np.array([description["spacing"] for description in described.values()])

@@ -174,6 +174,16 @@ class Experiment(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _checkpoints_before_the_end(self) -> "Experiment":
+        every, iterations = self.evaluation.checkpoints, self.training.iterations
+        if every is not None and every >= iterations:
+            raise ValueError(
+                f"evaluation.checkpoints {every} stores none before the end of {iterations} training.iterations: "
+                "choose a smaller number, or null"
+            )
+        return self
+
     def seeds_of(self, labelled: int) -> list[int]:
         """The seeds of a budget; of one that is not the experiment's own, as the ceiling's, the longest list."""
         if isinstance(self.seeds, list):

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
-from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
+from benchmark.records.files import ResultsError, csv_text, remove, storage_error
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import keep_weights
 from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
@@ -27,6 +28,8 @@ from benchmark.trial.finite import DivergedError
 from benchmark.trial.label_watch import LabelWatch, install, peeked
 from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
+from benchmark.trial.selection import predict_checkpoints, scorable, score_checkpoints, store_weights
+from benchmark.trial.sessions import Sessions
 from benchmark.trial.setup import data_workers, dataset_of, set_up
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.tensorboard import EventFile
@@ -128,6 +131,8 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
 
 def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
+    if trained:
+        session = replace(session, trial=scorable(session.trial, session.results, session.notes.append))
     trial, results = session.trial, session.results
     dataset = dataset_of(trial)  # which opens labels where the cache lacks cases
     with session.labels.watching(dataset, trial.labelled):
@@ -162,10 +167,11 @@ def _watched(
         }  # fmt: skip
     else:
         state = initial_state(method, trial.training)
-        load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights())
+        load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights(), trial.evaluation.checkpoints)
         if state.step == 0:
             session.labels.forget_earlier_sessions()
-        sessions = _Sessions(results, trial, begun=state.step > 0)
+            remove(results.running(trial.id) / "checkpoints")
+        sessions = Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {
             **provenance.environment(),
@@ -184,40 +190,20 @@ def _watched(
 
     # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
-    seconds = yield from _test(session, dataset, method, folder, events)
+    weights_of = results.record(trial.id) if trained else results.running(trial.id)
+    seconds = yield from _test(session, dataset, method, weights_of, folder, events)
     facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
-    torch.save(method.state_dict(), folder / "weights.pt")
     return folder, history, facts
-
-
-class _Sessions:
-    """The most that any session of a trial had, of what its record has one number of: the trials that shared the
-    machine, the memory. A session alone must not pass for a training that was packed for most of its time.
-
-    `begun`: this session goes on from a checkpoint; else what an earlier one left says nothing of this training.
-    """
-
-    def __init__(self, results: ResultsFolder, trial: Trial, begun: bool):
-        self._path = results.running(trial.id) / "sessions.json"
-        self.most: dict[str, int | None] = {}
-        if begun:
-            with suppress(OSError, ValueError, TypeError, RecursionError):
-                stored = dict(json.loads(self._path.read_text(encoding="utf-8")))
-                self.most = {name: number for name, number in stored.items() if isinstance(number, int)}
-
-    def note(self, name: str, value: int | None) -> None:
-        self.most[name] = max((number for number in (self.most.get(name), value) if number is not None), default=None)
-        write_text(self._path, json.dumps(self.most))
 
 
 def _train(
     session: _Session, dataset: Dataset, state: TrainingState, device: torch.device, events: EventFile
 ) -> Iterator[Progress]:
     trial, results, execution = session.trial, session.results, session.execution
-    training, folder = trial.training, results.running(trial.id)
+    training, folder, stored_every = trial.training, results.running(trial.id), trial.evaluation.checkpoints
     numerics = trial.numerics.of_weights()
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_report = last_checkpoint = time.monotonic()
@@ -230,6 +216,8 @@ def _train(
         for step in steps:
             step_is_over()
             session.watch.alive(step)
+            if stored_every and step % stored_every == 0 and step < training.iterations:
+                store_weights(state.method, folder, step)  # before a checkpoint that lies behind it
             now = time.monotonic()
             every = execution.checkpoint_iterations
             if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
@@ -257,9 +245,12 @@ def _train(
 
 
 def _test(
-    session: _Session, dataset: Dataset, method: Method, folder: Path, events: EventFile
+    session: _Session, dataset: Dataset, method: Method, weights_of: Path, folder: Path, events: EventFile
 ) -> Generator[Progress, None, float]:
-    """Predict every test case, then score all: predictions/ and cases.csv. Returns the seconds of predicting alone."""
+    """Predict every test case, then score all: predictions/, weights.pt and cases.csv; of stored checkpoints, too.
+
+    `weights_of`: the folder that has these. Returns the seconds of predicting the test cases with the last weights.
+    """
     trial, results, watch = session.trial, session.results, session.watch
 
     def say(stage: str) -> Progress:
@@ -267,8 +258,17 @@ def _test(
 
     window_batch = session.execution.window_batch
     seconds = yield from predict_cases(method, dataset, trial, folder, window_batch, watch.alive, say)
+    torch.save(method.state_dict(), folder / "weights.pt")
+    keep_weights(weights_of, folder)
+    selects = trial.evaluation.checkpoints is not None
+    if selects:
+        yield from predict_checkpoints(
+            method, dataset, trial, folder, window_batch, watch.alive, say, session.notes.append
+        )
     with session.labels.scoring():
-        yield from score_cases(dataset, trial, folder, results, events, say)
+        rows = yield from score_cases(dataset, trial, folder, results, events, say)
+        if selects:
+            yield from score_checkpoints(dataset, trial, folder, rows, say)
     return seconds
 
 
@@ -276,7 +276,7 @@ def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Recor
     return Record(
         format=FORMAT, trial=trial.id, state=state, reason=reason, **marks, cell=trial.cell,
         data=trial.data_summary,
-        labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
+        labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test, validation=trial.validation,
         training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,
     )  # fmt: skip
 
