@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pandas as pd
 
+from benchmark.records.case_values import SELECTED
 from reports import statistics
 from reports.measures import DICE, HD95, HD95_MM, Measure, measures
 from reports.results import Results
+from reports.selection import RULES
 from reports.significance import LEVEL
 from reports.tables.detectable import detectable_note
 from reports.tables.faults import collapse_note
 from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
+from reports.tables.table import LABELLED, NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 from reports.variance import variance_note
 
 BY_SEEDS, BY_CASES = "*", "(*)"
@@ -51,7 +53,10 @@ def comparison_block(
     """The rows of one budget. `wanted`: the display name of the reference, which may have no results here."""
     competing = rows[rows["role"] != "ceiling"]
     reference = next(iter(competing["reference"].dropna()), None)
-    columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
+    rules = [rule for rule in SELECTED if f"{rule}_mean" in rows]
+    columns = _columns(shown, rules, reference, ranked=bool(competing["rank"].notna().any()))
+    if "validation_cases" in rows:
+        columns = [LABELLED if column.key == LABELLED.key else column for column in columns]
     notes = [detectable_note(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
     if reference is None and wanted is not None and len(competing):
         lacking = competing.loc[competing["display"] == wanted, "left_out"].gt(0).any()
@@ -60,10 +65,10 @@ def comparison_block(
     return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
-def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> list[Column]:
+def _columns(shown: Sequence[Measure], rules: Sequence[str], reference: str | None, ranked: bool) -> list[Column]:
     columns = [
         NAME,
-        Column("labelled", "Labelled", str, on_demand=True),
+        replace(LABELLED, on_demand=True),
         Column("unlabelled", "Unlabelled", str, on_demand=True),
         *(
             measure_column(measure, significance_mark)
@@ -71,6 +76,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
             else measure_column(measure, on_demand=measure not in (HD95, HD95_MM))
             for measure in shown
         ),
+        *map(_selected, rules),
         SEEDS,
         Column(
             "cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING, on_demand=True
@@ -84,6 +90,14 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
             Column("seeds_p_holm", "p over seeds (Holm), verdict", line=_p_over_seeds),
         ]
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
+
+
+def _selected(rule: str) -> Column:
+    """Dice of a checkpoint that was chosen after training; never ranked."""
+    return Column(
+        f"{rule}_mean", f"Dice [%], {RULES[rule]}",
+        line=lambda line: mean_and_sd(line[f"{rule}_mean"], line[f"{rule}_sd"]),
+    )  # fmt: skip
 
 
 def significance_mark(line: dict) -> str:

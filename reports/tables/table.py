@@ -11,6 +11,7 @@ from reports.tables.formats import (
     MISSING,
     fewer_cases,
     heading_of,
+    labelled_of,
     mean_and_sd,
     name_of,
     number,
@@ -187,4 +188,5 @@ def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 NAME = Column("display", "Method", line=name_of, numeric=False)
+LABELLED = Column("labelled", "Labelled", line=labelled_of)
 SEEDS = Column("runs_done", "Seeds", line=runs_of)
