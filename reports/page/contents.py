@@ -13,10 +13,16 @@ from reports.measures import all_measures, nsd, with_rows
 from reports.page.viewer_cases import Shown
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, trained
+from reports.selection import rules_of
 from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import means_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
+UNSELECTED = "No checkpoint was selected on test cases."
+SELECTED = (
+    "No checkpoint behind a rank, a test or a figure was selected on test cases. Columns of the comparison say what "
+    "other choices would give."
+)
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
 
 
@@ -37,7 +43,7 @@ def lead(results: Results) -> str:
         f"and {seeds} seed{'s' * (counts != [1])}, on the same {data.test} test cases. Each trains a V-Net with "
         f"{training.width} filters for {training.iterations} iterations. A batch is {training.batch_size} "
         f"patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
-        f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
+        f"{own_grid(data)}, {kept}. {SELECTED if rules_of(results) else UNSELECTED}"
     )
 
 

@@ -25,10 +25,6 @@ CROSS_VALIDATION = (
     "p values are somewhat too small. Costs are those of one training, averaged over folds. A report on a single fold "
     "has pictures and losses."
 )
-VALIDATION = (
-    "Validation: {} labelled cases choose a checkpoint and are not trained on. Their labels are a cost, too. "
-    "They stand in brackets beside the number of cases that are trained on."
-)
 MARKS = {
     "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
     EXTERNAL: "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
@@ -86,10 +82,17 @@ def _protocol(results: Results) -> list[str]:
         f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
         f"{published.times(training.patch)} voxels, V-Net with {training.width} filters, learning rate "
         f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}.",
-        *([VALIDATION.format(data.validation_cases)] if data.validation_cases else []),
+        *([validation_note(data.validation_cases)] if data.validation_cases else []),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
     ]
+
+
+def validation_note(cases: int) -> str:
+    """What validation cases cost."""
+    which = "1 labelled case chooses" if cases == 1 else f"{cases} labelled cases choose"
+    trained = "is not trained on. Its label is" if cases == 1 else "are not trained on. Their labels are"
+    return f"Validation: {which} a checkpoint and {trained} a cost, too: “(+{cases} val)” beside the labelled cases."
 
 
 def _images(data: Data) -> str:

@@ -32,7 +32,7 @@ def selection(results: Results, rows: pd.DataFrame) -> Table | None:
         "highest mean Dice of a run, the first of equals. Each cell has the mean over runs (seeds and draws), then in "
         "brackets their median and maximum. Nothing here is ranked or tested. All other tables are of the last "
         "checkpoint.",
-        *([VALIDATION.format(spent=spent)] if spent else []),
+        *([f"Best on validation: chosen on the cases that “(+{spent} val)” counts."] if spent else []),
         f"{ORACLE} Oracle − last: the mean over runs, and the lowest and highest run. {KNOWN_SIZES}",
         *([f"Cells with –: {', '.join(lacking)} lack stored checkpoints in some run."] if len(lacking) else []),
     ]
@@ -85,9 +85,6 @@ def _iterations(rule: str) -> Column:
 
 
 GAIN_COLUMN = Column(f"{GAIN}_mean", "Oracle − last [lowest, highest run]", line=_gain)
-VALIDATION = (
-    "Best on validation: chosen on {spent} labelled cases, which are not trained on. “(+{spent} val)” is this price."
-)
 ORACLE = (
     "Best on test (oracle): chosen with the labels of the test cases, which no user of a method has. It says how much "
     "a figure can gain by that. It is no result."
