@@ -150,7 +150,7 @@ def test_a_figure_shows_what_selection_on_test_cases_adds(both):
 def test_the_page_and_the_end_of_a_run_say_how_checkpoints_were_chosen(both, no_drawing, capsys):
     chosen, plain = map(read_results, both)
     assert "No checkpoint was selected on test cases." in lead(plain)
-    assert "No checkpoint behind a rank, a test or a figure was selected on test cases." in lead(chosen)
+    assert "No checkpoint behind headline figures, tests and ranks was selected" in lead(chosen)
     show_report(Console(width=200), ResultsFolder(both[0]))
     assert "best on validation with 8 labelled: A, seed 3, iteration 200, Dice 93.00" in capsys.readouterr().out
     page = (both[0] / "report" / "index.html").read_text()

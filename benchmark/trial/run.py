@@ -13,6 +13,7 @@ import torch
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
+from benchmark.planning.pretrained import load_pretrained
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
 from benchmark.records.files import ResultsError, csv_text, remove, storage_error
@@ -171,6 +172,8 @@ def _watched(
         if state.step == 0:
             session.labels.forget_earlier_sessions()
             remove(results.running(trial.id) / "checkpoints")
+            loaded = load_pretrained(method, trial.training.pretrained, results, execution)
+            session.notes.extend([loaded] * bool(loaded))
         sessions = Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {

@@ -20,7 +20,7 @@ from reports.tables.table import Block, Column, rows_of
 
 UNSELECTED = "No checkpoint was selected on test cases."
 SELECTED = (
-    "No checkpoint behind a rank, a test or a figure was selected on test cases. Columns of the comparison say what "
+    "No checkpoint behind headline figures, tests and ranks was selected on test cases. A table of its own says what "
     "other choices would give."
 )
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
