@@ -19,6 +19,16 @@ KNOWN_SIZES = (
 )
 
 
+def column_of(rule: str, what: str) -> str:
+    """What columns of the tables' frames are called.
+
+    Example:
+        >>> column_of("best_on_test", "mean")
+        'dice_percent_best_on_test_mean'
+    """
+    return f"{DICE.name}_{rule}_{what}"
+
+
 def rules_of(results: Results) -> list[str]:
     """The rules other than the last checkpoint that any run has values of."""
     found = set(results.cases["checkpoint"])
@@ -41,12 +51,13 @@ def selected_scores(results: Results) -> dict[str, dict[int, pd.DataFrame]]:
 
 
 def with_selected(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the tables with `…_mean` and `…_sd` over cases of each rule other than the last."""
+    """Rows of the tables with mean and standard deviation over cases under each rule other than the last."""
     columns = {}
     for rule, tables in selected_scores(results).items():
         if rule != CHECKPOINT:
             by_case = [tables[row].mean() if row in tables else pd.Series(dtype=float) for row in rows["row"]]
-            columns |= {f"{rule}_mean": [of.mean() for of in by_case], f"{rule}_sd": [of.std(ddof=1) for of in by_case]}
+            columns[column_of(rule, "mean")] = [of.mean() for of in by_case]
+            columns[column_of(rule, "sd")] = [of.std(ddof=1) for of in by_case]
     return rows.assign(**columns)
 
 

@@ -13,6 +13,7 @@ from reports.figures import draw_module
 from reports.figures.measured import measured_in
 from reports.page.contents import lead
 from reports.results import read_results
+from reports.selection import GAIN, column_of
 from reports.tables import make_tables, write_tables
 from reports.tables.latex import latex
 from reports.tables.rendering import markdown
@@ -68,7 +69,7 @@ def test_headline_tests_and_ranks_are_those_of_the_last_checkpoint(both):
             pd.testing.assert_frame_equal(tables[name].frame[shared], others[name].frame)
     assert "selection" not in others
     frame = tables["comparison"].frame
-    new = {f"{rule}_{what}" for rule in (BEST_ON_TEST, BEST_ON_VALIDATION) for what in ("mean", "sd")}
+    new = {column_of(rule, what) for rule in (BEST_ON_TEST, BEST_ON_VALIDATION) for what in ("mean", "sd")}
     assert set(frame) - set(others["comparison"].frame) == new | {"validation_cases"}
     pd.testing.assert_frame_equal(frame[others["comparison"].frame.columns], others["comparison"].frame)
 
@@ -80,7 +81,7 @@ def test_the_oracle_is_never_ranked_bold_or_starred_and_its_heading_says_what_it
             places = [place for place, column in enumerate(block.columns) if BEST_ON_TEST in column.key]
             assert places and all(row.cells[place].rank == 0 for row in block.rows for place in places)
             assert not any("*" in row.cells[place].text for row in block.rows for place in places)
-            heading = next(column.label for column in block.columns if column.key == f"{BEST_ON_TEST}_mean")
+            heading = next(column.label for column in block.columns if column.key == column_of(BEST_ON_TEST, "mean"))
             assert "oracle: chosen with test labels" in heading
             assert "oracle: chosen with test labels" in " ".join(markdown(tables[name]).split())
             assert "oracle" in latex(tables[name])
@@ -96,9 +97,9 @@ def test_the_table_of_rules_has_mean_median_maximum_and_what_the_oracle_adds(bot
     runs = runs[runs.index.str.startswith("A-")]
     for rule in runs:
         of = runs[rule]
-        found = [line[f"{rule}_{what}"] for what in ("mean", "median", "highest")]
+        found = [line[column_of(rule, what)] for what in ("mean", "median", "highest")]
         assert found == pytest.approx([of.mean(), of.median(), of.max()])
-    found = [line[f"oracle_minus_last_{what}"] for what in ("mean", "median", "lowest", "highest")]
+    found = [line[column_of(GAIN, what)] for what in ("mean", "median", "lowest", "highest")]
     assert found == pytest.approx([0.5, 0.4, 0.2, 0.9])
     assert line[f"{BEST_ON_TEST}_iterations"] == "400, 400, 400"
     assert line[f"{BEST_ON_VALIDATION}_iterations"] == "200, 200, 200"
@@ -122,10 +123,13 @@ def test_validation_cases_stand_beside_the_labelled_cases(both, tmp_path):
 def test_a_row_without_an_oracle_in_some_run_has_none(tmp_path):
     _, tables = tables_of(selecting(tmp_path, lacking={"B-8-2-first"}))
     frame = tables["selection"].frame.set_index("method")
-    assert frame[f"{BEST_ON_TEST}_mean"].notna().to_dict() == {"A": True, "B": False}
-    assert any("B lack stored checkpoints" in note for note in tables["selection"].notes)
+    assert frame[column_of(BEST_ON_TEST, "mean")].notna().to_dict() == {"A": True, "B": False}
+    assert any("some run of B stored no checkpoints" in note for note in tables["selection"].notes)
     dice = tables["comparison"].frame.set_index("method")
-    assert dice["dice_percent_mean"].notna().all() and dice[f"{BEST_ON_TEST}_mean"].notna().tolist() == [True, False]
+    assert dice["dice_percent_mean"].notna().all() and dice[column_of(BEST_ON_TEST, "mean")].notna().tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_values_of_another_interval_are_not_shown(tmp_path):

@@ -78,7 +78,9 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
     columns = ("case", "set", "voxels", "mm a voxel", *(f"{name} [ml]" for name in dataset.source.class_names), "share")
     table = Table(*columns)
     shapes = []
-    for side, ids in (("training", dataset.train_ids), ("test", dataset.test_ids)):
+    for side, ids in (
+        ("training", dataset.train_ids), ("validation", dataset.validation_cases), ("test", dataset.test_ids)
+    ):  # fmt: skip
         for case_id in follow(ids, f"measuring {side} cases"):
             shapes.append(_add_case(table, dataset, case_id, side))
     Console(file=console.file, width=WIDE, markup=False).print(table)  # whole ids, in a narrow window, too

@@ -10,7 +10,7 @@ from benchmark.records.case_values import SELECTED
 from reports import statistics
 from reports.measures import DICE, HD95, HD95_MM, Measure, measures
 from reports.results import Results
-from reports.selection import RULES
+from reports.selection import RULES, column_of
 from reports.significance import LEVEL
 from reports.tables.detectable import detectable_note
 from reports.tables.faults import collapse_note
@@ -53,7 +53,7 @@ def comparison_block(
     """The rows of one budget. `wanted`: the display name of the reference, which may have no results here."""
     competing = rows[rows["role"] != "ceiling"]
     reference = next(iter(competing["reference"].dropna()), None)
-    rules = [rule for rule in SELECTED if f"{rule}_mean" in rows]
+    rules = [rule for rule in SELECTED if column_of(rule, "mean") in rows]
     columns = _columns(shown, rules, reference, ranked=bool(competing["rank"].notna().any()))
     if "validation_cases" in rows:
         columns = [LABELLED if column.key == LABELLED.key else column for column in columns]
@@ -94,10 +94,8 @@ def _columns(shown: Sequence[Measure], rules: Sequence[str], reference: str | No
 
 def _selected(rule: str) -> Column:
     """Dice of a checkpoint that was chosen after training; never ranked."""
-    return Column(
-        f"{rule}_mean", f"Dice [%], {RULES[rule]}",
-        line=lambda line: mean_and_sd(line[f"{rule}_mean"], line[f"{rule}_sd"]),
-    )  # fmt: skip
+    mean, sd = column_of(rule, "mean"), column_of(rule, "sd")
+    return Column(mean, f"Dice [%], {RULES[rule]}", line=lambda line: mean_and_sd(line[mean], line[sd]))
 
 
 def significance_mark(line: dict) -> str:

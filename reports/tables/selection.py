@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmark.records.case_values import BEST_ON_TEST, CHECKPOINT
 from reports.results import Results
-from reports.selection import GAIN, KNOWN_SIZES, RULES, rules_of, selected_runs
+from reports.selection import GAIN, KNOWN_SIZES, RULES, column_of, rules_of, selected_runs
 from reports.tables.formats import FAULTS, MISSING, number, signed, state_of
 from reports.tables.notes import evaluation_note, with_notes
 from reports.tables.table import LABELLED, NAME, SEEDS, Block, Column, Table, by_budget, ranked_rows
@@ -24,7 +24,7 @@ def selection(results: Results, rows: pd.DataFrame) -> Table | None:
     frame = selection_frame(results, rows, rules)
     columns = [NAME, LABELLED, *(_dice(rule) for rule in rules), GAIN_COLUMN, *map(_iterations, rules[1:]), SEEDS]
     blocks = [Block(heading, columns, ranked_rows(columns, lines, state_of)) for heading, lines in by_budget(frame)]
-    lacking = frame.loc[(frame["runs_done"] > 0) & frame[f"{BEST_ON_TEST}_mean"].isna(), "display"].unique()
+    lacking = frame.loc[(frame["runs_done"] > 0) & frame[column_of(BEST_ON_TEST, "mean")].isna(), "display"].unique()
     evaluation, spent = results.plan.evaluation, results.plan.data.validation_cases
     notes = [
         evaluation_note(results),
@@ -34,7 +34,7 @@ def selection(results: Results, rows: pd.DataFrame) -> Table | None:
         "checkpoint.",
         *([f"Best on validation: chosen on the cases that “(+{spent} val)” counts."] if spent else []),
         f"{ORACLE} Oracle − last: the mean over runs, and the lowest and highest run. {KNOWN_SIZES}",
-        *([f"Cells with –: {', '.join(lacking)} lack stored checkpoints in some run."] if len(lacking) else []),
+        *([LACKING.format(names=", ".join(lacking))] if len(lacking) else []),
     ]
     return with_notes(results, "selection", frame, blocks, notes, title="choice of the checkpoint")
 
@@ -42,15 +42,15 @@ def selection(results: Results, rows: pd.DataFrame) -> Table | None:
 def selection_frame(results: Results, rows: pd.DataFrame, rules: list[str]) -> pd.DataFrame:
     """One line for each row of `table_rows`.
 
-    `…_mean`, `…_median`, `…_highest` over runs, of the mean Dice of a run under a rule. `oracle_minus_last_…`: the
+    `…_mean`, `…_median`, `…_highest` over runs, of the mean Dice of a run under a rule. `…_oracle_minus_last_…`: the
     same of differences, and their lowest. `…_iterations`: which each run took, in the order of runs.
     """
     by_row = selected_runs(results).groupby("row")
     figures = {}
     for column in (*rules, GAIN):
         for statistic, name in STATISTICS.items():
-            figures[f"{column}_{name}"] = by_row[column].agg(statistic)
-    figures[f"{GAIN}_lowest"] = by_row[GAIN].min()
+            figures[column_of(column, name)] = by_row[column].agg(statistic)
+    figures[column_of(GAIN, "lowest")] = by_row[GAIN].min()
     for rule in rules[1:]:
         figures[f"{rule}_iterations"] = by_row[f"{rule}_iteration"].agg(_listed)
     keys = [*KEYS, *(["validation_cases"] if "validation_cases" in rows else [])]
@@ -63,17 +63,18 @@ def _listed(iterations: pd.Series) -> str:
 
 def _dice(rule: str) -> Column:
     return Column(
-        f"{rule}_mean", f"Dice [%], {RULES[rule]}: mean (median, maximum)", line=partial(_three, rule), figure=True
-    )
+        column_of(rule, "mean"), f"Dice [%], {RULES[rule]}: mean (median, maximum)", line=partial(_three, rule),
+        figure=True,
+    )  # fmt: skip
 
 
 def _three(rule: str, line: dict) -> str:
-    mean, median, highest = (line[f"{rule}_{name}"] for name in STATISTICS.values())
+    mean, median, highest = (line[column_of(rule, name)] for name in STATISTICS.values())
     return MISSING if pd.isna(mean) else f"{number(mean)} ({number(median)}, {number(highest)})"
 
 
 def _gain(line: dict) -> str:
-    mean, low, high = (line[f"{GAIN}_{name}"] for name in ("mean", "lowest", "highest"))
+    mean, low, high = (line[column_of(GAIN, name)] for name in ("mean", "lowest", "highest"))
     return MISSING if pd.isna(mean) else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
 
 
@@ -84,7 +85,8 @@ def _iterations(rule: str) -> Column:
     )  # fmt: skip
 
 
-GAIN_COLUMN = Column(f"{GAIN}_mean", "Oracle − last [lowest, highest run]", line=_gain)
+GAIN_COLUMN = Column(column_of(GAIN, "mean"), "Oracle − last [lowest, highest run]", line=_gain)
+LACKING = "Cells with –: some run of {names} stored no checkpoints, or diverged."
 ORACLE = (
     "Best on test (oracle): chosen with the labels of the test cases, which no user of a method has. It says how much "
     "a figure can gain by that. It is no result."
