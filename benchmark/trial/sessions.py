@@ -1,4 +1,4 @@
-"""What a trial that was stopped and resumed has one number of in its record."""
+"""What a record says of all sessions of a trial, which may have been interrupted."""
 
 import json
 from contextlib import suppress
