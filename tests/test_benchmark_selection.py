@@ -5,7 +5,9 @@ import shutil
 import pytest
 import torch
 from helpers import tiny
+from rich.console import Console
 
+from benchmark.command_line import commands
 from benchmark.planning.experiment import Execution
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan
@@ -157,6 +159,15 @@ def test_weights_are_scored_again_as_long_as_they_are_stored(chosen, tmp_path):
     tiny.run(changed, copy, planned)
     state = cell_state(copy, trial.id, changed.wanted)
     assert state.state == DONE and "no weights of every 2 iterations" in state.reason
+
+
+def test_a_run_says_that_finished_records_lack_stored_weights(chosen, capsys):
+    trial, _, results = chosen
+    finer = tiny.experiment(methods=["mean_teacher"], **SELECTING | {"evaluation": {"checkpoints": 3}})
+    plan = make_plan(finer, results)
+    commands._print_counts(plan, plan.to_run(), Console(width=300))
+    assert "1 done cells: it has no weights of every 3 iterations" in capsys.readouterr().out
+    assert trial.id not in {planned.trial.id for planned in plan.to_run()}
 
 
 @pytest.mark.parametrize("file", ["checkpoints.csv", "cases.csv"])
