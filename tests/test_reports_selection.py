@@ -11,7 +11,7 @@ from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.selection import Point, curve_text, with_choices
 from reports.figures import draw_module
 from reports.figures.measured import measured_in
-from reports.page.contents import lead
+from reports.page.lead import lead
 from reports.results import read_results
 from reports.selection import GAIN, column_of
 from reports.tables import make_tables, write_tables
