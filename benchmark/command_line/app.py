@@ -201,6 +201,7 @@ def status(folder: Folder) -> None:
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_score
     from benchmark.records.collapse import far_below_in_rows
+    from benchmark.records.selection import best_on_validation
     from benchmark.records.states import DONE, MEANING, planned_states
 
     results = ResultsFolder(folder)
@@ -216,6 +217,8 @@ def status(folder: Folder) -> None:
         lines.append(Line(cell, state.state, reason, None if math.isnan(dice) else dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    for line in best_on_validation([(cell, state.curve) for cell, state in states], postprocessing):
+        console.print(line, soft_wrap=True)
     if marked:
         console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):

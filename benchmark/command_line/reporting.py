@@ -10,6 +10,7 @@ from rich.text import Text
 
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import best_on_validation
 from reports.tables import Tables
 from reports.tables.table import Block, Cell
 
@@ -48,6 +49,10 @@ def _print_summary(experiment: Tables, console: Console) -> None:
         console.print(_table(block))
         for note in block.notes:
             console.print(note, soft_wrap=True)
+    results = experiment.results
+    runs = [(cell, results.curves.get(cell.trial, ())) for cell in results.plan.cells]
+    for line in best_on_validation(runs, results.plan.evaluation.postprocessing):
+        console.print(line, soft_wrap=True)
 
 
 def _table(block: Block) -> Table:

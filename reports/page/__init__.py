@@ -30,6 +30,7 @@ LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly"
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
     "tuning": "Published and tuned settings", "structures": "Each structure", "further": "Further measures",
+    "selection": "Choice of the checkpoint",
 }  # fmt: skip
 NO_PICTURES = Packed({}, 0, False)
 FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
