@@ -178,11 +178,17 @@ def report(
     packed_timings: Annotated[
         bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
     ] = False,
+    budgets: Annotated[
+        list[str],
+        typer.Option(
+            "--budget", metavar="NAME=N,N", help="Numbers of labelled cases to compare, one for each data set in order."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Write the report of a results folder. Several folders give one report."""
+    """Write the report of a results folder. Several folders give one report, also those of several data sets."""
     from benchmark.command_line.reporting import show_report
 
-    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings)
+    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings, budgets=budgets)
 
 
 @app.command()
