@@ -18,6 +18,7 @@ from reports.tables.datasets import ComparedLevel
 
 CRITICAL = "Mean ranks over data sets"
 RANGES = "Ranks on each data set"
+BESIDE = 0.014  # distance of two marks, as a share of the axis
 
 
 def draw_over_datasets(levels: Sequence[ComparedLevel], folder: Path) -> tuple[list[Drawn], list[LeftOut]]:
@@ -83,7 +84,7 @@ def _ranges(of: ComparedLevel, ranks: pd.DataFrame) -> tuple[Figure, str]:
     """Each method's rank on each data set, its mean rank and how far that moves."""
     look = _look(of)
     by_dataset = means_by_dataset(of.scores).rank(axis=1, ascending=False)
-    figure = new_figure(0.9 + 0.24 * len(ranks))
+    figure = new_figure(0.9 + 0.3 * len(ranks))
     axes = figure.subplots()
     for place, (label, line) in enumerate(ranks.iterrows()):
         colour = look[drawable(label)].colour
@@ -91,9 +92,12 @@ def _ranges(of: ComparedLevel, ranks: pd.DataFrame) -> tuple[Figure, str]:
         axes.plot(line[["fixed_low", "fixed_high"]], [place] * 2, color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot(line["mean_rank"], place, color=colour, marker="o", markersize=5.5)
     key = []
+    aside = BESIDE * (len(ranks) - 0.6)  # marks of data sets with the same rank stand side by side
     for number, name in enumerate(of.rows):
-        shape = {"linestyle": "none", "marker": MARKERS[(number + 1) % len(MARKERS)], "color": "black", "markersize": 4}
-        axes.plot(by_dataset.loc[name, ranks.index], [y - 0.25 for y in range(len(ranks))], **shape)
+        marker = MARKERS[1 + number % (len(MARKERS) - 1)]  # discs are the means
+        shape = {"linestyle": "none", "marker": marker, "color": "black", "markersize": 4}
+        x = by_dataset.loc[name, ranks.index] + aside * (number - (len(of.rows) - 1) / 2)
+        axes.plot(x, [place - 0.28 for place in range(len(ranks))], **shape)
         key.append(Line2D([], [], **shape, label=wrapped(drawable(name), 30)))
     axes.set_yticks(range(len(ranks)), [wrapped(drawable(label), 30) for label in ranks.index])
     axes.set_ylim(len(ranks) - 0.5, -0.6)

@@ -80,7 +80,7 @@ def _dataset(name: str, results: Results) -> str:
     return (
         f"{name}: {data.train} training and {data.test} test cases, {structures}; {training.iterations} iterations, "
         f"patches of {published.times(training.patch)} voxels, network {training.network.name}, "
-        f"{POSTPROCESSING[plan.evaluation.postprocessing]}; 95HD in {hd95(results).shown_unit}; {reference}."
+        f"{POSTPROCESSING[plan.evaluation.postprocessing]}; 95HD in {'mm' if hd95(results).shown_unit == 'mm' else 'voxels'}; {reference}."
     )
 
 
