@@ -50,8 +50,8 @@ def draw_over_datasets(levels: Sequence[ComparedLevel], folder: Path) -> tuple[l
 
 def _look(of: ComparedLevel) -> dict[str, Look]:
     """How each method is drawn, in the order of the first data set that has it."""
-    lines = pd.concat(of.rows.values()).drop_duplicates("label")
-    lines = lines[~lines["is_ceiling"]]
+    lines = pd.concat(of.rows.values())
+    lines = lines[~lines["is_ceiling"]].drop_duplicates("label")
     methods = looks(lines.loc[lines["role"] != "floor", "label"])
     return {drawable(label): methods.get(label, FLOOR) for label in lines["label"]}
 

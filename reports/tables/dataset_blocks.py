@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KEY = ["is_ceiling", "method", "display"]
 SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over all data sets
+TESTED = ["reference", "difference", "significant", "decided_by"]
 SUFFIXES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling)"}  # of names, in the order of rows
 
 
@@ -71,22 +72,21 @@ def heading_of(of: "ComparedLevel", results: Mapping[str, Results]) -> str:
     return f"{of.level.name[0].upper()}{of.level.name[1:]}: {', '.join(counts)}"
 
 
-def frame_of(of: "ComparedLevel", block: Block) -> pd.DataFrame:
+def frame_of(of: "ComparedLevel", results: Mapping[str, Results]) -> pd.DataFrame:
     """The numbers of a block, one line for each method. Columns of a data set begin with its name."""
     lines = []
     for role, found in _methods(of.rows):
         first = pd.concat(found.values()).iloc[0]
-        line = {"budget": block.heading, "role": role, "method": first["method"], "display": first["display"]}
+        line = {"budget": heading_of(of, results), "role": role, "method": first["method"], "display": first["display"]}
         for name, frame in found.items():
-            means = [column.key.partition(": ")[2] for column in block.columns if column.key.startswith(f"{name}: ")]
-            kept = ["labelled", *means, "reference", "difference", "significant", "decided_by", "runs_counted"]
+            means = [f"{measure.name}_mean" for measure in (DICE, hd95(results[name]))]
+            kept = ["labelled", *means, *TESTED, "runs_counted"]
             values = frame[kept].to_dict("records") or [dict.fromkeys(kept)]
             line |= {f"{name}: {key}": value for key, value in values[0].items()}
         if role != "ceiling" and first["label"] in of.ranks.index:
             line |= of.ranks.loc[first["label"]].to_dict()
         lines.append(line)
-    frame = pd.DataFrame(lines)
-    return frame.assign(friedman_p=of.test.p, critical_difference=of.test.distance)
+    return pd.DataFrame(lines).assign(friedman_p=of.test.p, critical_difference=of.test.distance)
 
 
 def narrow(block: Block) -> Block:

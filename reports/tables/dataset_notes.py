@@ -76,11 +76,12 @@ def _dataset(name: str, results: Results) -> str:
     plan = results.plan
     data, training = plan.data, plan.training
     structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures"
+    unit = "mm" if hd95(results).shown_unit == "mm" else "voxels"
     reference = f"reference {plan.reference}" if plan.reference else "no reference"
     return (
         f"{name}: {data.train} training and {data.test} test cases, {structures}; {training.iterations} iterations, "
         f"patches of {published.times(training.patch)} voxels, network {training.network.name}, "
-        f"{POSTPROCESSING[plan.evaluation.postprocessing]}; 95HD in {'mm' if hd95(results).shown_unit == 'mm' else 'voxels'}; {reference}."
+        f"{POSTPROCESSING[plan.evaluation.postprocessing]}; 95HD in {unit}; {reference}."
     )
 
 

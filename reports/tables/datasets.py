@@ -89,7 +89,7 @@ def over_datasets(experiments: Sequence[Tables], declared: Sequence[str] = ()) -
     notes = notes_of(results, compared, budgets, bool(declared))
     if len(found) < len(experiments):
         notes.append("Experiments with tuned settings are left out here.")
-    frame = pd.concat([frame_of(of, block) for of, block in zip(compared, blocks, strict=True)], ignore_index=True)
+    frame = pd.concat([frame_of(of, results) for of in compared], ignore_index=True)
     status = " ".join(f"{name}: {tables.tables[0].status}" for name, tables in found.items())
     table = Table("datasets", f"{len(found)} data sets: {', '.join(found)}", status, blocks, notes, frame)
     return OverDatasets(names, compared, table, replace(table, blocks=list(map(narrow, blocks))))
