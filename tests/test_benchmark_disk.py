@@ -22,7 +22,7 @@ from helpers.command_line import one_line_error
 from benchmark.command_line import commands
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.models import FORMAT, READABLE
-from benchmark.trial import tensorboard
+from benchmark.trial.loggers import tensorboard
 
 TWO = {"methods": ["vnet"], "baseline": None, "seeds": [7, 8],
        "execution": tiny.VALUES["execution"] | {"checkpoint_iterations": 1, "tensorboard": False}}  # fmt: skip

@@ -60,6 +60,7 @@ def run(
     """Run the unfinished trials of an experiment, then write its report."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
+    from benchmark.planning.log_targets import check_loggers
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
@@ -73,6 +74,7 @@ def run(
         if stored
         else load_experiment(config, overrides, list(map(str, plugins)))
     )
+    check_loggers(experiment.execution)
     folder = ResultsFolder(results or Path("results") / experiment.name)
     also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
@@ -278,12 +280,14 @@ def methods(
 
 @app.command()
 def check(
-    method: Annotated[str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods, or a name.")],
+    subject: Annotated[
+        str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods or networks, or a name.")
+    ],
 ) -> None:
-    """Check that a method does what every method must, on the CPU with phantoms, in about half a minute."""
-    from benchmark.command_line import commands
+    """Check that a method or network does what every one must, on the CPU with phantoms, in about a minute."""
+    from benchmark.command_line.check import check
 
-    if not commands.check(method, console):
+    if not check(subject, console):
         raise typer.Exit(1)
 
 

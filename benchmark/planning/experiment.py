@@ -24,6 +24,9 @@ class ExperimentError(UserError):
     """Something in the experiment file or the command line that cannot be; the message is one line for the user."""
 
 
+LOGGERS = ("wandb", "mlflow")  # and what execution.tensorboard switches
+
+
 class Execution(Block):
     """How trials are run. Decides no number."""
 
@@ -50,8 +53,20 @@ class Execution(Block):
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")
     profile_steps: int = Field(0, ge=0, description="trace so many training steps of each trial into traces/; 0: none")
+    pretrained_file: str = Field("", description="where the file of training.pretrained lies; set by the benchmark")
     copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
-    tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
+    tensorboard: bool = Field(True, description="write event files of curves and pictures to tensorboard/")
+    log_to: list[str] = Field(
+        [], description="where curves and pictures go, too: wandb, mlflow, or a Python file with a class Logger"
+    )
+
+    @field_validator("log_to")
+    @classmethod
+    def _known_loggers(cls, log_to: list[str]) -> list[str]:
+        for name in log_to:
+            if name not in LOGGERS and not name.endswith(".py"):
+                raise ValueError(f"must be {', '.join(LOGGERS)}, or a Python file with a class Logger, got {name!r}")
+        return list(dict.fromkeys(log_to))
 
 
 class Tuning(Block):

@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from benchmark.planning.experiment import Experiment, ExperimentError
+from benchmark.planning import pretrained
+from benchmark.planning.experiment import LOGGERS, Experiment, ExperimentError
 from methods.shared import registry
+from methods.shared.networks.registry import network_function, network_names
 from methods.shared.validation import describe
 
 RENAMED = {"tuning.draws": "tuning.settings_per_method"}  # keys of earlier versions
@@ -41,22 +43,30 @@ def load_stored_experiment(
         path: experiment.yaml of a results folder.
         overrides: `key=value`.
         plugins: files that the user gave on the command line. They run, and count before those of the folder.
-        trust: whether the plug-ins that the folder names may run.
+        trust: whether the plug-ins and loggers that the folder names may run.
         methods: names of the methods that are needed; None: all of the experiment.
 
     Returns:
         The experiment. Its `plugins` are those that were imported: none where the methods are built in.
 
     Raises:
-        ExperimentError: a method needs a plug-in that was neither given nor trusted, or the file cannot be used.
+        ExperimentError: a method needs a plug-in that was neither given nor trusted, a logger is a file that is not
+            trusted, or the file cannot be used.
         MethodError: a plug-in cannot be imported.
     """
     experiment = read_experiment(path, overrides)
+    if (loggers := _files(experiment.execution.log_to)) and methods is None and not trust:
+        raise ExperimentError(
+            f"{path} asks to run {' and '.join(loggers)} (execution.log_to): code of a results folder runs only with "
+            "--trust"
+        )
     given = _absolute(plugins)
     known = {name for file in given for name in registry.load_plugin(file)}
     entries = [*experiment.methods, *([experiment.baseline] if experiment.baseline else [])]
     needed = {entry.name for entry in entries} if methods is None else set(methods)
     unknown = sorted(name for name in needed - known if not registry.is_built_in(name))
+    network = experiment.training.network.name
+    unknown += [f"(network) {network}"] * (network not in network_names())
     stored = [file for file in experiment.plugins if file not in given] if unknown else []
     if stored and not trust:
         raise ExperimentError(
@@ -65,6 +75,7 @@ def load_stored_experiment(
         )
     for file in stored:
         registry.load_plugin(file)
+    network_function(experiment.training.network.name)
     for name in sorted(needed):
         try:
             registry.get(name)
@@ -98,7 +109,15 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
-    return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
+    log_to = experiment.execution.log_to
+    log_to = [*(name for name in log_to if name in LOGGERS), *_absolute(_files(log_to), path.parent)]
+    execution = experiment.execution.model_copy(update={"log_to": log_to})
+    plugins = _absolute(experiment.plugins, path.parent)
+    return pretrained.resolved(experiment.model_copy(update={"plugins": plugins, "execution": execution}), path.parent)
+
+
+def _files(log_to: list[str]) -> list[str]:
+    return [name for name in log_to if name not in LOGGERS]
 
 
 def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:

@@ -19,6 +19,7 @@ BEFORE_VERSION_1 = {("methods/bcp.py", "75581ddb7646")}
 EXTERNAL = "external"  # method and fidelity of masks that another tool made
 
 SHARING = "trials_sharing_the_machine"  # a fact of provenance.json
+LOGGED = "logged/"  # in history.csv, how names begin of numbers that a method reports besides its losses
 
 # Names folders, so it must not lead out of one, and file systems take 255 bytes.
 TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=200)]
@@ -52,6 +53,7 @@ class Cell(Stored):
     seed: int
     role: str
     method_file: str = ""
+    patches: tuple[Count, Count] | None = Field(None, description="labelled and unlabelled patches of a step")
     network_file: str = Field("", description="the plug-in that registers the network; empty for a built-in one")
 
     @model_validator(mode="before")

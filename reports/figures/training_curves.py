@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmark.records.models import LOGGED
 from benchmark.records.spreadsheets import original
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured
@@ -62,11 +63,12 @@ def _read(record: Path) -> pd.DataFrame | None:
 
 def _columns_of_totals(history: pd.DataFrame) -> list[str]:
     """The total of each phase of a step: "total", or for example "segment/total" if a method has several phases."""
-    return [column for column in history if column.split("/")[-1] == TOTAL]
+    return [column for column in history if column.split("/")[-1] == TOTAL and not column.startswith(LOGGED)]
 
 
 def _columns_of_terms(history: pd.DataFrame) -> list[str]:
-    return [column for column in history if column not in NOT_LOSSES and column.split("/")[-1] != TOTAL]
+    numbers = [column for column in history if column not in NOT_LOSSES and not column.startswith(LOGGED)]
+    return [column for column in numbers if column.split("/")[-1] != TOTAL]
 
 
 def smoothed(losses: pd.Series) -> pd.Series:
