@@ -15,7 +15,7 @@ from reports.statistics import CriticalDifference
 from reports.statistics.friedman import FEWEST_CASES as FEWEST_DATASETS
 from reports.tables.comparison import BY_CASES, BY_SEEDS
 from reports.tables.formats import FAULT, FAULTS, p_value
-from reports.tables.notes import POSTPROCESSING
+from reports.tables.notes import POSTPROCESSING, network_of
 
 if TYPE_CHECKING:
     from reports.tables.datasets import ComparedLevel
@@ -80,7 +80,7 @@ def _dataset(name: str, results: Results) -> str:
     reference = f"reference {plan.reference}" if plan.reference else "no reference"
     return (
         f"{name}: {data.train} training and {data.test} test cases, {structures}; {training.iterations} iterations, "
-        f"patches of {published.times(training.patch)} voxels, network {training.network.name}, "
+        f"patches of {published.times(training.patch)} voxels, {network_of(training)}, "
         f"{POSTPROCESSING[plan.evaluation.postprocessing]}; 95HD in {unit}; {reference}."
     )
 

@@ -85,7 +85,7 @@ def _protocol(results: Results) -> list[str]:
         f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
-        f"{published.times(training.patch)} voxels, {_network(training)}, learning rate "
+        f"{published.times(training.patch)} voxels, {network_of(training)}, learning rate "
         f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
         f"{_further(training)}",
         *_more_patches(results),
@@ -94,7 +94,8 @@ def _protocol(results: Results) -> list[str]:
     ]
 
 
-def _network(training: Training) -> str:
+def network_of(training: Training) -> str:
+    """The network with its width, arguments and head, in words."""
     name, arguments = training.network.name, training.network.arguments
     chosen = "".join(f", {key} {value}" for key, value in arguments.items())
     head = "" if training.head == "sigmoid" else f", {training.head}"
