@@ -47,7 +47,7 @@ def write_report(
         drawn = ([], [])
         if over.table is not None:
             write_table(over.table, report / "tables")
-            drawn = draw_over_datasets(over.levels, figures / "datasets")
+            drawn = draw_over_datasets(over.levels, figures)
         compared = ReportedComparison(over, *drawn)
     write_page(shown, report, compared=compared)
     return experiments, over

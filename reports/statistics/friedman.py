@@ -14,7 +14,7 @@ class CriticalDifference:
     """Result of Friedman's test and of Nemenyi's test after it.
 
     Attributes:
-        n: number of cases.
+        n: number of cases, or of whatever the blocks are.
         mean_ranks: mean rank of each method over cases, best first. Rank 1 is the best.
         p: p value of Friedman's test that all methods rank alike.
         distance: Nemenyi's critical difference. Mean ranks further apart than this differ at the 5 % level.
@@ -46,7 +46,8 @@ def critical_difference(
         per_case: scores of shape (cases, methods), averaged over runs. Index: case; columns: method.
             A case that lacks a value for any method is left out.
         larger_is_better: whether the largest score gets rank 1.
-        block: what a line of `per_case` is, for `reason`. Several data sets are compared with one line for each.
+        block: what a line of `per_case` is, for `reason`. A comparison over data sets has one line for each of them, as
+            from `means_by_dataset`.
 
     Returns:
         Mean ranks, Friedman's p value, Nemenyi's critical difference and p values. p values and distance are missing
