@@ -60,7 +60,7 @@ def notes_of(
         else f"by their shares of training cases, up to a factor of {ALIKE:g} apart"
     )
     notes = [_dataset(name, of) for name, of in results.items()]
-    notes += [f"Budgets are matched {how}. Under other protocols figures differ, so compare within a data set only."]
+    notes += [f"Budgets are matched {how}. Protocols differ between data sets, so compare figures within one."]
     notes += _unmatched(compared, budgets) + [DASH, MARKS, RANKS, RANGES, BLOCKS]
     lines = pd.concat(frame for of in compared for frame in of.rows.values())
     settings = lines[~lines["is_ceiling"]].groupby("label", sort=False)["settings"].nunique()
