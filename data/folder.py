@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
-from data.formats.dispatch import H5, MAY_BE_DETACHED, SUFFIXES, read_header, suffix_of
+from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES, read_header, suffix_of
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
@@ -82,6 +82,7 @@ class FolderSource:
         self.reading = Reading.model_validate({key: getattr(settings, key) for key in Reading.model_fields})
         self._root = existing_folder(settings.root, "imagesTr")
         description = _read_description(self._root)
+        self.modality = _modality(description)
         self.name = settings.name or str(description.get("name") or self._root.name)
         structures = settings.labels or _structures(description, self._root)
         self.class_names = dict(sorted(structures.items(), key=lambda item: item[1]))
@@ -120,11 +121,14 @@ class FolderSource:
     def content_key(self, case_id: str) -> str:
         """The sha256 of the case's files and of how they are read."""
         reading = json.dumps([self.reading.cache_key(), self._values()], sort_keys=True)
+        paths = [path for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
         try:
-            files = [file_hash(path) for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
+            files = [file_hash(path) for path in paths]
+            # Earlier versions took such sizes for mm. The unit in the key keeps their cache entries from being used.
+            units = [read_header(path).unit for path in paths if suffix_of(path) in (*NRRD, *METAIMAGE)]
         except OSError as error:
             raise DataError(f"cannot read a case: {error}") from error
-        return hashlib.sha256(" ".join([reading, *files]).encode()).hexdigest()
+        return hashlib.sha256(" ".join([reading, *files, *filter(None, units)]).encode()).hexdigest()
 
     def read(self, case_id: str) -> Case:
         """The case, oriented and normalised as the settings say. Raises DataError or DataProblems if it is unusable."""
@@ -148,7 +152,7 @@ class FolderSource:
         return ""
 
     def label_files(self, case_id: str) -> list[Path]:
-        """The file with the case's label, and those with its voxels where it is a header alone."""
+        """The file with the case's label. If that is only a header, also the files with its voxels."""
         path = self._labels.get(case_id)
         if path is None:
             return []
@@ -169,7 +173,7 @@ class FolderSource:
         return found.scans
 
     def _look_beside(self) -> None:
-        """Name folders beside those that are read: one may be meant to be read."""
+        """Report other folders beside those that are read: a name may be misspelled."""
         others = sorted(path.name for path in self._root.iterdir() if path.is_dir() and path.name not in FOLDERS)
         for name in others:
             if meant := [folder for folder in FOLDERS if folder.casefold() == name.strip().casefold()]:
@@ -265,6 +269,12 @@ def _read_description(root: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; correct it, or remove it and set data.labels") from error
     return description if isinstance(description, dict) else {}
+
+
+def _modality(description: dict) -> str:
+    """What dataset.json calls the first channel, as nnU-Net or the Decathlon do: "CT", "MRI"; "" if it says nothing."""
+    channels = description.get("channel_names") or description.get("modality")
+    return str(next(iter(channels.values()), "")) if isinstance(channels, dict) else ""
 
 
 def _structures(description: dict, root: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The sources of cases. A new source is one file and one entry in each of the two lines below."""
+"""The sources of cases. A new source is one file, and one entry in each of the two lines below."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +32,8 @@ class Source(Protocol):
         reading: how a new scan has to be read to look like these cases.
         preparation: what was done to the images before they were stored, for tables; None if nothing is known.
         patient_of: the patient of a case.
-        problems: what is wrong with single cases, as far as file names show, one line each.
-        notes: files that are not taken and surely no scans, for `data info`, one line each.
+        problems: problems of single cases that file names already show, one line each.
+        notes: files that are clearly no scans, for `data info`, one line each.
     """
 
     name: str

@@ -13,7 +13,7 @@ from reports.tables.datasets import OverDatasets, over_datasets
 
 
 def write_report(
-    folders: Sequence[Path], report: Path, packed_timings: bool = False, budgets: Sequence[str] = ()
+    folders: Sequence[Path], report: Path, budgets: Sequence[str] = ()
 ) -> tuple[list[Tables], OverDatasets | None]:
     """Write a report over results folders.
 
@@ -23,7 +23,6 @@ def write_report(
     Args:
         folders: results folders.
         report: the folder of the report. It is created.
-        packed_timings: whether to show times of trials that shared their machine.
         budgets: which budgets of several data sets belong together, as `declared_levels` reads it.
 
     Returns:
@@ -32,7 +31,7 @@ def write_report(
     Raises:
         ResultsError: a folder cannot be reported on, or `budgets` does not fit.
     """
-    results = read_folders(folders, packed_timings)
+    results = read_folders(folders)
     experiments = make_tables(results)
     over = over_datasets(experiments, budgets)
     report.mkdir(parents=True, exist_ok=True)

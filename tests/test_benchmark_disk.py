@@ -130,7 +130,7 @@ def test_a_report_that_cannot_be_written_costs_no_record(command, tmp_path, undi
     failing(monkeypatch, Path, "write_text", "report/", the_system_says(errno.ENOSPC))
     message = one_line_error(command("report", folder))
     assert f"{folder / 'report'} cannot be written" in message and "No space left on device" in message
-    assert "records are whole: make room" in message and clusters.differences(folder, undisturbed) == []
+    assert "records are complete. Make room" in message and clusters.differences(folder, undisturbed) == []
 
 
 @pytest.mark.parametrize("broken", ["the folder", "a curve", "the end"])

@@ -3,6 +3,7 @@
 Every key is an attribute. Reading a file that misses a key or holds a value of the wrong type raises one line.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,10 @@ class Stored(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+# What makes a row of the tables: keys of `Cell`. The runs of a row differ in seed and draw alone.
+ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
+
+
 class Cell(Stored):
     """One cell of an experiment: a method at one budget, draw and seed, with what tables say of it."""
 
@@ -55,6 +60,11 @@ class Cell(Stored):
     method_file: str = ""
     patches: tuple[Count, Count] | None = Field(None, description="labelled and unlabelled patches of a step")
     network_file: str = Field("", description="the plug-in that registers the network; empty for a built-in one")
+
+    @property
+    def row(self) -> str:
+        """The row of the tables that the cell belongs to, as text to compare."""
+        return json.dumps([getattr(self, key) for key in ROW_KEYS], sort_keys=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -106,10 +116,17 @@ class Data(Stored):
 
 
 class Tuned(Stored):
-    """How settings were chosen, if a search chose them."""
+    """How settings were chosen, if a search chose them.
+
+    Args:
+        experiment: the experiment with published settings.
+        how: a phrase for the notes of tables.
+        methods: display names of the tuned methods; None: all of them.
+    """
 
     experiment: str
     how: str
+    methods: list[str] | None = None
 
 
 class StoredPlan(Stored):

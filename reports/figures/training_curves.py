@@ -34,7 +34,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     if not histories:
         yield from dict.fromkeys(TITLES, "No record holds a readable history of its losses.").items()
         return
-    yield "losses", Pages(_caption_of_totals(labelled), [_totals(source, histories)])
+    yield "losses", Pages(_caption_of_totals(labelled, bool(source.rows("ceiling"))), [_totals(source, histories)])
     if labelled != source.budgets[0]:
         return
     first_runs = [(row, runs[0]) for row, runs in histories.items() if _columns_of_terms(runs[0])]
@@ -148,9 +148,10 @@ def _set_scale(axes: Axes, values: np.ndarray) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _caption_of_totals(labelled: int) -> str:
+def _caption_of_totals(labelled: int, ceiling: bool) -> str:
+    all_labelled = "; the ceiling has all of them" * ceiling
     return (
-        f"Total loss by training step with {labelled} labelled cases; the ceiling has all of them. Strong lines: "
+        f"Total loss by training step with {labelled} labelled cases{all_labelled}. Strong lines: "
         "moving mean over a 40th of training, one per run. Light lines: the first run as recorded. A method whose "
         "step has several phases has a curve for each. A jump is a new stage of training. Every panel has its own "
         "scale: totals of different methods are different functions and do not say which segments better."

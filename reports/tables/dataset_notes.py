@@ -9,13 +9,14 @@ from benchmark.records.models import EXTERNAL
 from reports import published
 from reports.datasets import ALIKE
 from reports.measures import hd95
+from reports.protocol_words import network_of
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.statistics import CriticalDifference
 from reports.statistics.friedman import FEWEST_CASES as FEWEST_DATASETS
 from reports.tables.comparison import BY_CASES, BY_SEEDS
 from reports.tables.formats import FAULT, FAULTS, p_value
-from reports.tables.notes import POSTPROCESSING, network_of
+from reports.tables.notes import POSTPROCESSING
 
 if TYPE_CHECKING:
     from reports.tables.datasets import ComparedLevel
