@@ -33,6 +33,7 @@ class PhantomSettings(CommonSettings):
     """How many synthetic cases, how large, and from which seed."""
 
     source: Literal["phantom"]
+    name: str = Field("Phantom", min_length=1, description="what tables call the data")
     train: int = Field(20, ge=1, le=MOST_CASES, description="training cases")
     test: int = Field(6, ge=1, le=MOST_CASES, description="test cases")
     size: tuple[Side, Side, Side] = Field(
@@ -44,7 +45,6 @@ class PhantomSettings(CommonSettings):
 class PhantomSource:
     """Synthetic cases. Each depends on (seed, size, id) alone, so their number does not change the single cases."""
 
-    name = "Phantom"
     classes = 1
     channels = 1
     class_names = {"atrium": 1}
@@ -56,6 +56,7 @@ class PhantomSource:
 
     def __init__(self, settings: PhantomSettings):
         self._settings = settings
+        self.name = settings.name
         self.train_ids = [f"train-{i:03d}" for i in range(settings.train)]
         self.test_ids = [f"test-{i:03d}" for i in range(settings.test)]
 

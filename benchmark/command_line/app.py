@@ -188,11 +188,17 @@ def report(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the report. Default: report in the first folder.")
     ] = None,
+    budgets: Annotated[
+        list[str],
+        typer.Option(
+            "--budget", metavar="NAME=N,N", help="Numbers of labelled cases to compare, one for each data set in order."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Write the report of a results folder. Several folders give one report."""
+    """Write the report of a results folder. Several folders give one report, also those of several data sets."""
     from benchmark.command_line.reporting import show_report
 
-    show_report(console, *map(ResultsFolder, folders), to=to)
+    show_report(console, *map(ResultsFolder, folders), to=to, budgets=budgets)
 
 
 @app.command()

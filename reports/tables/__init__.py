@@ -95,9 +95,7 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
         place = folder / experiment.name if len(experiments) > 1 else folder
         place.mkdir(exist_ok=True)
         for table in [*experiment.cuts, *experiment.tables]:
-            _write(place / f"{table.name}.md", rendering.markdown(table))
-            _write(place / f"{table.name}.tex", latex(table))
-            _write(place / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
+            write_table(table, place)
     curves = any(experiment.results.curves for experiment in experiments)
     over_all = {
         "long": [long_frame(experiment.results) for experiment in experiments],
@@ -111,6 +109,13 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
             frames = [frame.assign(experiment=of.name) for of, frame in zip(experiments, frames, strict=True)]
             together = pd.concat([frame for frame in frames if len(frame)] or frames)  # empty frames have no types
             _write(folder / f"{name}.csv", rendering.csv(together[["experiment", *frames[0].columns[:-1]]]))
+
+
+def write_table(table: Table, folder: Path) -> None:
+    """Write FOLDER/NAME.md, .tex and .csv."""
+    _write(folder / f"{table.name}.md", rendering.markdown(table))
+    _write(folder / f"{table.name}.tex", latex(table))
+    _write(folder / f"{table.name}.csv", rendering.csv(table.frame.drop(columns=["row"], errors="ignore")))
 
 
 def _write(path: Path, text: str) -> None:

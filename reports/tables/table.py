@@ -116,7 +116,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """What a report shows of one experiment under one name.
+    """What a report shows of one experiment, or of several data sets, under one name.
 
     name: of its files. frame: its numbers, as its CSV has them. status: what is done. literature: numbered sources.
     """
