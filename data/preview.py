@@ -18,7 +18,7 @@ def write_preview(dataset: Dataset, file: Path) -> None:
     """Draw up to 12 cases, spread evenly over the list of cases.
 
     Each panel is the slice with the largest labelled area, or the middle slice of a case without a label. Structures
-    are outlined and tinted.
+    are outlined and tinted. Of several channels the first is shown.
 
     Args:
         dataset: a prepared data set.
@@ -45,12 +45,13 @@ def write_preview(dataset: Dataset, file: Path) -> None:
 
 
 def _draw(axis, case: Case) -> None:
-    label = np.zeros(case.image.shape, np.uint8) if case.label is None else np.asarray(case.label)
+    image = case.shown
+    label = np.zeros(case.shape, np.uint8) if case.label is None else np.asarray(case.label)
     areas = (label > 0).sum((0, 1))
-    depth = int(areas.argmax()) if areas.any() else case.image.shape[2] // 2
-    low, high = np.percentile(case.image[..., depth], (1, 99))
+    depth = int(areas.argmax()) if areas.any() else case.shape[2] // 2
+    low, high = np.percentile(image[..., depth], (1, 99))
     aspect = case.spacing[1] / case.spacing[0]
-    axis.imshow(case.image[..., depth].T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
+    axis.imshow(image[..., depth].T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
     for value in range(int(label[..., depth].max()), 0, -1):
         # Outlines of neighbouring structures coincide, their tints do not. The first structure is drawn on top: mostly
         # it is the inner one.

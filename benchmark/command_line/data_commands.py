@@ -83,10 +83,10 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
             shapes.append(_add_case(table, dataset, case_id, side))
     Console(file=console.file, width=WIDE, markup=False).print(table)  # whole ids, in a narrow window, too
     low, high = np.min(shapes, axis=0), np.max(shapes, axis=0)
+    sizes = " x ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(low, high, strict=True))
     console.print(
         f"{dataset.name}: {len(dataset.train_ids)} training cases, {len(dataset.with_label)} of them with a label, and "
-        f"{len(dataset.test_ids)} test cases, "
-        f"{' x '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(low, high, strict=True))} voxels"
+        f"{len(dataset.test_ids)} test cases, {sizes} voxels{_channels(dataset)}"
     )
     for note in dataset.source.notes:
         console.print(visible(note), soft_wrap=True)
@@ -101,6 +101,11 @@ def info(experiment: Experiment, picture: Path, console: Console) -> bool:
     return True
 
 
+def _channels(dataset: Dataset) -> str:
+    names = dataset.source.channel_names
+    return f", {dataset.channels} channels ({', '.join(names)})" if dataset.channels > 1 else ""
+
+
 def _add_case(table: Table, dataset: Dataset, case_id: str, side: str) -> tuple[int, ...]:
     case = dataset.native(case_id)
     cells = ["no label"] * dataset.classes + [""]
@@ -108,9 +113,9 @@ def _add_case(table: Table, dataset: Dataset, case_id: str, side: str) -> tuple[
         counts = np.bincount(np.ravel(case.label), minlength=dataset.classes + 1)
         millilitres = counts * np.prod(case.spacing) / 1000
         cells = [f"{volume:.1f}" for volume in millilitres[1:]] + [f"{counts[1:].sum() / counts.sum():.1%}"]
-    size, spacing = "x".join(map(str, case.image.shape)), "x".join(f"{mm:g}" for mm in case.spacing)
+    size, spacing = "x".join(map(str, case.shape)), "x".join(f"{mm:g}" for mm in case.spacing)
     table.add_row(case_id, side, size, spacing, *cells)
-    return case.image.shape
+    return case.shape
 
 
 def _say_wrong(wrong: dict[str, str], console: Console) -> None:
