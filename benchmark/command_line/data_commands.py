@@ -8,6 +8,7 @@ from rich.table import Table
 
 from benchmark.planning.experiment import Experiment
 from data import fetch
+from data.acdc import acdc_volumes, prepare_acdc
 from data.cache import Dataset, prepare
 from data.case import DataError, DataProblems
 from data.errors import visible
@@ -57,6 +58,12 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
         for difference in case.grid:
             console.print(f"{case.case}: {difference}", soft_wrap=True)
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
+
+
+def prepare_acdc_folder(folder: Path, to: Path, console: Console) -> None:
+    """Make a folder of scans from the ACDC volumes that papers share."""
+    volumes = list(follow(prepare_acdc(folder, to), "preparing volumes", total=len(acdc_volumes(folder))))
+    console.print(f"{len(volumes)} volumes in {to}; `source: folder` with `root: {to}` reads them", soft_wrap=True)
 
 
 def example(folder: Path, console: Console) -> None:
