@@ -60,7 +60,7 @@ precision: .venv/installed  ## what bf16 costs in Dice: three seeds each, on the
 distance-network: .venv/installed  ## whether DTML's distance network survives its first steps, 20 seeds, on the LA folder
 	$(BIN)/python tests/reliability/distance_network.py
 
-stars: .venv/installed  ## how often stars and rings are false, on the two grids of docs/statistics.md (9 minutes of one core)
+stars: .venv/installed  ## how often stars and rings are false, on the two grids of docs/calibration.md (9 minutes of one core)
 	$(BIN)/python -m reports.statistics.family_grid
 
 .venv/installed: pyproject.toml constraints.txt

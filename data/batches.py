@@ -28,8 +28,8 @@ class PatchStream:
     number of labelled cases.
 
     Args:
-        dataset: anything with `image(case_id)` and `label(case_id)`, which return arrays (H, W, D). Images of several
-            channels are (H, W, D, M).
+        dataset: anything with `image(case_id)` and `label(case_id)`, which return arrays (H, W, D). With `channels` M
+            above 1, images are (H, W, D, M).
         labelled: the labelled cases.
         unlabelled: the unlabelled cases.
         labelled_patches: labelled patches in a batch, B_l.
@@ -91,7 +91,8 @@ class PatchStream:
         self.extra_arrays = extra_arrays or {}
         self.overlapping = overlapping
         self._labelled_items, self._unlabelled_items = self._items(labelled), self._items(unlabelled)
-        self._channels = dataset.image(labelled[0]).shape[3:]  # empty for images of one channel
+        channels = getattr(dataset, "channels", 1)
+        self._channels = (channels,) if channels > 1 else ()  # the further axis of images
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         """The batch of a step (0, 1, …).

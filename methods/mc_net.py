@@ -46,12 +46,11 @@ class MCNet(Method):
         outputs = [self.head.probabilities(output.logits) for output in self.network.forward_decoders(batch.images)]
         targets = self.head.targets(batch.labels)
         supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
+        sharp = [self.head.sharpen(probabilities, TEMPERATURE) for probabilities in outputs]  # not detached
         consistency = sum(
-            (probabilities - self.head.sharpen(peer, TEMPERATURE))
-            .square()
-            .mean()  # all patches; pseudo-labels are not detached
+            (probabilities - peer).square().mean()  # all patches
             for i, probabilities in enumerate(outputs)
-            for j, peer in enumerate(outputs)
+            for j, peer in enumerate(sharp)
             if i != j
         )
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)

@@ -30,9 +30,8 @@ class URPC(Method):
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
         levels = self.network(batch.images).level_logits  # four, coarse to fine, all at full size
-        supervised = torch.stack(
-            [self.head.segmentation_loss(logits[:labelled], batch.labels) for logits in levels]
-        ).mean()
+        losses = [self.head.segmentation_loss(logits[:labelled], batch.labels) for logits in levels]
+        supervised = torch.stack(losses).mean()
 
         probabilities = torch.stack([self.head.probabilities(logits[labelled:]) for logits in levels])
         mean = probabilities.mean(0)  # not detached

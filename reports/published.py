@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from benchmark.records.models import Data, StoredPlan
+from benchmark.records.protocol import YOUNGER, Training
 
 CERTAINTY = {
     "read": "read in the full text",
@@ -78,6 +79,12 @@ def differences(entry: dict, plan: StoredPlan, cell: Mapping) -> list[str]:
     for key, value in (theirs["training"] | {"iterations": iterations}).items():
         if ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
+    default = Training().model_dump(mode="json")
+    reasons += [
+        f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(default[key])}"
+        for key in YOUNGER
+        if ours[key] != default[key]
+    ]
     if list(evaluation.stride) != theirs["stride"]:
         reasons.append(f"stride {times(evaluation.stride)}, not {times(theirs['stride'])}")
     if evaluation.empty != "worst":
@@ -154,6 +161,8 @@ def millimetres(spacing: float | Sequence[float]) -> str:
 
 
 def _words(value) -> str:
+    if isinstance(value, dict):  # a network, or the strengths of an augmentation
+        return " ".join(f"{key} {part}" for key, part in value.items() if part)
     return times(value) if isinstance(value, list) else str(value)
 
 

@@ -150,6 +150,7 @@ def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, mon
 def two_checks(monkeypatch):
     """The contract is only what is quick to find."""
     monkeypatch.setattr(checks, "CHECKS", dict(list(checks.CHECKS.items())[:2]))
+    monkeypatch.setattr(checks, "SETTINGS", {})
 
 
 def test_a_method_that_keeps_the_contract(command, two_checks):
@@ -163,6 +164,7 @@ def test_a_method_that_keeps_the_contract(command, two_checks):
 
 
 def test_a_check_that_does_not_apply_is_no_failure(command, monkeypatch):
+    monkeypatch.setattr(checks, "SETTINGS", {})
     monkeypatch.setattr(checks, "CHECKS", {"learns": lambda subject: "gets [no] unlabelled patches"})
     status, out, _ = command("check", "vnet")
     assert status == 0 and "does not apply  learns: gets [no] unlabelled patches\n" in out
@@ -183,6 +185,7 @@ def test_a_file_whose_method_breaks_the_contract(command, tmp_path, two_checks):
 
 def test_one_fault_that_breaks_several_checks_is_told_once(command, tmp_path, monkeypatch):
     titles = ["never sees labels of unlabelled cases", "learns from unlabelled images", "trains every parameter"]
+    monkeypatch.setattr(checks, "SETTINGS", {})
     monkeypatch.setattr(checks, "CHECKS", {title: checks.CHECKS[title] for title in titles})
     status, out, _ = command("check", tiny.write_plugin(tmp_path, "broken", in_step="raise KeyError('no')"))
     broken = [line for line in out.splitlines() if line.startswith("  broken")]

@@ -10,12 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.records.protocol import Evaluation
+from benchmark.records.protocol import Evaluation, Training
 from benchmark.trial.inference import fold_batch_norm, label_map, predict_volume, window_starts, windows
 from benchmark.trial.scoring import predict_labels, score_case
 from data.cache import prepare
 from data.sources import PhantomSettings
-from methods.shared.networks.vnet import VNet
+from methods.shared.networks.backbone import Backbone
+
+
+def vnet(classes=1, width=16, amp_dtype=None, **asked):
+    return Backbone(classes, width, amp_dtype)(**asked)
+
 
 CPU = torch.device("cpu")
 
@@ -125,10 +130,10 @@ def test_a_label_is_the_likeliest_class_above_one_half():
 
 
 @pytest.mark.parametrize(("amp_dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 5e-3)])
-@pytest.mark.parametrize("upsampling", ["transposed", "trilinear"])
+@pytest.mark.parametrize("upsampling", ["transposed", "linear"])
 def test_folded_batch_norm_predicts_the_same_and_leaves_the_network_alone(amp_dtype, tolerance, upsampling):
     torch.manual_seed(0)
-    network = VNet(width=4, decoders=(upsampling,), signed_distance=True, amp_dtype=amp_dtype)
+    network = vnet(width=4, decoders=(upsampling,), signed_distance=True, amp_dtype=amp_dtype)
     images = torch.randn(2, 1, 48, 32, 32)
     with torch.no_grad():
         for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm3d)):
@@ -173,7 +178,7 @@ def test_a_case_is_graded_on_its_own_grid():
             ramp = (0.2 + (torch.arange(grid[0]) + 0.5) / grid[0]).clamp(max=1)
             return ramp.view(1, 1, -1, 1, 1).expand(len(images), 1, *patch)
 
-    labels = predict_labels(Fitting(), dataset, "test-000", patch, evaluation, 4)
+    labels = predict_labels(Fitting(), dataset, "test-000", Training(patch=patch), evaluation, 4)
     assert labels.shape == case.label.shape
     # The same physical ramp at the native voxels' centres: the two volumes share their outer faces.
     n = case.image.shape[0]

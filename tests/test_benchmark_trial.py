@@ -24,7 +24,7 @@ from benchmark.trial.setup import data_workers
 from benchmark.trial.specification import Trial
 from data.cache import prepare
 from methods.shared import registry
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 
 ITERATIONS = tiny.VALUES["training"]["iterations"]

@@ -61,7 +61,7 @@ def locate(windows, patch):
 @pytest.mark.parametrize(
     ("shape", "size"), [((7, 6, 5), (4, 4, 3)), ((6, 8, 4), (5, 3, 4)), ((6, 6, 4), (4, 5, 5)), ((3, 3, 5), (4, 3, 2))]
 )
-@pytest.mark.parametrize("augmentation", list(AUGMENTATIONS))
+@pytest.mark.parametrize("augmentation", ["uamt_exact", "d4", "crop"])
 def test_patches_are_those_of_brute_force_and_every_start_occurs(shape, size, augmentation):
     image = numbered(shape)
     label = (image % 251).astype(np.uint8)
@@ -81,7 +81,7 @@ def test_patches_are_those_of_brute_force_and_every_start_occurs(shape, size, au
         rooms = [d + 2 * ((p - d) // 2 + 3) - p if d < p else d - p for d, p in zip(dims, size, strict=True)]
         starts = [start for s, start in seen if s == symmetry]
         for axis, room in enumerate(rooms):
-            last = max(room - 1, 0) if augmentation == "uamt_exact" else room
+            last = max(room - 1, 0) if AUGMENTATIONS[augmentation].skips_last_start else room
             assert {start[axis] for start in starts} == set(range(last + 1))
 
 

@@ -36,13 +36,18 @@ def stream(labelled=LABELLED, unlabelled=UNLABELLED, b_l=2, b_u=2, seed=0, **mor
 
 
 def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[key], b[key]) and np.asarray(a[key]).dtype == np.asarray(b[key]).dtype for key in a
+    )
 
 
 def test_shapes_types_and_no_other_field():
     batch = stream(extra_arrays={"noisy": noisy})[0]
+    assert all(batch.pop(key) for key in ("labelled_ids", "unlabelled_ids"))
     described = {key: (array.shape, array.dtype.name) for key, array in batch.items()}
     assert described == {
+        "labelled_origins": ((2, 3), "int64"),
+        "unlabelled_origins": ((2, 3), "int64"),
         "labelled_images": ((2, 1, *PATCH), "float32"),
         "labels": ((2, *PATCH), "uint8"),
         "unlabelled_images": ((2, 1, *PATCH), "float32"),

@@ -5,7 +5,7 @@ import torch
 from helpers.tiny_methods import build, make_batch
 
 from methods.shared.networks.discriminators import ConfidenceNetwork
-from methods.shared.networks.vnet import VNetOutput
+from methods.shared.networks.network import NetworkOutput
 
 STEPS = 100
 
@@ -37,12 +37,12 @@ def test_attention_weights_hard_patches_more():
         method = build("asdnet", iterations=STEPS, **settings)
         batch = make_batch(method)
         easy, hard = torch.where(batch.labels[:1, None] == 1, 4.0, -4.0), torch.full_like(batch.images[:1], -4.0)
-        method.network.forward = lambda images: VNetOutput(logits=torch.cat([easy, hard, hard, hard]))
+        method.network.forward = lambda images: NetworkOutput(logits=torch.cat([easy, hard, hard, hard]))
         return method.training_step(batch, 0, "segment")["supervised"]
 
     assert supervised(sample_attention=1.0) < supervised()  # the easy first patch hardly counts any more
 
 
 def test_confidence_network_keeps_the_size_and_takes_any():
-    network = ConfidenceNetwork(2, width=2)
+    network = ConfidenceNetwork(3, 2, 2, width=2)
     assert network(torch.rand(2, 2, 17, 24, 9)).shape == (2, 2, 17, 24, 9)

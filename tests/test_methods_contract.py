@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from benchmark.contract.checks import CHECKS
+from benchmark.contract.checks import CHECKS, SETTINGS
 from benchmark.contract.small_training import Subject
 from methods.shared import registry
 from methods.shared.method import Batch
@@ -19,6 +19,12 @@ def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
         "labels",
         "unlabelled_images",
         "extra_arrays",
+        "labelled_ids",
+        "unlabelled_ids",
+        "labelled_origins",
+        "unlabelled_origins",
+        "overlapping_images",
+        "shifts",
     ]
 
 
@@ -27,3 +33,12 @@ def test_a_batch_has_no_room_for_labels_of_unlabelled_images():
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method(name, title):
     assert CHECKS[title](subject(name)) in (None, "gets no unlabelled patches")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", SETTINGS)
+@pytest.mark.parametrize("name", registry.names())
+def test_every_method_under_every_setting(name, title):
+    refused = SETTINGS[title](subject(name))
+    # MC-Net's decoders differ in upsampling, and a DynUNet has one way only.
+    assert (refused is not None) == (title == "takes MONAI's DynUNet" and name in ("mc_net", "mc_net_plus")), refused

@@ -9,7 +9,7 @@ import torch
 
 from methods.shared import registry
 from methods.shared.method import Batch
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 
 STEPS = 400

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers.tiny_methods import build, make_batch
 
 from methods.double_uncertainty import channel_entropy
-from methods.shared.networks.vnet import VNetOutput
+from methods.shared.networks.network import NetworkOutput
 
 
 @pytest.mark.parametrize("silent", [False, True])
@@ -23,9 +23,9 @@ def test_losses_are_of_the_means_and_of_the_variance_of_the_normalised_features(
     ]
     if silent:  # a voxel without any activation has no direction
         passes[1][1][:, :, 0] = 0
-    outputs = iter([VNetOutput(logits=logits, features=(features.clone(),)) for logits, features in passes])
+    outputs = iter([NetworkOutput(logits=logits, features=(features.clone(),)) for logits, features in passes])
     method.teacher.forward = lambda images, features: next(outputs)
-    method.student.forward = lambda images, features: VNetOutput(logits=student[0], features=(student[1],))
+    method.student.forward = lambda images, features: NetworkOutput(logits=student[0], features=(student[1],))
 
     losses = method.training_step(batch, 0, "train")
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.shared.networks import heads
-from methods.shared.networks.heads import Head
+from methods.shared.networks.heads import make_head
 
 
 @pytest.mark.parametrize("chunk", [heads.CHUNK, 7])
@@ -15,7 +15,7 @@ from methods.shared.networks.heads import Head
 def test_outputs_and_gradients_are_those_of_a_convolution(channels, dtype, memory_format, chunk, monkeypatch):
     monkeypatch.setattr(heads, "CHUNK", chunk)
     torch.manual_seed(0)
-    head = Head(4, channels)
+    head = make_head(3, 4, channels)
     features = torch.randn(2, 4, 3, 5, 2).to(dtype).contiguous(memory_format=memory_format).requires_grad_()
     scale = torch.tensor([[2.0, 0, 2, 0], [0, 2, 2, 2]]).view(2, 4, 1, 1, 1)
     upstream = torch.randn(2, channels, 3, 5, 2)
@@ -40,7 +40,7 @@ def test_channels_last_features_are_neither_copied_nor_given_another_layout():
 
 def test_a_second_derivative_is_refused_instead_of_wrong():
     features = torch.randn(1, 2, 2, 2, 2, requires_grad=True)
-    output = Head(2, 1)(features, torch.ones(1, 2, 1, 1, 1))
+    output = make_head(3, 2, 1)(features, torch.ones(1, 2, 1, 1, 1))
     (gradient,) = torch.autograd.grad(output.square().sum(), features, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient.sum().backward()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers.tiny_methods import naive_cross_entropy, naive_dice, naive_dice_of_classes
 
-from methods.shared.losses import MAX_ENTROPY, binary_entropy, dice_loss, one_hot, segmentation_loss
+from methods.shared.losses import MAX_ENTROPY, binary_entropy, dice_loss, one_hot
+from methods.shared.probabilities import Sigmoid
 
 
 @pytest.fixture(params=[1, 2], ids=["C=1", "C=2"])
@@ -73,7 +74,7 @@ def test_the_supervised_loss_is_half_the_sum_of_cross_entropy_and_dice(logits, l
     logits64 = logits.double()
     p = 1 / (1 + torch.exp(-logits64))
     expected = 0.5 * (naive_cross_entropy(logits64, labels) + naive_dice_of_classes(p, labels))
-    assert segmentation_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert Sigmoid(logits.shape[1]).segmentation_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_one_sigmoid_channel_is_the_two_channel_softmax_loss_of_the_releases():
@@ -83,12 +84,12 @@ def test_one_sigmoid_channel_is_the_two_channel_softmax_loss_of_the_releases():
     softmax = torch.exp(two) / torch.exp(two).sum(1, keepdim=True)
     chosen = softmax.gather(1, y.unsqueeze(1))
     expected = 0.5 * (-torch.log(chosen).mean() + naive_dice(softmax[:, 1], (y == 1).float()))
-    assert segmentation_loss(s, y).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert Sigmoid(s.shape[1]).segmentation_loss(s, y).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_supervised_loss_stands_extreme_logits():
     logits = torch.tensor([1e4, -1e4]).view(1, 1, 1, 1, 2).requires_grad_()
-    loss = segmentation_loss(logits, torch.tensor([0, 1]).view(1, 1, 1, 2))
+    loss = Sigmoid(logits.shape[1]).segmentation_loss(logits, torch.tensor([0, 1]).view(1, 1, 1, 2))
     loss.backward()
     assert loss.isfinite() and logits.grad.isfinite().all()
 

@@ -10,8 +10,14 @@ from torch import nn
 
 from methods.shared.networks import autocast
 from methods.shared.networks.autocast import Conv3d, ConvTranspose3d
+from methods.shared.networks.backbone import Backbone
 from methods.shared.networks.discriminators import DistanceMapDiscriminator
-from methods.shared.networks.vnet import Backbone, VNet
+from methods.shared.networks.network import NetworkError
+
+
+def vnet(classes=1, width=16, amp_dtype=None, **asked):
+    return Backbone(classes, width, amp_dtype)(**asked)
+
 
 CONVOLUTIONS = (1, 2, 3, 3, 3)  # of the five encoder blocks
 
@@ -68,7 +74,7 @@ def nearest_up(x, weight, bias):
     return conv3(x.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4), weight, bias)
 
 
-UPSAMPLING = {"transposed": conv_up, "trilinear": trilinear_up, "nearest": nearest_up}
+UPSAMPLING = {"transposed": conv_up, "linear": trilinear_up, "nearest": nearest_up}
 
 
 def released_encoder(x, weights):
@@ -136,18 +142,18 @@ def head(module, x):
 )
 def test_the_published_number_of_parameters(heads, count):
     with torch.device("meta"):
-        assert parameters(VNet(**heads)) == count
+        assert parameters(vnet(**heads)) == count
 
 
 def test_two_channels_are_as_many_parameters_as_two_heads():
     with torch.device("meta"):
-        assert parameters(VNet(classes=2)) == 9_448_866
+        assert parameters(vnet(classes=2)) == 9_448_866
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(32, 16, 48), (16, 16, 16)])
 def test_the_output_is_that_of_the_released_architecture(size):
-    network = liven(VNet(width=3, signed_distance=True))
+    network = liven(vnet(width=3, signed_distance=True))
     x = images(2, *size)
     levels = released(network, x)
     output = network(x, features=True)
@@ -163,7 +169,7 @@ def test_the_output_is_that_of_the_released_architecture(size):
 @pytest.mark.parametrize("change", ["skip before the ReLU", "no skip", "channels reversed"])
 def test_the_comparison_would_notice_another_skip(change, monkeypatch):
     """The reference itself must be sharp: with the skips elsewhere its output is clearly another."""
-    network = liven(VNet(width=3))
+    network = liven(vnet(width=3))
     x = images(1, 32, 32, 32)
     skips = released_encoder(x, weights_of(encoder_units(network)))
     weights = weights_of(decoder_units(network, 0))
@@ -182,7 +188,7 @@ def test_the_comparison_would_notice_another_skip(change, monkeypatch):
 
 
 def test_channel_dropout_acts_after_the_deepest_block_and_before_the_heads_in_train_mode_alone():
-    network = VNet(width=2)
+    network = vnet(width=2)
     dropouts = [m for m in network.modules() if isinstance(m, nn.Dropout3d)]
     assert [m.p for m in dropouts] == [0.5, 0.5]
     x = images(2, 16, 16, 16)
@@ -207,7 +213,7 @@ def test_channel_dropout_acts_after_the_deepest_block_and_before_the_heads_in_tr
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(17, 20, 30), (16, 31, 16), (5, 16, 40)])
 def test_other_sizes_are_padded_with_zeros_at_the_end_and_cropped_back(size):
-    network = liven(VNet(width=2, signed_distance=True))
+    network = liven(vnet(width=2, signed_distance=True))
     x = images(2, *size)
     output = network(x)
     padded = torch.zeros(2, 1, *(-(-n // 16) * 16 for n in size))
@@ -221,7 +227,7 @@ def test_other_sizes_are_padded_with_zeros_at_the_end_and_cropped_back(size):
 @torch.no_grad()
 def test_decoder_features_have_the_published_shapes():
     with torch.device("meta"):
-        output = VNet()(torch.empty(1, 1, 112, 112, 80), features=True)
+        output = vnet()(torch.empty(1, 1, 112, 112, 80), features=True)
     assert [tuple(f.shape) for f in output.features] == [
         (1, 128, 14, 14, 10), (1, 64, 28, 28, 20), (1, 32, 56, 56, 40), (1, 16, 112, 112, 80),
     ]  # fmt: skip
@@ -229,16 +235,16 @@ def test_decoder_features_have_the_published_shapes():
 
 @torch.no_grad()
 def test_what_is_not_asked_for_is_absent():
-    output = VNet(width=2)(images(2, 16, 16, 16))
+    output = vnet(width=2)(images(2, 16, 16, 16))
     assert output.signed_distance is None and output.level_logits == () and output.features == ()
-    output = VNet(width=2, segmentation=False, signed_distance=True)(images(2, 16, 16, 16))
+    output = vnet(width=2, segmentation=False, signed_distance=True)(images(2, 16, 16, 16))
     assert output.logits is None and output.signed_distance.abs().max() < 1
 
 
 @torch.no_grad()
 def test_three_decoders_share_one_pass_of_the_encoder():
-    kinds = ("transposed", "trilinear", "nearest")
-    network = liven(VNet(width=2, classes=2, signed_distance=True, decoders=kinds))
+    kinds = ("transposed", "linear", "nearest")
+    network = liven(vnet(width=2, classes=2, signed_distance=True, decoders=kinds))
     calls = []
     network.encoder.register_forward_hook(lambda *_: calls.append(1))
     x = images(1, 16, 32, 16)
@@ -256,7 +262,7 @@ def test_three_decoders_share_one_pass_of_the_encoder():
 
 
 def test_every_decoder_sends_a_gradient_to_the_encoder():
-    network = liven(VNet(width=2, decoders=("transposed", "nearest")))
+    network = liven(vnet(width=2, decoders=("transposed", "nearest")))
     gradients = []
     for i in range(2):
         network.zero_grad()
@@ -268,7 +274,7 @@ def test_every_decoder_sends_a_gradient_to_the_encoder():
 
 @torch.no_grad()
 def test_level_heads_give_a_full_size_map_of_each_decoder_level():
-    network = liven(VNet(width=2, classes=2, level_dropout=(0.5, 0.3, 0.2, 0.1)))
+    network = liven(vnet(width=2, classes=2, level_dropout=(0.5, 0.3, 0.2, 0.1)))
     x = images(1, 32, 16, 32)
     output = network(x)
     assert [tuple(level.shape) for level in output.level_logits] == [(1, 2, 32, 16, 32)] * 4
@@ -282,17 +288,17 @@ def test_level_heads_give_a_full_size_map_of_each_decoder_level():
 
 @torch.no_grad()
 def test_level_heads_are_cropped_back_too():
-    output = VNet(width=2, level_dropout=(0.5, 0.3, 0.2, 0.1))(images(2, 17, 16, 20))
+    output = vnet(width=2, level_dropout=(0.5, 0.3, 0.2, 0.1))(images(2, 17, 16, 20))
     assert [tuple(level.shape) for level in output.level_logits] == [(2, 1, 17, 16, 20)] * 4
 
 
 @pytest.mark.parametrize(
     "openings",
-    [{"level_dropout": (0.5,)}, {"level_dropout": (0.1,) * 4, "segmentation": False}, {"decoders": ("bilinear",)}],
+    [{"level_dropout": (0.5,) * 5}, {"level_dropout": (0.1,) * 4, "segmentation": False}, {"decoders": ("bilinear",)}],
 )
 def test_openings_that_cannot_be_are_refused(openings):
-    with pytest.raises(ValueError, match="level_dropout|bilinear"):
-        VNet(width=2, **openings)
+    with pytest.raises(NetworkError, match="level_dropout|bilinear|not of 5"):
+        vnet(width=2, **openings)
 
 
 def test_the_backbone_gives_independent_networks_of_the_protocols_width_and_precision():
@@ -307,7 +313,7 @@ def test_the_backbone_gives_independent_networks_of_the_protocols_width_and_prec
 
 
 def test_the_trunk_runs_in_bf16_and_all_outputs_are_fp32():
-    network = VNet(
+    network = vnet(
         width=2, signed_distance=True, decoders=("transposed", "nearest"), level_dropout=(0.5,) * 4,
         amp_dtype=torch.bfloat16,
     )  # fmt: skip
@@ -328,7 +334,7 @@ def test_the_trunk_runs_in_bf16_and_all_outputs_are_fp32():
 
 
 def test_without_a_type_everything_is_fp32():
-    network = VNet(width=2)
+    network = vnet(width=2)
     inside = []
     network.encoder.blocks[2].register_forward_hook(lambda m, i, o: inside.append(o.dtype))
     network(images(2, 16, 16, 16))
@@ -369,7 +375,7 @@ def assert_close_to_fp32(network, loss):
 def test_bf16_gradients_are_those_of_fp32(size):
     # Patches of 16 or 32 along the first axis make a deep 3x3x3 convolution see a first axis of 2, where some CPUs
     # compute a bf16 weight gradient that is garbage.
-    network = positive(VNet(width=4))
+    network = positive(vnet(width=4))
     x, weight = images(2, *size).abs(), images(2, *size, seed=1).abs()
     assert_close_to_fp32(network, lambda: (network(x).logits * weight).mean())
 
@@ -423,7 +429,7 @@ def test_padding_by_hand_gives_the_same_convolution(shape, monkeypatch):
 
 def test_the_discriminator_has_the_published_size_and_shapes():
     with torch.device("meta"):
-        network = DistanceMapDiscriminator(1, width=64)
+        network = DistanceMapDiscriminator(3, 1, 1, width=64)
         assert parameters(network) == 11_020_290
         shapes = []
         network.trunk.register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape)))
@@ -437,7 +443,7 @@ def test_the_discriminator_has_the_published_size_and_shapes():
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_discriminator_is_the_released_one(classes):
     torch.manual_seed(0)
-    network = DistanceMapDiscriminator(classes, width=4).eval()
+    network = DistanceMapDiscriminator(3, classes, 1, width=4).eval()
     maps, x = torch.rand(3, classes, 32, 48, 16) * 2 - 1, images(3, 32, 48, 16)
     convolutions = [m for m in network.trunk if isinstance(m, nn.Conv3d)]
 
@@ -454,7 +460,7 @@ def test_the_discriminator_is_the_released_one(classes):
 
 
 def test_the_discriminators_dropout_acts_in_train_mode_alone():
-    network = DistanceMapDiscriminator(1, width=4)
+    network = DistanceMapDiscriminator(3, 1, 1, width=4)
     assert [m.p for m in network.modules() if isinstance(m, nn.Dropout3d)] == [0.5] * 3
     maps, x = images(2, 16, 16, 16, seed=1), images(2, 16, 16, 16)
     assert not torch.equal(network.train()(maps, x), network(maps, x))
@@ -472,13 +478,13 @@ def test_the_discriminators_dropout_acts_in_train_mode_alone():
     ],
 )  # fmt: skip
 def test_the_discriminators_bf16_gradients_are_those_of_fp32(size):
-    network = positive(DistanceMapDiscriminator(1, width=16))
+    network = positive(DistanceMapDiscriminator(3, 1, 1, width=16))
     maps, x = images(2, *size, seed=1).abs().tanh(), images(2, *size).abs()
     assert_close_to_fp32(network, lambda: network(maps, x)[:, 1].sum())
 
 
 def test_the_discriminators_logits_are_fp32():
-    network = DistanceMapDiscriminator(1, 4, torch.bfloat16)
+    network = DistanceMapDiscriminator(3, 1, 1, 4, torch.bfloat16)
     inside = []
     network.trunk.register_forward_hook(lambda m, i, o: inside.append(o.dtype))
     assert network(images(2, 32, 32, 32, seed=1), images(2, 32, 32, 32)).dtype == torch.float32

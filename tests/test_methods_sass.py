@@ -10,7 +10,7 @@ from helpers.tiny_methods import build, make_batch, naive_dice_of_classes, no_dr
 from benchmark.records.protocol import Training
 from benchmark.trial.training import _run_phase, initial_state
 from methods.shared import registry
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 
 STEP = 3000
@@ -84,19 +84,19 @@ def test_the_phases_leave_each_others_gradients_and_weights_alone():
     batch = make_batch(method)
 
     adversary = snapshot(method.discriminator)
-    _run_phase(state, batch, "segment")
+    _run_phase(state, [batch], "segment", None)
     assert gradients(method.discriminator) == [None] * len(list(method.discriminator.parameters()))
     assert all(g is not None for g in gradients(method.network))
     assert same(adversary, snapshot(method.discriminator))
 
     network, of_network = snapshot(method.network), gradients(method.network)
-    _run_phase(state, batch, "discriminate")
+    _run_phase(state, [batch], "discriminate", None)
     assert same(network, snapshot(method.network)) and same(of_network, gradients(method.network))
     assert all(g is not None and g.abs().sum() > 0 for g in gradients(method.discriminator))
     assert not same(adversary, snapshot(method.discriminator))
 
     adversary, of_adversary = snapshot(method.discriminator), gradients(method.discriminator)
-    _run_phase(state, batch, "segment")
+    _run_phase(state, [batch], "segment", None)
     assert same(adversary, snapshot(method.discriminator)) and same(of_adversary, gradients(method.discriminator))
     assert not same(network, snapshot(method.network))
 
@@ -122,9 +122,9 @@ def test_the_discriminator_sees_eval_mode_predictions_of_the_weights_just_update
     seen = []
     method.discriminator.register_forward_pre_hook(lambda m, inputs: seen.append((m.training, *inputs)))
 
-    _run_phase(state, batch, "segment")
+    _run_phase(state, [batch], "segment", None)
     updated = copy.deepcopy(method.network)
-    _run_phase(state, batch, "discriminate")
+    _run_phase(state, [batch], "discriminate", None)
 
     (training, maps, images), (training_later, maps_later, images_later) = seen
     assert training is False and maps.requires_grad and torch.equal(images, batch.unlabelled_images)

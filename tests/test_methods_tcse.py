@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.tiny_methods import build, make_batch
 
-from methods.shared.networks.vnet import VNetOutput
+from methods.shared.networks.network import NetworkOutput
 from methods.tcse import draw_symmetries, turn, turn_back, zoom
 
 STEPS = 100
@@ -37,7 +37,7 @@ def test_zooming_magnifies_in_the_plane_and_back():
 
 def test_scaling_compares_only_what_both_branches_see():
     method = build("tcse", iterations=STEPS, scaling=0.1)
-    method.student.forward = lambda images: VNetOutput(logits=torch.zeros_like(images))
+    method.student.forward = lambda images: NetworkOutput(logits=torch.zeros_like(images))
     losses = method.train().training_step(make_batch(method), 99, "train")
     assert losses["consistency"].item() == pytest.approx(0, abs=1e-10)  # 0.5 everywhere but for zeros from outside
     method = build("tcse", iterations=STEPS, scaling=0.1)

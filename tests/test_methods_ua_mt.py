@@ -113,7 +113,7 @@ def test_driven_by_the_loop_the_teacher_stays_in_train_mode_and_gets_no_gradient
     for part in method.teacher.modules():
         part.register_forward_pre_hook(lambda m, inputs: modes.append(m.training))
     before = {name: value.clone() for name, value in method.teacher.state_dict().items()}
-    _run_phase(state, make_batch(method), "train")
+    _run_phase(state, [make_batch(method)], "train", None)
     assert modes and all(modes)
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
     assert all(p.grad is not None for p in method.student.parameters())

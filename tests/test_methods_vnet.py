@@ -5,7 +5,7 @@ import torch
 from helpers.tiny_methods import build, make_batch, naive_cross_entropy, naive_dice_of_classes, no_dropout
 
 from methods.shared import registry
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from reports.statistics import interquartile_mean, probability_of_improvement, sd_interval
 from reports.statistics.interval_simulation import SHAPES, sd_missed
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 
 
 def test_the_interquartile_mean_is_of_the_middle_half():

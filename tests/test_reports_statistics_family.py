@@ -21,7 +21,7 @@ from reports.statistics.family_simulation import (
 )
 from reports.statistics.seed_aware import TWO_SEEDS
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 REPLICATIONS = 2000
 
 
@@ -133,7 +133,7 @@ def test_the_grid_is_the_one_that_was_written_down():
 
 
 def tables_of_docs(name):
-    """The two tables of a grid in docs/statistics.md, as lines that begin with a scenario."""
+    """The two tables of a grid in docs/calibration.md, as lines that begin with a scenario."""
     names = {scenario.name: scenario for scenario in SCENARIOS}
     _, overview, again, *_ = DOCS.read_text(encoding="utf-8").split(f"| Seed, method-by-case, residual SD | {name} |")
     return [

@@ -23,7 +23,7 @@ from reports.statistics.family_grid import SCENARIOS, SEEDS
 from reports.statistics.family_simulation import simulate_family
 from reports.statistics.interval_simulation import COLUMNS, FAR, equivalent_rows, missed
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 
 
 def random_tables(*seeds, cases=12, seed_sd=1.0, seed=0):

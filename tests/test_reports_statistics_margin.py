@@ -9,7 +9,7 @@ from scipy import stats
 from reports.statistics import interval_over_runs, side_of_margin
 from reports.statistics.margin_simulation import RUNS, SEED_SDS, verdict_rates
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 REPLICATIONS = 5000
 
 

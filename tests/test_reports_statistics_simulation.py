@@ -1,4 +1,4 @@
-"""How often the tests find a difference in simulated scores, and that docs/statistics.md says so."""
+"""How often the tests find a difference in simulated scores, and that docs/calibration.md says so."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from reports.statistics import SimulatedDesign, simulate_scores
 from reports.statistics.null_simulation import BEYOND_GRID, GRID
 from reports.statistics.simulation import family_rates, interval_rate, paired_rate, seed_aware_rate
 
-DOCS = Path(__file__).parents[1] / "docs" / "statistics.md"
+DOCS = Path(__file__).parents[1] / "docs" / "calibration.md"
 REPLICATIONS = 4000
 
 

@@ -11,7 +11,7 @@ from data.augment import crop_patch
 from data.phantom import PhantomSettings, PhantomSource
 from methods.shared import registry
 from methods.shared.method import Batch
-from methods.shared.networks.vnet import Backbone
+from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
 from methods.shared.signed_distance import signed_distance_map
 

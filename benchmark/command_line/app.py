@@ -272,12 +272,14 @@ def methods(
 
 @app.command()
 def check(
-    method: Annotated[str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods, or a name.")],
+    subject: Annotated[
+        str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods or networks, or a name.")
+    ],
 ) -> None:
-    """Check that a method does what every method must, on the CPU with phantoms, in about half a minute."""
-    from benchmark.command_line import commands
+    """Check that a method or network does what every one must, on the CPU with phantoms, in about a minute."""
+    from benchmark.command_line.check import check
 
-    if not commands.check(method, console):
+    if not check(subject, console):
         raise typer.Exit(1)
 
 

@@ -32,6 +32,7 @@ def print_cells(lines: Iterable[Line], console: Console) -> None:
         dice = "" if line.dice is None else f"{100 * line.dice:.2f}"
         table.add_row(line.cell.trial, _title(line.cell), line.state, *[dice] * has_dice)
     console.print(table)
+    _print_patches([line.cell for line in lines], console)
     reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         if line.reason:
@@ -39,6 +40,17 @@ def print_cells(lines: Iterable[Line], console: Console) -> None:
     for (state, reason), trials in reasons.items():
         which = trials[0] if len(trials) == 1 else f"{len(trials)} trials"
         console.print(f"{state} ({which}): {reason}", soft_wrap=True)
+
+
+def _print_patches(cells: list[Cell], console: Console) -> None:
+    """Which methods take how many patches a step."""
+    methods: dict[tuple[int, int], list[str]] = {}
+    for cell in cells:
+        if cell.patches is not None:
+            methods.setdefault(cell.patches, []).append(cell.display)
+    for (labelled, unlabelled), names in methods.items():
+        which = ", ".join(dict.fromkeys(names))
+        console.print(f"{labelled} labelled + {unlabelled} unlabelled patches a step: {one_line(which)}")
 
 
 def _title(cell: Cell) -> str:

@@ -14,6 +14,7 @@ from benchmark.cluster import shipped_code, stop_signals
 from benchmark.command_line.cells import Line, print_cells
 from benchmark.command_line.progress import ProgressView
 from benchmark.command_line.reporting import show_report
+from benchmark.planning import pretrained
 from benchmark.planning.experiment import Experiment, ExperimentError
 from benchmark.planning.experiment_file import load_stored_experiment, read_experiment
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
@@ -75,6 +76,7 @@ def _run_part(
     with run_lock(folder):
         external_masks.finish_interrupted(folder)
         plan = make_plan(experiment, folder, dataset)
+        pretrained.keep(experiment, folder)
         if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(plan, copy_to)):
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
             plan = plan.reread()
@@ -361,28 +363,6 @@ def _names(method: str) -> list[str]:
     """The methods that a file registers, or the one of that name."""
     is_file = method.endswith(".py") or os.path.isfile(method)
     return registry.load_plugin(method) if is_file else [method]
-
-
-def check(method: str, console: Console) -> bool:
-    """Hold a method, or all that a file registers, to the contract of methods. False if one breaks it."""
-    from benchmark.contract import checks
-
-    outcomes = []
-    for name in _names(method):
-        registry.get(name)  # refuses an unknown one before anything is said of it
-        console.print(name)
-        first: dict[str, str] = {}  # the check that met a reason first: one fault may break all of them
-        for outcome in checks.check(name):
-            outcomes.append(outcome)
-            reason = f": {outcome.reason}" if outcome.reason else ""
-            if outcome.state == "broken" and first.setdefault(outcome.reason, outcome.title) != outcome.title:
-                reason = f": as “{first[outcome.reason]}”"
-            style = "red" if outcome.state == "broken" else None
-            console.print(f"  {outcome.state:<14}  {outcome.title}{reason}", style=style, soft_wrap=True)
-    counts = Counter(outcome.state for outcome in outcomes)
-    others = [f"{counts[state]} {state}" for state in ("does not apply", "broken") if counts[state]]
-    console.print(", ".join([f"{counts['ok']} of {len(outcomes)} checks ok", *others]))
-    return not counts["broken"]
 
 
 def new_method(name: str, console: Console) -> None:

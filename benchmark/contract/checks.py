@@ -9,18 +9,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmark.contract import label_checks as labels
+from benchmark.contract import network_checks as networks
 from benchmark.contract import prediction_checks as prediction
 from benchmark.contract import training_checks as training
+from benchmark.contract.settings_checks import CHECKS as SETTINGS
 from benchmark.contract.small_training import ContractError, SmallTraining, Subject, require
 from benchmark.trial.failures import last_line_in
 from benchmark.trial.finite import DivergedError
+from data.errors import UserError
 from methods.shared import registry
 from methods.shared.method import Batch, Info, Method, MethodSettings
+from methods.shared.networks.registry import network_function
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one check found. state: "ok", "does not apply" or "broken"; reason: why, in one line."""
+    """What one check found. state: "ok", "does not apply", "limited" or "broken"; reason: why, in one line.
+
+    A method is limited if it does not run under a setting that experiments may choose, such as slices or a softmax.
+    """
 
     title: str
     state: str
@@ -29,21 +36,34 @@ class Outcome:
 
 def check(name: str) -> Iterator[Outcome]:
     """Hold a registered method to one check after another."""
-    subject = Subject(name)
-    for title, holds in CHECKS.items():
+    subject, method = Subject(name), registry.get(name)
+    yield from _outcomes(subject, CHECKS, method, "broken")
+    yield from _outcomes(subject, SETTINGS, method, "limited")
+
+
+def check_network(name: str) -> Iterator[Outcome]:
+    """Hold a registered network to one check after another."""
+    make = network_function(name)
+    yield from _outcomes(networks.NetworkSubject(name), networks.CHECKS, make, "broken")
+
+
+def _outcomes(
+    subject: object, checks: dict[str, Callable], code: type[Method] | Callable, failed: str
+) -> Iterator[Outcome]:
+    for title, holds in checks.items():
         try:
             reason = holds(subject)
-        except Exception as error:  # whatever the method's code raises
-            yield Outcome(title, "broken", describe(error, registry.get(name)))
+        except Exception as error:  # whatever the code that is checked raises
+            yield Outcome(title, failed, describe(error, code))
         else:
             yield Outcome(title, "does not apply" if reason else "ok", reason or "")
 
 
-def describe(error: Exception, method: type[Method]) -> str:
-    """The error in one line; where nobody foresaw it, with the line of the method's file that it came through last."""
-    if isinstance(error, ContractError | registry.MethodError | DivergedError):
+def describe(error: Exception, code: type[Method] | Callable) -> str:
+    """The error in one line; where nobody foresaw it, with the line of the code's file that it came through last."""
+    if isinstance(error, ContractError | UserError | DivergedError):
         return str(error)
-    file, last = Path(inspect.getsourcefile(method)), traceback.extract_tb(error.__traceback__)[-1]
+    file, last = Path(inspect.getsourcefile(code)), traceback.extract_tb(error.__traceback__)[-1]
     line = last_line_in(file, error)
     place = f"{file}:{line}" if line else f"{last.filename}:{last.lineno}"
     return f"{textwrap.shorten(f'{type(error).__name__}: {error}', 300)} ({place})"
@@ -69,8 +89,8 @@ def describes_itself(subject: Subject) -> None:
 
     settings = _describes_its_settings(subject.name, method.Settings)
     labelled, unlabelled = method.patches(settings, 4)
-    fits = labelled > 0 and unlabelled >= 0 and labelled + unlabelled <= 4
-    require(fits, f"patches() gives {labelled} labelled and {unlabelled} unlabelled ones for a batch of 4")
+    counts = labelled > 0 and unlabelled >= 0
+    require(counts, f"patches() gives {labelled} labelled and {unlabelled} unlabelled ones for a batch of 4")
     require(isinstance(method.variant(settings), str), "variant() gives no text: return a row's name, or ''")
     extra_arrays = subject.untrained.method.extra_arrays()  # building it refuses optimisers that are not one a phase
     named = isinstance(extra_arrays, dict) and all(

@@ -38,8 +38,10 @@ def takes_several_classes(subject: Subject) -> None:
 def trains_and_predicts(small: SmallTraining) -> None:
     """To the end of the training, with finite losses and weights; then probabilities of every class."""
     _are_finite(small.run())
-    images = unseen_images()
-    _are_probabilities(small.predict(images), (len(images), small.method.backbone.classes, *images.shape[2:]))
+    backbone = small.method.backbone
+    images = unseen_images().expand(-1, backbone.channels, -1, -1, -1)
+    images = images[..., 0] if backbone.dimensions == 2 else images
+    _are_probabilities(small.predict(images), (len(images), backbone.classes, *images.shape[2:]))
 
 
 def keeps_its_losses_finite(subject: Subject) -> None:

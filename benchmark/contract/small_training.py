@@ -47,6 +47,7 @@ class Cases:
 
     images: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
+    channels: int = 1
 
     def image(self, case_id: str) -> np.ndarray:
         return self.images[case_id]
@@ -104,9 +105,8 @@ class SmallTraining:
         self.seed = seed
         configure_torch(self.training)
         cases = cases or phantoms(classes)
-        self.channels = (*cases.image(LABELLED[0]).shape[3:], 1)[0]
         chosen = registry.settings_of(name, settings or {})
-        self.method: Method = build_method(name, chosen, self.training, classes, seed, CPU, self.channels)
+        self.method: Method = build_method(name, chosen, self.training, classes, seed, CPU, cases.channels)
         self.state = initial_state(self.method, self.training)
         self.stream = make_stream(self.method, cases, LABELLED, UNLABELLED, self.training, seed)
 

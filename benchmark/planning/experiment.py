@@ -50,6 +50,7 @@ class Execution(Block):
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")
     profile_steps: int = Field(0, ge=0, description="trace so many training steps of each trial into traces/; 0: none")
+    pretrained_file: str = Field("", description="where the file of training.pretrained lies; set by the benchmark")
     copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
     tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
 

@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from benchmark.planning import pretrained
 from benchmark.planning.experiment import Experiment, ExperimentError
 from methods.shared import registry
+from methods.shared.networks.registry import network_function, network_names
 from methods.shared.validation import describe
 
 RENAMED = {"tuning.draws": "tuning.settings_per_method"}  # keys of earlier versions
@@ -57,6 +59,8 @@ def load_stored_experiment(
     entries = [*experiment.methods, *([experiment.baseline] if experiment.baseline else [])]
     needed = {entry.name for entry in entries} if methods is None else set(methods)
     unknown = sorted(name for name in needed - known if not registry.is_built_in(name))
+    network = experiment.training.network.name
+    unknown += [f"(network) {network}"] * (network not in network_names())
     stored = [file for file in experiment.plugins if file not in given] if unknown else []
     if stored and not trust:
         raise ExperimentError(
@@ -65,6 +69,7 @@ def load_stored_experiment(
         )
     for file in stored:
         registry.load_plugin(file)
+    network_function(experiment.training.network.name)
     for name in sorted(needed):
         try:
             registry.get(name)
@@ -98,6 +103,7 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
+    experiment = pretrained.resolved(experiment, path.parent)
     return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
 
 

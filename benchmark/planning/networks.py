@@ -1,5 +1,6 @@
 """Whether a method can use the experiment's network: known before a trial runs."""
 
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -51,12 +52,12 @@ def _check_resizing(name: str, training: Training) -> None:
 @cache
 def _refusal(name: str, settings: str, protocol: str, classes: int, channels: int) -> str:
     method, training = registry.get(name), Training.model_validate_json(protocol)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        try:
-            backbone = backbone_of(training, classes, channels)
-            method(method.Settings.model_validate_json(settings), backbone, schedule_of(training))
-        except NetworkError as error:
-            return str(error)
-        except Exception:  # whatever else goes wrong is said by the method's first trial, with its place
+    for device in ("meta", "cpu"):  # some transformers compute with weights as they are built, which needs memory
+        with torch.random.fork_rng(devices=[]), torch.device(device), suppress(Exception):
+            try:
+                backbone = backbone_of(training, classes, channels)
+                method(method.Settings.model_validate_json(settings), backbone, schedule_of(training))
+            except NetworkError as error:
+                return str(error)
             return ""
-    return ""
+    return ""  # what else goes wrong is said by the method's first trial, with its place

@@ -251,6 +251,7 @@ def _make_trial(
         role=role,
         method_file=method_file,
         network_file=network_file,
+        patches=_asked(method, "patches", settings, experiment.training.batch_size),
     )
     return Trial(
         id=trial_id, cell=cell, settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled,

@@ -52,6 +52,7 @@ class Cell(Stored):
     seed: int
     role: str
     method_file: str = ""
+    patches: tuple[Count, Count] | None = Field(None, description="labelled and unlabelled patches of a step")
     network_file: str = Field("", description="the plug-in that registers the network; empty for a built-in one")
 
     @model_validator(mode="before")

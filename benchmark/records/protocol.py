@@ -70,6 +70,9 @@ class Training(Block):
     )
     warm_up: NonNegativeInt = Field(0, description="iterations in which the learning rate grows from 0")
     gradient_clipping: PositiveFloat | None = Field(None, description="largest norm of a gradient; null: the method's")
+    pretrained: str | None = Field(
+        None, description="file of weights that networks begin with; its hash is part of a trial's id"
+    )
     accumulation: PositiveInt = Field(1, description="batches whose gradients are added up before a step")
     augmentation: str = "uamt_exact"
     weak_intensity: Intensity = Field(Intensity(), description="what happens to intensities of all patches")
@@ -107,7 +110,7 @@ class Training(Block):
 # Keys of `Training` that came after the first published records: their defaults are what those had.
 YOUNGER = (
     "network", "head", "learning_rate_schedule", "warm_up", "gradient_clipping", "accumulation", "weak_intensity",
-    "strong_intensity",
+    "strong_intensity", "pretrained",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 
 from benchmark.cluster import plugin_files
 from benchmark.planning.experiment import Execution
+from benchmark.planning.pretrained import load_pretrained
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
 from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
@@ -165,6 +166,8 @@ def _watched(
         load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights())
         if state.step == 0:
             session.labels.forget_earlier_sessions()
+            loaded = load_pretrained(method, trial.training.pretrained, results, execution)
+            session.notes.extend([loaded] * bool(loaded))
         sessions = _Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {

@@ -1,6 +1,6 @@
 """How often a method that diverges in one of its seeds gets a star, and what decides it.
 
-`python -m reports.statistics.divergence_simulation` prints the table of docs/statistics.md.
+`python -m reports.statistics.divergence_simulation` prints the table of docs/calibration.md.
 """
 
 import numpy as np

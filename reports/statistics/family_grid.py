@@ -11,7 +11,7 @@ more replications. The second rates decide.
 
 A second grid has draws of the labelled cases that all methods share, in place of seeds. The test pairs them.
 
-`make stars` prints the tables of docs/statistics.md.
+`make stars` prints the tables of docs/calibration.md.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """How often intervals leave out the truth, and how often two methods are called equivalent that are not.
 
-`python -m reports.statistics.interval_simulation` prints the tables of docs/statistics.md.
+`python -m reports.statistics.interval_simulation` prints the tables of docs/calibration.md.
 """
 
 import sys

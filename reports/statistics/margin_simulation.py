@@ -1,6 +1,6 @@
 """How often the verdict about a published figure is wrong.
 
-`python -m reports.statistics.margin_simulation` prints the table of docs/statistics.md.
+`python -m reports.statistics.margin_simulation` prints the table of docs/calibration.md.
 """
 
 import sys

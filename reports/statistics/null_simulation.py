@@ -1,6 +1,6 @@
 """How often tests and intervals are wrong when methods do not differ: two alone, and the 18 of a family.
 
-`python -m reports.statistics.null_simulation` prints the table of docs/statistics.md.
+`python -m reports.statistics.null_simulation` prints the table of docs/calibration.md.
 """
 
 import sys

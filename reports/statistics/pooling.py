@@ -94,7 +94,7 @@ def run_pool(tables: Iterable[pd.DataFrame]) -> RunPool | None:
     Source:
         Pooled variances in tests of many at once: Smyth (2004), Linear models and empirical Bayes methods, Statistical
         Applications in Genetics and Molecular Biology 3. That method's prior is not used: it held no 5 % here where
-        methods vary unequally. This rule was chosen on the grid in docs/statistics.md.
+        methods vary unequally. This rule was chosen on the grid in docs/calibration.md.
 
     Example:
         >>> steady = pd.DataFrame([[90.0, 80.0], [90.1, 80.1], [90.0, 80.0]])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.records.models import EXTERNAL, Data
+from benchmark.records.protocol import YOUNGER, Training
 from benchmark.records.states import DIVERGED, DONE, NOT_RUN
 from reports import published
 from reports.measures import HD95, hd95, with_rows
@@ -25,6 +26,10 @@ CROSS_VALIDATION = (
     "p values are somewhat too small. Costs are those of one training, averaged over folds. A report on a single fold "
     "has pictures and losses."
 )
+NETWORKS = {
+    "vnet": "V-Net", "resvnet": "ResV-Net", "unet_2d": "2D U-Net", "unet_3d": "3D U-Net", "dynunet": "DynUNet",
+    "swin_unetr": "SwinUNETR",
+}  # fmt: skip
 MARKS = {
     "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
     EXTERNAL: "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
@@ -80,10 +85,39 @@ def _protocol(results: Results) -> list[str]:
         f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
-        f"{published.times(training.patch)} voxels, V-Net with {training.width} filters, learning rate "
-        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}.",
+        f"{published.times(training.patch)} voxels, {_network(training)}, learning rate "
+        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
+        f"{_further(training)}",
+        *_more_patches(results),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
+    ]
+
+
+def _network(training: Training) -> str:
+    name, arguments = training.network.name, training.network.arguments
+    chosen = "".join(f", {key} {value}" for key, value in arguments.items())
+    head = "" if training.head == "sigmoid" else f", {training.head}"
+    return f"{NETWORKS.get(name, name)} with {training.width} filters{chosen}{head}"
+
+
+def _further(training: Training) -> str:
+    """Settings that most experiments leave at their default."""
+    default = Training()
+    changed = [
+        key for key in YOUNGER if key not in ("network", "head") and getattr(training, key) != getattr(default, key)
+    ]
+    values = training.model_dump(mode="json", exclude_defaults=True)
+    return "".join(f" {key.replace('_', ' ').capitalize()}: {values[key]}." for key in changed)
+
+
+def _more_patches(results: Results) -> list[str]:
+    """Which methods see more patches a step than the protocol has."""
+    size = results.plan.training.batch_size
+    found = {cell.display: cell.patches for cell in results.plan.cells if cell.patches and sum(cell.patches) > size}
+    return [
+        f"More patches: {name} takes {labelled} labelled and {unlabelled} unlabelled ones a step, the protocol {size}."
+        for name, (labelled, unlabelled) in found.items()
     ]
 
 

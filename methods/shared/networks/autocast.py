@@ -133,8 +133,9 @@ def _autocasts_on_cpu(images: Tensor) -> bool:
     return images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
-def _in_fp32(convolve: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+def _in_fp32(convolve: Callable[..., Tensor], images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve in fp32 what is rounded to bf16. The casts are part of the graph, so gradients are rounded, too."""
     dtype = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):
-        return convolve(*(operand.to(dtype).float() for operand in operands)).to(dtype)
+        rounded = (each if each is None else each.to(dtype).float() for each in (images, weight, bias))
+        return convolve(*rounded).to(dtype)

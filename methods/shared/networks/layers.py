@@ -33,8 +33,8 @@ def normalisation(name: Normalisation, dimensions: int, channels: int) -> nn.Mod
         ValueError: an unknown name.
 
     Example:
-        >>> normalisation("group", 2, channels=8)
-        GroupNorm(8, 8, eps=1e-05, affine=True)
+        >>> normalisation("group", 2, channels=8).num_groups
+        8
     """
     if name == "batch":
         return BATCH_NORM[dimensions](channels)

@@ -1,6 +1,7 @@
 """Networks of MONAI. It is imported where one of them is built, because that takes seconds."""
 
-import torch
+import math
+
 from torch import Tensor, nn
 
 from methods.shared.networks.network import NetworkError, Parts, whole
@@ -49,7 +50,7 @@ def dynunet(
             upsample_kernel_size=per_axis[1:], res_block=residual,
         )  # fmt: skip
 
-    multiple = max(int(torch.tensor(axis).prod()) for axis in zip(*per_axis, strict=True))
+    multiple = max(math.prod(axis) for axis in zip(*per_axis, strict=True))
     return Parts(
         _DynUNetEncoder(build()), lambda upsampling: _DynUNetDecoder(build()), channels=tuple(filters[-2::-1]),
         multiple=multiple, upsamplings=("transposed",),

@@ -37,7 +37,7 @@ def unet_2d(channels: int, dimensions: int, width: int, *, normalisation: Normal
         SSL4MIS, `networks/unet.py`. Its second decoder, with transposed convolutions, is that of MC-Net in 2D.
 
     Example:
-        >>> encoded = unet_2d(channels=1, dimensions=2, width=2).encoder(torch.zeros(1, 1, 16, 16))
+        >>> encoded = unet_2d(channels=1, dimensions=2, width=2).encoder(torch.zeros(2, 1, 16, 16))
         >>> [tuple(level.shape[1:]) for level in encoded]
         [(2, 16, 16), (4, 8, 8), (8, 4, 4), (16, 2, 2), (32, 1, 1)]
     """

@@ -36,9 +36,9 @@ def vnet(channels: int, dimensions: int, width: int, *, normalisation: Normalisa
 
     Example:
         >>> parts = vnet(channels=1, dimensions=3, width=2)
-        >>> encoded = parts.encoder(torch.zeros(1, 1, 16, 16, 16))
+        >>> encoded = parts.encoder(torch.zeros(2, 1, 16, 16, 16))
         >>> [tuple(level.shape) for level in parts.decoder("transposed")(encoded)][-1]
-        (1, 2, 16, 16, 16)
+        (2, 2, 16, 16, 16)
     """
     layers = _Layers(dimensions, normalisation)
     return _with_decoder_of_vnet(_Encoder(layers, channels, width), layers, width)
