@@ -62,7 +62,7 @@ def test_what_is_no_such_folder_is_refused(tmp_path, command):
 
 @pytest.fixture(scope="module")
 def real_volumes(tmp_path_factory):
-    """Two patients of ACDC for training and one for testing, as distributed."""
+    """Two patients of ACDC for training and one for testing: the inner 96 x 96 voxels, which is quicker to score."""
     root = os.environ.get("SEMISEG_ACDC")
     if not root:
         pytest.skip("SEMISEG_ACDC is not set")
@@ -72,7 +72,13 @@ def real_volumes(tmp_path_factory):
         cases = (Path(root) / f"{name}.list").read_text().split()[:count]
         (folder / f"{name}.list").write_text("\n".join(cases))
         for case_id in cases:
-            (folder / f"data/{case_id}.h5").symlink_to(Path(root) / f"data/{case_id}.h5")
+            with (
+                h5py.File(Path(root) / f"data/{case_id}.h5") as whole,
+                h5py.File(folder / f"data/{case_id}.h5", "w") as inner,
+            ):
+                y, x = ((n - 96) // 2 for n in whole["image"].shape[1:])
+                for key in ("image", "label"):
+                    inner[key] = whole[key][:, y : y + 96, x : x + 96]
     return folder
 
 
