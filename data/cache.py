@@ -1,8 +1,8 @@
 """Cases as plain arrays on disk, built once and then opened as memory maps.
 
-The cache has one folder an entry: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash
-of what decides the arrays: the case's content, the spacing and the version of the preparation (`data/version.py`). So
-an entry is never out of date. All experiments and processes may share a cache, and it may be deleted when nothing runs.
+Each entry is a folder: a case on one grid, as `image.npy`, `label.npy` and `entry.json`. Its name is a hash of the
+case's content, the spacing and the version of the preparation (`data/version.py`). So an entry is never out of date.
+All experiments and processes may share a cache. It may be deleted when nothing runs.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from data.progress import follow
 from data.reader import reading_scans
 from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
+from data.voxel_size import differ
 
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 
@@ -31,10 +32,15 @@ MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 class Dataset:
     """The cases of a data set, prepared: their arrays on the training grid and on their own.
 
-    `classes` is the number C of foreground classes, `spacing` the voxel size in mm of the training grid (one number, or
-    one an axis), or None where that is each case's own grid; `with_label` are the training cases that have a label,
-    `labelled_pool` these and those that data.validation has taken out of training, `left_out`.
-    Holds paths and no arrays: it is small to pickle.
+    It holds paths and no arrays, so it is small to pickle.
+
+    Attributes:
+        classes: the number C of foreground classes.
+        spacing: mm of a voxel of the training grid, one number or one an axis; None: each case's own grid.
+        train_ids, test_ids: the training cases, and the cases that are scored.
+        with_label: the training cases that have a label.
+        left_out: cases with a label that data.validation takes out of training.
+        labelled_pool: both of these, in the order of the split.
     """
 
     def __init__(self, source: Source, settings: DataSettings, native: dict[str, Path], training: dict[str, Path]):
@@ -51,11 +57,11 @@ class Dataset:
         self.left_out = [i for i in self.labelled_pool if i not in self.train_ids]
 
     def image(self, case_id: str) -> np.ndarray:
-        """The image on the training grid: a read-only float32 memory map (H, W, D), or (H, W, D, M) of M channels."""
+        """The image on the training grid: a read-only float32 memory map (H, W, D)."""
         return _array(self._training[case_id], "image")
 
     def label(self, case_id: str) -> np.ndarray:
-        """The label on the training grid: a read-only uint8 memory map (H, W, D); DataError where there is none."""
+        """The label on the training grid: a read-only uint8 memory map (H, W, D). Raises DataError without a label."""
         try:
             return _array(self._training[case_id], "label")
         except FileNotFoundError as error:
@@ -64,11 +70,11 @@ class Dataset:
             ) from error
 
     def native_shape(self, case_id: str) -> tuple[int, int, int]:
-        """Voxels of the case on its own grid, from the header of its image: the label stays closed."""
+        """Voxels of the case on its own grid, from the header of its image. The label is not opened."""
         return _array(self._native[case_id], "image").shape[:3]
 
     def label_files(self, case_id: str) -> list[Path]:
-        """All files that hold the label of a case of either side: in the cache, and where it was read from."""
+        """All files with the label of a training or test case: in the cache, and where it was read from."""
         cached = {entries[case_id] / "label.npy" for entries in (self._native, self._training) if case_id in entries}
         return [*sorted(cached), *self.source.label_files(case_id)]
 
@@ -79,13 +85,12 @@ class Dataset:
     def fingerprint(self, ids: list[str]) -> str:
         """sha256 of the ids, the content of their arrays and the training grid's spacing.
 
-        The arrays are the native ones: they are the same on every machine, where interpolated ones may differ in the
-        last bit.
+        It takes the native arrays, which are the same on every machine. Interpolated ones may differ in the last bit.
         """
         return self._hash(ids, self.spacing)
 
     def stored_fingerprint(self, ids: list[str]) -> str:
-        """The fingerprint of cases as they are stored, whatever the training grid: sixteen hex digits."""
+        """The fingerprint of cases as they are stored, without the training grid: sixteen hex digits."""
         return self._hash(ids, None)[:16]
 
     def _hash(self, ids: list[str], spacing: float | tuple[float, ...] | None) -> str:
@@ -94,17 +99,24 @@ class Dataset:
 
     @property
     def test_fingerprint(self) -> str:
-        """What figures of one table have in common, sixteen hex digits."""
+        """The fingerprint of the test cases, which all figures of a table share: sixteen hex digits."""
         return self.fingerprint(self.test_ids)[:16]
 
 
 @reading_scans()
-def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
-    """The data set that `settings` describe, building what the cache does not hold.
+def prepare(settings: DataSettings, cache: Path | None = None, for_training: bool = True) -> Dataset:
+    """The data set that `settings` describe. Builds what the cache lacks.
 
-    `cache` defaults to $SEMISEG_CACHE, else ~/.cache/semiseg-bench. Any number of processes may prepare at once.
-    Raises DataError for anything wrong with the data, its settings or the cache's folder; DataProblems for all that is
-    wrong with single cases at once.
+    Any number of processes may prepare at once.
+
+    Args:
+        settings: the `data` block of an experiment.
+        cache: folder of the cache. By default $SEMISEG_CACHE, else ~/.cache/semiseg-bench.
+        for_training: False leaves every case on its own grid, to look at it. Voxel sizes may then differ.
+
+    Raises:
+        DataError: something is wrong with the data, its settings or the cache's folder.
+        DataProblems: several things are wrong with single cases. It lists all of them.
     """
     folder = cache_folder(cache)
     source = open_source(settings)
@@ -119,7 +131,12 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
             with collect_problems(problems):
                 content = source.content_key(case_id)
                 native[case_id] = _entry(folder, [content, None, PREPARATION], partial(source.read, case_id))
-        raise_problems([*dict.fromkeys(problems + _problems_together(native, sides, settings))], "data info CONFIG")
+        problems += _problems_together(native, sides)
+        if for_training and settings.spacing is None:
+            problems += _problem_of_spacings([_description(entry)["spacing"] for entry in native.values()])
+        raise_problems([*dict.fromkeys(problems)], "data info CONFIG")
+        if not for_training:
+            return Dataset(source, settings, native, native)
         for case_id, entry in follow(native.items(), "resampling cases", total=len(native)):
             training[case_id] = entry
             if settings.spacing is not None:
@@ -135,7 +152,7 @@ def prepare(settings: DataSettings, cache: Path | None = None) -> Dataset:
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The folder of the cache. Raises DataError where it lies in a home that there is not."""
+    """The folder of the cache. Raises DataError if it lies in an unknown home directory."""
     name = str(cache or os.environ.get("SEMISEG_CACHE") or "~/.cache/semiseg-bench")
     expanded = os.path.expanduser(name)
     if expanded.startswith("~"):
@@ -144,8 +161,10 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Training and test cases; with data.validation these training cases instead of the test cases, and no other scan
-    of their patients for training."""
+    """Training and test cases. With data.validation, these training cases take the place of the test cases.
+
+    Other scans of their patients are then not for training either.
+    """
     held_out = settings.validation
     if not held_out:
         return list(source.train_ids), list(source.test_ids)
@@ -155,8 +174,8 @@ def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]
     return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
 
 
-def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]], settings: DataSettings) -> list:
-    """What is wrong with cases in view of one another: the same image twice, voxels of several sizes."""
+def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]]) -> list[str]:
+    """Problems that only all cases together show: the same image twice, or a test case without a label."""
     described = {case_id: _description(entry) for case_id, entry in native.items()}
     problems = []
     first: dict[str, str] = {}
@@ -169,12 +188,16 @@ def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str
         for case_id in sides[1]
         if case_id in described and "label.npy" not in described[case_id]["files"]
     ]
-    spacings = np.array([description["spacing"] for description in described.values()])
-    if settings.spacing is None and len(spacings) and np.ptp(spacings, axis=0).max() > 0.01 * spacings.min():
-        middle = ", ".join(f"{mm:.3g}" for mm in np.median(spacings, axis=0))
-        ranges = " x ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(spacings.min(0), spacings.max(0), strict=True))
-        problems.append(f"voxels differ from case to case ({ranges} mm): set data.spacing; the median is [{middle}]")
     return problems
+
+
+def _problem_of_spacings(spacings: list[tuple[float, ...]]) -> list[str]:
+    if not differ(spacings):
+        return []
+    middle = ", ".join(f"{mm:.3g}" for mm in np.median(spacings, axis=0))
+    ends = zip(np.min(spacings, axis=0), np.max(spacings, axis=0), strict=True)
+    ranges = " x ".join(f"{low:.3g}..{high:.3g}" for low, high in ends)
+    return [f"voxels differ from case to case ({ranges} mm): set data.spacing; the median is [{middle}]"]
 
 
 def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, float]:
@@ -182,14 +205,14 @@ def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, f
 
 
 def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
-    shape = resample.grid_shape(case.shape, case.spacing, spacing)
+    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
     if math.prod(shape) > MOST_VOXELS:
         sizes, mm = " x ".join(map(str, shape)), " x ".join(f"{each:g}" for each in dict.fromkeys(spacing))
         raise DataError(f"data.spacing {mm} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")
 
 
 def _entry(folder: Path, key: list, make: Callable[[], Case]) -> Path:
-    """The folder of an entry, built with `make` where it is missing or damaged."""
+    """The folder of an entry. It is built with `make` if it is missing or damaged."""
     entry = folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     if _is_whole(entry):
         return entry

@@ -117,7 +117,7 @@ def _read_itk(path: Path) -> sitk.Image:
 
 
 def _itk_format(path: Path) -> str:
-    """The one reader of ITK that may read the file: it would choose another by the content or for capitals."""
+    """The ITK reader for the file's ending. By itself ITK may choose another, by the content or for capitals."""
     suffix = suffix_of(path)
     return "NiftiImageIO" if suffix in NIFTI else "NrrdImageIO" if suffix in NRRD else "MetaImageIO"
 
@@ -164,7 +164,7 @@ _UNREADABLE = (OSError, RuntimeError, LookupError, EOFError, ValueError, TypeErr
 
 
 def _read_or_raise(path: Path, read: Callable):
-    """What `read` returns. Raises DataError, which names the file, for whatever a library raises."""
+    """What `read` returns. Errors of libraries become a DataError that names the file."""
     try:
         return read()
     except DataError:

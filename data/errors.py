@@ -6,12 +6,12 @@ import re
 class UserError(ValueError):
     """Something that the user can mend. The message is one line: what is wrong, where, and what to do.
 
-    The command line catches this class alone and prints the message without a traceback.
+    The command line catches only this class, and prints the message without a traceback.
     """
 
 
 def one_line(error: BaseException | str) -> str:
-    """An error's text, or any text, with every run of white space as one space, and `visible`.
+    """A text, such as an error's, in one line: white space becomes one space, control characters are `visible`.
 
     Example:
         >>> one_line("first\\n  second")
@@ -25,7 +25,7 @@ _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 
 
 def visible(text: str) -> str:
-    """A text whose control characters are spelled out: names and messages come from files of other people.
+    """A text with its control characters spelled out. Names and messages may come from other people's files.
 
     Example:
         >>> visible("\\x1b[31mred")

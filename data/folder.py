@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
 from data.channels import CHANNEL, choose_channels, found_channels, group_channels, read_channels
 from data.dataset_json import channel_names, problem_of_labels, read_description, structures
-from data.formats.dispatch import H5, MAY_BE_DETACHED, SUFFIXES, read_header, suffix_of
+from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES, read_header, suffix_of
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
@@ -101,7 +101,7 @@ class FolderSource:
         else:
             train, test = ({case: [path] for case, path in files[name].items()} for name in ("imagesTr", "imagesTs"))
         self.channels = self.reading.channels
-        self.channel_names = [names.get(number, f"{number:04d}") for number in self.reading.channel_numbers]
+        self.channel_names = [names.get(number, "") for number in self.reading.channel_numbers or [0]]
         if not train:
             because = f" ({self.problems[0]})" if self.problems else ""
             raise DataError(
@@ -123,13 +123,14 @@ class FolderSource:
     def content_key(self, case_id: str) -> str:
         """The sha256 of the case's files and of how they are read."""
         reading = json.dumps([self.reading.cache_key(), self._values()], sort_keys=True)
+        paths = [path for path in (*self._images[case_id], self._labels.get(case_id)) if path is not None]
         try:
-            files = [
-                file_hash(path) for path in (*self._images[case_id], self._labels.get(case_id)) if path is not None
-            ]
+            files = [file_hash(path) for path in paths]
+            # Earlier versions took such sizes for mm. The unit in the key keeps their cache entries from being used.
+            units = [read_header(path).unit for path in paths if suffix_of(path) in (*NRRD, *METAIMAGE)]
         except OSError as error:
             raise DataError(f"cannot read a case: {error}") from error
-        return hashlib.sha256(" ".join([reading, *files]).encode()).hexdigest()
+        return hashlib.sha256(" ".join([reading, *files, *filter(None, units)]).encode()).hexdigest()
 
     def read(self, case_id: str) -> Case:
         """The case, oriented and normalised as the settings say. Raises DataError or DataProblems if it is unusable."""
@@ -153,7 +154,7 @@ class FolderSource:
         return ""
 
     def label_files(self, case_id: str) -> list[Path]:
-        """The file with the case's label, and those with its voxels where it is a header alone."""
+        """The file with the case's label. If that is only a header, also the files with its voxels."""
         path = self._labels.get(case_id)
         if path is None:
             return []
@@ -174,7 +175,7 @@ class FolderSource:
         return found.scans
 
     def _look_beside(self) -> None:
-        """Name folders beside those that are read: one may be meant to be read."""
+        """Report other folders beside those that are read: a name may be misspelled."""
         others = sorted(path.name for path in self._root.iterdir() if path.is_dir() and path.name not in FOLDERS)
         for name in others:
             if meant := [folder for folder in FOLDERS if folder.casefold() == name.strip().casefold()]:

@@ -58,7 +58,7 @@ class Geometry:
         return found
 
     def mismatch(self, other: "Geometry", tolerance: float) -> str:
-        """The differences in one line, with the tolerance that would accept them; "" where there is none."""
+        """The differences in one line, with the tolerance that would accept them; "" without differences."""
         differences = self.differences(other, tolerance)
         if not differences:
             return ""

@@ -1,5 +1,6 @@
-"""The left-atrium data set: 100 LGE-MRI scans of the 2018 Atrial Segmentation Challenge, as UA-MT's authors
-distribute them (`2018LA_Seg_Training Set/<ID>/mri_norm2.h5`, 0.625 mm isotropic).
+"""The left-atrium data set: 100 LGE-MRI scans of the 2018 Atrial Segmentation Challenge.
+
+UA-MT's authors distribute them as `2018LA_Seg_Training Set/<ID>/mri_norm2.h5`, with cubic voxels of 0.625 mm.
 
 The images are used as they are stored. They were z-scored before they were cropped, so mean and deviation of a crop are
 not 0 and 1. The papers do not normalise them again.
@@ -46,7 +47,7 @@ class LASource:
     name = "LA"
     classes = 1
     channels = 1
-    channel_names: list[str] = []
+    channel_names = ["LGE-MRI"]
     class_names = {"left atrium": 1}
     reading = Reading(orientation="stored", normalise="none", voxel=(MM, MM, MM))
     patient_of = staticmethod(str)
@@ -112,7 +113,7 @@ class LASource:
 
 
 def _preparation(images: Path) -> str:
-    """What was done to the images of a folder before they were stored, by the file beside it."""
+    """How the images of a folder were prepared, by the file beside it."""
     file = images.parent / PREPARATION
     try:
         preparation = json.loads(file.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Prepares raw scans of the 2018 Atrial Segmentation Challenge as UA-MT's authors distribute them.
 
-The raw files are `<case>/lgemri.nrrd` and `<case>/laendo.nrrd`. The distributed ones cannot be reproduced bit for bit,
-because the margins of their crop were drawn without a seed (UA-MT release, `la_heart_processing.py`). Here the margins
-of a case depend on (seed, case).
+The raw files are `<case>/lgemri.nrrd` and `<case>/laendo.nrrd`. The margins of the distributed crops were drawn
+without a seed (UA-MT release, `la_heart_processing.py`), so these files cannot be reproduced bit for bit. Here the
+margins of a case depend on (seed, case).
 """
 
 import json
@@ -151,7 +151,7 @@ def _prepare_case(folder: Path, raw: str, crop: Crop, seed: int) -> tuple[np.nda
 
 
 def _box_around_label(label: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """The crop in x and y. As in the release, the last voxel counts as the end, and the margin is larger than that."""
+    """The crop in x and y. As in the release, its end is the last labelled voxel, before the margin is added."""
     boxes = []
     for axis in (0, 1):
         occupied = np.nonzero(label.any(axis=tuple({0, 1, 2} - {axis})))[0]

@@ -1,4 +1,4 @@
-"""Names of cases, which become names of files, and names of rows. What cannot is refused before training."""
+"""Names of cases, which become file names, and names of rows. Unusable names are refused before training."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -29,18 +29,18 @@ def name_problems(names: Iterable[str]) -> list[str]:
         elif (other := first.setdefault(folded(name), name)) != name:
             problems.append(
                 f"cases {other!r} and {name!r}: rename one, their names differ only in case or in the form of letters, "
-                "which some file systems take for one name"
+                "and some file systems treat these as one name"
             )
     return problems
 
 
 def folded(name: str) -> str:
-    """A name as a file system reads it that knows no capitals and one form of each letter."""
+    """A name as a file system sees it that ignores case and Unicode forms."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def nearly(name: str, names: Iterable[str]) -> str:
-    """A remark that names hold one that differs in case or Unicode form alone; "" if they do not."""
+    """A remark if another of `names` differs only in case or Unicode form; else ""."""
     same = [other for other in names if other != name and folded(other) == folded(name)]
     return f" ({shorten_list([ascii(other) for other in same])} differs in case or in the form of letters)" * bool(same)
 

@@ -59,7 +59,7 @@ class PhantomSource:
     def __init__(self, settings: PhantomSettings):
         self._settings = settings
         self.channels: int = settings.channels
-        self.channel_names = CHANNELS if self.channels > 1 else []
+        self.channel_names = CHANNELS[: self.channels]
         self.reading = Reading(orientation="stored", channel=[0, 1] if self.channels > 1 else None)
         self.train_ids = [f"train-{i:03d}" for i in range(settings.train)]
         self.test_ids = [f"test-{i:03d}" for i in range(settings.test)]

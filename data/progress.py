@@ -1,4 +1,4 @@
-"""Progress bars of long loops, for a person at a terminal. Elsewhere, as in worker processes, nothing is printed."""
+"""Progress bars of long loops on a terminal. Elsewhere, as in worker processes, nothing is printed."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ _shown: list[Progress] = []  # at most one: a terminal has room for one live dis
 
 
 def follow(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Iterate. On a terminal a progress bar shows how far the loop has come. It goes away at the end.
+    """Iterate with a progress bar, if the output is a terminal. The bar goes away at the end.
 
     A loop inside another shows no bar of its own.
 
@@ -37,6 +37,6 @@ def follow(items: Iterable[T], what: str, total: int | None = None) -> Iterator[
 
 
 def bar(console: Console | None = None, transient: bool = False) -> Progress:
-    """A progress bar as all of this project look: what is done, how many of how many, and the time left."""
+    """The progress bar of this project: what is done, how many of how many, and the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=transient)

@@ -1,7 +1,7 @@
-"""Runs the decoding of scans in another process, which a damaged file may crash, hang or fill without harm.
+"""Decodes scans in a separate process, so that a damaged file can crash or hang only that process.
 
-One such process reads many files. It has limits of memory and time. Where it dies, the file that it had is named, and
-the next file gets a new process.
+One such process reads many files. It has limits of memory and time. If it dies, the error names the file, and the
+next file gets a new process.
 """
 
 import atexit
@@ -48,7 +48,7 @@ class _Process:
         self.started_by = os.getpid()
 
     def ask(self, request: dict) -> tuple[dict, np.ndarray | None]:
-        """Its answer. Raises EOFError if it died."""
+        """The answer of the process. Raises EOFError if it died."""
         try:
             send(self._process.stdin, request)
             return receive(self._process.stdout)
@@ -56,7 +56,7 @@ class _Process:
             raise EOFError from error
 
     def stop(self) -> int:
-        """End it; its exit status, as it was if it had died before."""
+        """End the process. Returns its exit status, also if it had died before."""
         with suppress(OSError):
             self._process.stdin.close()
         try:
@@ -110,7 +110,7 @@ def decode(task: str, path: Path, reading: Reading | None = None, **more: Any) -
 
 @contextmanager
 def reading_scans() -> Iterator[None]:
-    """End the process with the block, so that none is left while a trial trains."""
+    """End the process at the end of the block, so that none is left while a trial trains."""
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ def reading_scans() -> Iterator[None]:
 
 
 def stop() -> int:
-    """End the process if there is one; its exit status."""
+    """End the process if there is one. Returns its exit status."""
     global _process
     with _lock:
         process, _process = _process, None
@@ -135,7 +135,7 @@ def _ready() -> _Process:
             status = stop()
             raise DataError(
                 f"the process that reads scans cannot start ({_name(status)}): {sys.executable} -c 'import h5py, "
-                "nibabel, SimpleITK' tells why"
+                "nibabel, SimpleITK' shows why"
             ) from None
     return _process
 

@@ -85,7 +85,7 @@ def _free_memory() -> list[int]:
 
 
 def _control_groups() -> list[tuple[Path, str, str]]:
-    """The folders of this process's control groups, the files of the limit, and what names of counts begin with."""
+    """The folders of this process's control groups, their limit files, and the prefix of their counter files."""
     found = [(GROUPS, "memory.max", ""), (GROUPS / "memory", "memory.limit_in_bytes", "total_")]
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():

@@ -42,8 +42,8 @@ class Reading(BaseModel):
     )
     voxel: Sizes | Literal["pixdim", "sform"] | None = Field(
         None,
-        description="voxel size of files that state none, or two different ones: three numbers in mm, one an axis of "
-        "the file; or which field of a NIfTI file is right, pixdim or sform",
+        description="voxel size of files that state none, or different ones: three numbers in mm, one an axis of the "
+        "file. Or which field of a NIfTI file is right, pixdim or sform",
     )
     grid_tolerance: float = Field(
         0.01,
@@ -101,7 +101,9 @@ class Reading(BaseModel):
         return [self.model_copy(update={"normalise": of_channel}) for of_channel in each]
 
     def cache_key(self) -> dict[str, Any]:
-        """What of the settings decides a cache entry. A later setting counts only if it is not at its default, so that
-        earlier entries stay valid."""
+        """The settings that decide a cache entry.
+
+        A setting that came later counts only if it is not at its default, so that earlier entries stay valid.
+        """
         later = {"grid_tolerance"} if self.grid_tolerance == type(self).model_fields["grid_tolerance"].default else None
         return self.model_dump(mode="json", exclude=later)

@@ -1,4 +1,4 @@
-"""Which files of a folder are scans, and why others are not taken: none is passed over without a word."""
+"""Which files of a folder are scans, and why others are not. Every file is accounted for."""
 
 import re
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def stem_of(path: Path) -> str:
 
 
 def scan_files(folder: Path, ignore: Path | None = None) -> ScanFiles:
-    """Find the scans of a folder, without a look at their voxels.
+    """Find the scans of a folder. Voxels are not read.
 
     Args:
         folder: may be missing; then it holds nothing.
@@ -98,7 +98,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _no_file(path: Path) -> str:
-    """Why something with the name of a scan is none; "" if it is a file."""
+    """Why a path named like a scan is no file; "" if it is one."""
     try:
         if path.is_file():
             return ""
@@ -147,7 +147,7 @@ def _reason(path: Path) -> tuple[bool, str]:
 
 
 def shown(name: str) -> str:
-    """A file's name for a message: one that is not in UTF-8 could not be printed."""
+    """A file's name for a message, with bytes spelled out that are no UTF-8."""
     return ascii(name) if any(0xD800 <= ord(letter) < 0xE000 for letter in name) else name
 
 

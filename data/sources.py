@@ -1,4 +1,4 @@
-"""The sources of cases. A new source is one file and one entry in each of the two lines below."""
+"""The sources of cases. A new source is one file, and one entry in each of the two lines below."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,14 +27,14 @@ class Source(Protocol):
         name: of the data set, for tables.
         classes: the number C of foreground classes.
         channels: the number M of channels of an image.
-        channel_names: one name a channel; none where files of scans have no channels in their names.
+        channel_names: one name a channel; empty text where it is not known.
         class_names: the structures, with their values in the files.
         train_ids, test_ids: the cases of the two sides of the split.
         reading: how a new scan has to be read to look like these cases.
         preparation: what was done to the images before they were stored, for tables; None if nothing is known.
         patient_of: the patient of a case.
-        problems: what is wrong with single cases, as far as file names show, one line each.
-        notes: files that are not taken and surely no scans, for `data info`, one line each.
+        problems: problems of single cases that file names already show, one line each.
+        notes: files that are clearly no scans, for `data info`, one line each.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The version of the numbers in the cache: raised when a change of the code changes what cases are prepared to.
+"""The version of prepared cases. It rises when a change of the code changes their numbers.
 
-The cache builds its entries again for another version, and records of another one are stale. `tests/test_golden.py`
+With another version the cache prepares its entries again, and records are stale. `tests/test_golden.py`
 says when it must rise. The package `benchmark.records` reads it; it imports nothing.
 """
 

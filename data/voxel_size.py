@@ -1,6 +1,7 @@
-"""The one place that judges how large a voxel is. `data info`, `run`, `predict` and `add-masks` all come here."""
+"""How large a voxel is: the rules for `data info`, `run`, `predict` and `add-masks`."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,19 @@ data.voxel to the right field, pixdim or sform, or to three sizes in mm
     attribute = ", or give it an attribute `spacing`" if path.name.lower().endswith((".h5", ".hdf5")) else ""
     raise DataError(
         f"{path} does not state its voxel size{f' ({wrong})' if wrong else ''}: set data.voxel to the mm along its "
-        f"axes of {by(header.shape)} voxels{attribute}; [1, 1, 1] gives distances in voxels, as papers on such files do"
+        f"axes of {by(header.shape)} voxels{attribute}. [1, 1, 1] gives distances in voxels, as papers on such files do"
     )
+
+
+def differ(spacings: Iterable[tuple[float, ...]]) -> bool:
+    """Whether cases have voxels of several sizes, by more than 1 % of the smallest side.
+
+    Example:
+        >>> differ([(1.0, 1.0, 2.0), (1.0, 1.0, 2.001)]), differ([(1.0, 1.0, 2.0), (1.0, 1.0, 2.5)])
+        (False, True)
+    """
+    sizes = np.array(list(spacings))
+    return bool(len(sizes)) and bool(np.ptp(sizes, axis=0).max() > 0.01 * sizes.min())
 
 
 def _possible(sizes: tuple[float, ...]) -> bool:

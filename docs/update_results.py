@@ -37,7 +37,7 @@ def _updated(archive: Path) -> str:
     page = archive.with_name(f"{_name(archive)}.md")
     with tempfile.TemporaryDirectory() as scratch:
         shutil.unpack_archive(archive, scratch)  # our own; tarfile's filters are not in every Python 3.11
-        (results,) = read_folders([Path(scratch) / _name(archive)], packed_timings=True)
+        (results,) = read_folders([Path(scratch) / _name(archive)])
         tables = {table.name: rendering.markdown(table) for table in make_tables([results])[0].tables}
 
     def anew(match: re.Match) -> str:

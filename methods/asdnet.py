@@ -78,6 +78,7 @@ class ASDNet(Method):
 
         started = step >= self.schedule.scaled(1000)
         pseudo_weight = self.settings.pseudo_weight * self.schedule.ramp_up(step) if started else 0.0
+        self.log("pseudo_weight", pseudo_weight)
         return {
             "supervised": supervised,
             "adversarial": adversarial,

@@ -104,6 +104,7 @@ class BCP(Method):
     @torch.no_grad()
     def after_step(self, step):
         decay = self.settings.ema_decay if step >= self.pretraining_steps else 0.0  # stage 2 starts from a copy
+        self.log("ema_decay", decay)
         torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - decay)
         if step == self.pretraining_steps - 1:
             self.teacher.load_state_dict(self.student.state_dict())  # batch-norm statistics, too

@@ -47,7 +47,7 @@ class CPS(Method):
         pseudo = self._supervise(first[labelled:], second[labelled:])
         pseudo = pseudo + self._supervise(second[labelled:], first[labelled:])
 
-        weight = self.settings.pseudo_weight * self.schedule.ramp_up(step)
+        weight = self.log("pseudo_weight", self.settings.pseudo_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "pseudo": pseudo, "total": supervised + weight * pseudo}
 
     def predict(self, images):

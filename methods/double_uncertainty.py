@@ -64,7 +64,7 @@ class DoubleUncertainty(Method):
             consistency = consistency + self.settings.feature_weight * feature_loss
             losses |= {"features": feature_loss, "feature_uncertainty": feature_uncertainty.mean()}
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {**losses, "consistency": consistency, "total": supervised + weight * consistency}
 
     @torch.no_grad()
@@ -87,7 +87,7 @@ class DoubleUncertainty(Method):
         return probabilities, features, variance
 
     def after_step(self, step):
-        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+        self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)

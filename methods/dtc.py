@@ -45,7 +45,7 @@ class DTC(Method):
         difference = distance_to_mask(output.signed_distance) - self.head.foreground(probabilities)
         consistency = difference.square().mean()  # all patches
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "segmentation": segmentation,
             "distance": distance,

@@ -80,7 +80,7 @@ class DTML(Method):
 
         # One backward pass of the sum gives each network the gradient of its own objective (Eq. 5 and 6).
         factor = 2 if self.settings.consistency_factor == "code" else 1
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         total = sum(losses.values()) + factor * weight * consistency
         return {**losses, "consistency": consistency, "active_fraction": active_fraction(distance), "total": total}
 

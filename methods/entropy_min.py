@@ -26,7 +26,7 @@ class EntropyMinimisation(Method):
         supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         entropy = self.head.entropy(self.head.probabilities(logits)).mean() / self.head.max_entropy  # in 0..1
 
-        weight = self.settings.entropy_weight * self.schedule.ramp_up(step)
+        weight = self.log("entropy_weight", self.settings.entropy_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "entropy": entropy, "total": supervised + weight * entropy}
 
     def predict(self, images):

@@ -50,11 +50,11 @@ class ICT(Method):
             target = torch.lerp(first, second, share)
         consistency = (self.head.probabilities(logits[labelled:]) - target).square().mean()
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
 
     def after_step(self, step):
-        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+        self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)

@@ -53,7 +53,7 @@ class MCNet(Method):
             for j, peer in enumerate(sharp)
             if i != j
         )
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         total = self.settings.supervised_weight * supervised + weight * consistency
         return {"supervised": supervised, "consistency": consistency, "total": total}
 

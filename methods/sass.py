@@ -61,7 +61,7 @@ class SASSNet(Method):
         judged = self.discriminator(output.signed_distance[labelled:], batch.unlabelled_images)
         adversarial = F.cross_entropy(judged, judged.new_ones(len(judged), dtype=torch.long))  # as "labelled"
 
-        weight = self.settings.adversarial_weight * self.schedule.ramp_up(step)
+        weight = self.log("adversarial_weight", self.settings.adversarial_weight * self.schedule.ramp_up(step))
         total = segmentation + self.settings.distance_weight * distance + weight * adversarial
         return {"segmentation": segmentation, "distance": distance, "adversarial": adversarial, "total": total}
 

@@ -81,12 +81,12 @@ class TCSE(Method):
         difference = self.head.probabilities(logits) - turn_back(target, symmetries)
         consistency = (turn_back(seen, symmetries) * difference.square()).sum() / seen.sum()
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {"supervised": supervised, "consistency": consistency, "total": supervised + weight * consistency}
 
     def after_step(self, step):
         if self.settings.second_branch == "ema":
-            update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+            self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)

@@ -56,10 +56,11 @@ class UAMT(Method):
             target = self.head.probabilities(self.teacher(add_noise(images)).logits)
             uncertainty = self.head.entropy(self._monte_carlo_mean(images))
             certain = (uncertainty < self.threshold(step)).float()
+        self.log_image("uncertainty", uncertainty[0], images[0])
         difference = (self.head.probabilities(logits[first:]) - target).square()
         consistency = (certain * difference).sum() / (certain.expand_as(difference).sum() + 1e-16)
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "consistency": consistency,
@@ -79,7 +80,7 @@ class UAMT(Method):
         return total.unflatten(0, (2, len(images))).sum(0) / (2 * rounds)
 
     def after_step(self, step):
-        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+        self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)

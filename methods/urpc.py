@@ -41,7 +41,7 @@ class URPC(Method):
         rectified = ((mean - probabilities).square() * certainty).mean(axes) / (certainty.mean(axes) + 1e-8)
         consistency = (rectified + uncertainty.mean(axes)).mean()
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "consistency": consistency,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
-from benchmark.records.collapse import far_below
+from benchmark.records.collapse import far_below_in_rows
 from benchmark.records.states import DIVERGED
 from reports.measures import DICE, with_rows
 from reports.results import Results, trained
@@ -20,10 +20,9 @@ def with_runs_far_below(results: Results) -> Results:
         & (cases["postprocessing"] == results.plan.evaluation.postprocessing)
     ]
     by_run = DICE.factor * dice.groupby(["trial", "case"])["value"].mean().groupby("trial").mean().dropna()
-    low: dict[str, str] = {}
     ended_well = trained(cells) & cells["state"].ne(DIVERGED)  # a pooled run may have one fold that diverged
-    for _, trials in with_rows(cells)[ended_well].groupby("row")["trial"]:
-        low |= far_below(by_run[by_run.index.isin(trials)].to_dict())
+    runs = with_rows(cells)[ended_well]
+    low = far_below_in_rows(zip(runs["row"], runs["trial"], by_run.reindex(runs["trial"]), strict=True))
     collapsed = [
         "; ".join(filter(None, [why, low.get(trial)]))
         for trial, why in zip(cells["trial"], cells["collapsed"], strict=True)

@@ -10,7 +10,8 @@ from pandas.api.types import is_number
 from benchmark.records.models import Cell, Data
 from benchmark.records.states import NOT_RUN, PROGRESS
 from reports.published import spacing_of
-from reports.results import CELL_KEYS, TIMES, Results, cells_frame
+from reports.results import CELL_KEYS, Results, cells_frame
+from reports.timings import TIMES
 from reports.worst import WITHOUT_VALUES
 
 # Blocks of a plan that folders which are reported on as one must share.

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
+from benchmark.records.models import ROW_KEYS
 from reports.results import Results, is_left_out
-
-# What makes a row of the tables. The runs of a row differ in seed and draw alone.
-ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,16 @@ from reports.folds import MEANING, pooled
 from reports.results import Results, read_results
 
 
-def read_folders(folders: Sequence[Path | str], packed_timings: bool = False) -> list[Results]:
+def read_folders(folders: Sequence[Path | str]) -> list[Results]:
     """Read several results folders; parts of one experiment, on the same data under the same protocol, become one, and
     so do the folds of one cross-validation (see `folds.pooled`). Runs far below the others of their row are marked.
 
     Others stay apart, in the order given: no table mixes protocols or data sets. Those of one title get their folders'
-    names into it. `packed_timings`: keep the times of trials that shared their machine with others, too; they say
-    little of a trial alone.
+    names into it.
     """
     experiments: dict[str, dict[Path, Results]] = {}
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        results = read_results(folder, packed_timings)
+        results = read_results(folder)
         meaning = results.plan.model_dump(mode="json", include=MEANING)
         experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
     merged = pooled({tuple(parts): _merge(list(parts.values())) for parts in experiments.values()})

@@ -10,7 +10,7 @@ from reports.page import ReportedExperiment, write_page
 from reports.tables import Tables, make_tables, names_of, write_tables
 
 
-def write_report(folders: Sequence[Path], report: Path, packed_timings: bool = False) -> list[Tables]:
+def write_report(folders: Sequence[Path], report: Path) -> list[Tables]:
     """Write a report over results folders.
 
     Parts of one experiment become one, and so do folds of one cross-validation. Other experiments stay apart.
@@ -18,7 +18,6 @@ def write_report(folders: Sequence[Path], report: Path, packed_timings: bool = F
     Args:
         folders: results folders.
         report: the folder of the report. It is created.
-        packed_timings: whether to show times of trials that shared their machine.
 
     Returns:
         The tables of each experiment.
@@ -26,7 +25,7 @@ def write_report(folders: Sequence[Path], report: Path, packed_timings: bool = F
     Raises:
         ResultsError: a folder cannot be reported on.
     """
-    results = read_folders(folders, packed_timings)
+    results = read_folders(folders)
     report.mkdir(parents=True, exist_ok=True)
     figures = report / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # a figure of an earlier report is not one of this

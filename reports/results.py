@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.records.case_values import COLUMNS
-from benchmark.records.models import SHARING, Cell, StoredPlan
+from benchmark.records.models import EXTERNAL, SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import CellState, planned_states
 from data.errors import visible
@@ -15,9 +15,7 @@ from reports.worst import WITHOUT_VALUES, counts, worst_frame
 
 CELL_KEYS = tuple(Cell.model_fields)
 STATE_KEYS = ("state", "reason", "scored", "worst", "stale", "peeked", "collapsed")
-TRAINING_TIMES = ("seconds_training", "iterations_per_second")
-INFERENCE_TIME = "inference_seconds_per_case"
-TIMES = (*TRAINING_TIMES, INFERENCE_TIME)
+INFERENCE_SHARING = "trials_sharing_the_machine_at_inference"
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Results:
     cases: one row a measured value of the cells that are scored: trial and the columns of cases.csv, `value` as float
         (NaN where a distance is undefined and left out).
     left_out: the same of runs that failed or diverged and are in no mean: what they would count as.
-    provenance: one row a readable record, index trial, columns as found in the provenance.json files.
+    provenance: one row a readable record, index trial, columns as found in the provenance.json files. With
+        INFERENCE_SHARING: a record that was scored again was so later, perhaps among other trials.
     unplanned: records in the folder that belong to no planned cell.
     records: {trial: folder of its record}, of the cells that were scored.
     pictures: {case: file with its image and truth}, of the test cases that have one. A file whose name is no text is
@@ -50,12 +49,8 @@ class Results:
     pictures: dict[str, Path]
 
 
-def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
+def read_results(folder: Path | str) -> Results:
     """Read a results folder.
-
-    Args:
-        folder: the results folder.
-        packed_timings: keep the times of trials that shared their machine, too.
 
     Raises:
         ResultsError: the folder has no plan that can be used. A broken record costs its own cell only.
@@ -78,7 +73,7 @@ def read_results(folder: Path | str, packed_timings: bool = False) -> Results:
         cells=cells_frame([cell_row(cell, state, cell.trial in counted) for cell, state in found]),
         cases=pd.concat([cases, worst[is_counted]], ignore_index=True) if counted else cases,
         left_out=worst[~is_counted],
-        provenance=_timed(pd.DataFrame.from_dict(provenance, orient="index"), packed_timings),
+        provenance=_with_inference_sharing(pd.DataFrame.from_dict(provenance, orient="index")),
         unplanned=sorted({visible(path.parent.name) for path in results.folder.glob("records/*/trial.yaml")} - planned),
         records={cell.trial: results.record(cell.trial) for cell, state in found if state.values is not None},
         pictures=pictures,
@@ -105,18 +100,22 @@ def trained(cells: pd.DataFrame) -> pd.Series:
     return cells["scored"].astype(bool) & ~cells["worst"].astype(bool)
 
 
+def external(cells: pd.DataFrame) -> pd.Series:
+    """Which cells are masks that another tool made: nothing was trained here."""
+    return cells["fidelity"] == EXTERNAL
+
+
 def is_left_out(cells: pd.DataFrame) -> pd.Series:
     """Which cells ended without values and are in no mean: failed ones, and diverged ones where the plan says so."""
     return cells["state"].isin(WITHOUT_VALUES) & ~cells["scored"].astype(bool)
 
 
-def _timed(provenance: pd.DataFrame, packed_timings: bool) -> pd.DataFrame:
-    """Without the times of packed trials, unless these are asked for."""
-    if packed_timings or SHARING not in provenance:
+def _with_inference_sharing(provenance: pd.DataFrame) -> pd.DataFrame:
+    """With a column that says how many trials shared the machine while the stored predictions were made."""
+    if SHARING not in provenance:
         return provenance
-    training = inference = pd.to_numeric(provenance[SHARING], errors="coerce")
-    if "scored_again" in provenance:  # later, among others perhaps
+    sharing = pd.to_numeric(provenance[SHARING], errors="coerce")
+    if "scored_again" in provenance:
         again = [facts.get(SHARING) if isinstance(facts, dict) else None for facts in provenance["scored_again"]]
-        inference = pd.to_numeric(pd.Series(again, provenance.index), errors="coerce").fillna(inference)
-    sharing = dict.fromkeys(TRAINING_TIMES, training) | {INFERENCE_TIME: inference}
-    return provenance.assign(**{name: provenance[name].mask(sharing[name] > 1) for name in TIMES if name in provenance})
+        sharing = pd.to_numeric(pd.Series(again, provenance.index), errors="coerce").fillna(sharing)
+    return provenance.assign(**{INFERENCE_SHARING: sharing})

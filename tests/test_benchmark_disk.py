@@ -22,7 +22,7 @@ from helpers.command_line import one_line_error
 from benchmark.command_line import commands
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.models import FORMAT, READABLE
-from benchmark.trial import tensorboard
+from benchmark.trial.loggers import tensorboard
 
 TWO = {"methods": ["vnet"], "baseline": None, "seeds": [7, 8],
        "execution": tiny.VALUES["execution"] | {"checkpoint_iterations": 1, "tensorboard": False}}  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_report_that_cannot_be_written_costs_no_record(command, tmp_path, undi
     failing(monkeypatch, Path, "write_text", "report/", the_system_says(errno.ENOSPC))
     message = one_line_error(command("report", folder))
     assert f"{folder / 'report'} cannot be written" in message and "No space left on device" in message
-    assert "records are whole: make room" in message and clusters.differences(folder, undisturbed) == []
+    assert "records are complete. Make room" in message and clusters.differences(folder, undisturbed) == []
 
 
 @pytest.mark.parametrize("broken", ["the folder", "a curve", "the end"])

@@ -222,12 +222,29 @@ def test_the_reason_of_an_error_is_read_where_tune_first_writes_it(scheduler, tm
 
     wrapped = RayTaskError("train", "Traceback …\nImportError: broken", ImportError("broken"))
     for error in (ImportError("broken"), wrapped.as_instanceof_cause()):
-        found = scheduler._error_of(ended(tmp_path, error))
+        found = scheduler.error_of(ended(tmp_path, error))
         assert isinstance(found, ImportError) and scheduler.last_line(found) == "ImportError: broken"
-    found = scheduler._error_of(ended(tmp_path, None))
+    found = scheduler.error_of(ended(tmp_path, None))
     assert scheduler.last_line(found) == "RuntimeError: ValueError: from the text"
     nothing = SimpleNamespace(pickled_error_file=None, error_file=str(tmp_path / "gone"))
-    assert "without a word" in scheduler.last_line(scheduler._error_of(nothing))
+    assert "Ray kept no error message" in scheduler.last_line(scheduler.error_of(nothing))
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (
+            "The actor died.\nWorker exit type: SYSTEM_ERROR Worker exit detail: End of file.",
+            "Ray reports SYSTEM_ERROR",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Killed.", "worker (pid 7) is killed by signal: Killed."),
+    ],
+)
+def test_a_process_that_dies_again_and_again_says_what_is_known(scheduler, tmp_path, error, known):
+    [trial] = tiny.trials(tiny.experiment(baseline=None))
+    said = scheduler.death_reason(RuntimeError(error), 4, tmp_path / "ray.log", trial)
+    assert f"{known}" in said and f"log: {tmp_path / 'ray.log'}" in said and "died 4 times" in said
+    assert "os._exit" in said and "raise execution.memory_gib" in said and "\n" not in said
 
 
 @pytest.mark.parametrize(("nodes", "tries"), [(1, 1), (2, 2), (5, 3)])

@@ -13,10 +13,10 @@ from helpers.scan_folder import write_folder
 
 from benchmark.planning.experiment import Experiment, MethodEntry, Tuning
 from benchmark.planning.plan import make_plan, make_trials
+from benchmark.planning.proposals import Tried, proposals
 from benchmark.planning.tuning import (
-    Tried,
     _dice,
-    proposals,
+    most_trials,
     search_budget,
     search_experiment,
     tuned_experiment,
@@ -119,19 +119,34 @@ def test_the_tuned_experiment_knows_how():
     assert tuned.methods[0].settings == {"consistency_weight": 0.3} and tuned.name != planned.name
 
 
+@pytest.mark.parametrize("named", ["ua_mt", "Teacher"])
+def test_only_the_named_methods_are_tuned(named):
+    planned = tiny.experiment(
+        methods=["dtml", {"name": "ua_mt", "display": "Teacher"}],
+        tuning={"settings_per_method": 3, "validation": 1, "methods": [named]},
+    )
+    assert most_trials(planned) == 3
+    tuned = tuned_experiment(planned, 2, [{}, {"consistency_weight": 0.3}])
+    assert [entry.settings for entry in tuned.methods] == [{}, {"consistency_weight": 0.3}]
+    assert tuned.tuned.methods == ["Teacher"] and "; not tuned: DTML;" in tuned.tuned.how
+    assert tuned.title.endswith(", Teacher tuned alike")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("search", ["random", "optuna"])
-def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, search):
+@pytest.mark.parametrize(("search", "other", "only"), [("random", "vnet", None), ("optuna", "mean_teacher", ["DTML"])])
+def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, search, other, only):
     config = tiny.write_experiment(
         tmp_path,
-        methods=["vnet", "dtml"],
+        methods=[other, {"name": "dtml", "display": "DTML"}],
         data={"train": 5},
-        tuning={"settings_per_method": 3, "validation": 1, "search": search},
+        tuning={"settings_per_method": 3, "validation": 1, "search": search, "methods": only},
     )
     folder = tmp_path / "results"
     assert command("run", config, "--results", folder)[0] == 0
     chosen = yaml.safe_load((folder / "tuning/chosen.yaml").read_text())
-    assert len(chosen["0 V-Net"]["tried"]) == 1 and len(chosen["1 DTML"]["tried"]) == 3
+    assert len(chosen["1 DTML"]["tried"]) == 3
+    assert only or len(chosen["0 V-Net"]["tried"]) == 1
+    assert len([name for name in chosen if name[0].isdigit()]) == (1 if only else 2)
     best = max(chosen["1 DTML"]["tried"], key=lambda tried: tried["dice"])
     assert chosen["1 DTML"]["chosen"] == best["settings"]
     for record in (folder / "tuning/records").iterdir():  # scored on the validation case alone
@@ -143,7 +158,9 @@ def test_a_tuned_run_from_search_to_both_tables(tmp_path, command, no_ray, searc
     tables = [path.read_text() for path in (folder / "report/tables").rglob("*comparison*.md")]
     assert len(tables) == 2 and sum("up to 3 settings a method" in table for table in tables) == 1
     (beside,) = [path.read_text() for path in (folder / "report/tables").rglob("tuning.md")]
-    assert ("as published" in beside) == (not best["settings"])
+    assert ("| not tuned |" in beside) == bool(only)
+    of_dtml = next(line for line in beside.splitlines() if line.startswith("| DTML"))
+    assert ("as published" in of_dtml) == (not best["settings"])
     # Both are scored again together, and stay side by side.
     assert command("evaluate", folder, "--set", "evaluation.empty=exclude")[0] == 0
     plans = [json.loads((part / "plan.json").read_text()) for part in (folder, folder / "tuned")]

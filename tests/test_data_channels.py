@@ -162,7 +162,7 @@ def test_a_trial_of_two_channels_and_new_scans_of_two(tmp_path, monkeypatch, com
     write_channels(tmp_path / "scans", size=2, channel_names={"0": "T1", "1": "FLAIR"})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT))
     status, said, _ = command("data", "info", "mine.yaml")
-    assert status == 0 and "18 x 16 x 14 voxels, 2 channels (T1, FLAIR)" in said
+    assert status == 0 and "18 x 16 x 14 voxels, all of 1x1.5x2 mm, 2 channels (T1, FLAIR)" in said
     assert command("run", "mine.yaml", "--smoke")[0] == 0
     assert command("run", "mine.yaml", "--results", "results")[0] == 0
     (record,) = (tmp_path / "results/records").iterdir()

@@ -1,10 +1,18 @@
 """`data fetch`, `data verify` and `data info` as a user calls them."""
 
+import json
+import shutil
+
 import matplotlib.image
+import numpy as np
 import pytest
 import yaml
 from helpers.command_line import command, one_line_error  # noqa: F401
+from helpers.scan_folder import blob, scan, write, write_folder
 
+from benchmark.planning.experiment_file import load_experiment
+from benchmark.planning.plan import make_plan
+from benchmark.records.results_folder import ResultsFolder
 from data.la import FILE, IMAGES
 
 
@@ -67,6 +75,62 @@ def test_info_lists_every_case_and_draws_a_picture(experiment, tmp_path, command
     assert status == 0, errors
     for case in ("train-000", "train-001", "train-002", "test-000", "test-001"):
         assert case in said
-    assert "3 training cases, 3 of them with a label, and 2 test cases" in said and "1.25x1.25x1.25" in said
+    words = " ".join(said.split())
+    assert "3 training cases, 3 of them with a label, and 2 test cases" in words and "1.25x1.25x1.25 mm" in words
+    assert "unlabelled" not in said
+    assert all(len(line) <= 80 for line in said.splitlines() if "training cases" not in line)
     picture = matplotlib.image.imread(tmp_path / "data.png")
     assert picture.shape[0] > 200 and picture.std() > 0.05
+
+
+def hounsfield(number):
+    return np.rint(-1000 + 1200.0 * blob() + 30 * scan(number)).astype(np.float32)
+
+
+FOLDERS = {
+    "MR": (scan, [(1, 1.5, 2)] * 4, {}, "zscore", "are no Hounsfield units"),
+    "MR by name": (hounsfield, [(1, 1.5, 2)] * 4, {"channel_names": {"0": "MRI"}}, "zscore", "dataset.json says MRI"),
+    "CT": (hounsfield, [(1, 1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 4)], {}, [120, 280], "look like Hounsfield units"),
+    "CT by name": (scan, [(2, 2, 2)] * 4, {"modality": {"0": "CT"}}, [-3, 3], "dataset.json says CT"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_info_suggests_settings_that_run_takes(name, tmp_path, command):  # noqa: F811
+    image, spacings, described, normalise, reason = FOLDERS[name]
+    for number, spacing in enumerate(spacings):
+        side = "Tr" if number < 3 else "Ts"
+        write(tmp_path / f"scans/images{side}/{number}.nii.gz", image(number), spacing)
+        if number != 1:
+            write(tmp_path / f"scans/labels{side}/{number}.nii.gz", blob(), spacing)
+    description = {"labels": {"background": 0, "organ": 1}} | described
+    (tmp_path / "scans/dataset.json").write_text(json.dumps(description))
+    status, said, errors = command("data", "info", "scans")
+    assert status == 0, errors
+    assert "unlabelled: 1" in said and "1     unlabelled" in said
+    assert reason in " ".join(said.replace("#", "").split())
+    suggested = yaml.safe_load(said.partition("by nnU-Net's rules:")[2])
+    found = suggested["data"].pop("normalise")
+    assert found == normalise if normalise == "zscore" else found == pytest.approx(normalise, rel=0.35)
+    assert suggested["data"].pop("spacing")[2] <= 7 / 8 * np.median([mm for *_, mm in spacings[:3]])
+    assert suggested == {
+        "data": {"source": "folder", "root": "scans"},
+        "training": {"patch": [16, 16, 16]}, "evaluation": {"stride": [8, 8, 8]},
+    }  # fmt: skip
+    whole = yaml.safe_load(said.partition("by nnU-Net's rules:")[2]) | {
+        "name": "x",
+        "methods": ["vnet"],
+        "labelled": [1],
+    }
+    (tmp_path / "suggested.yaml").write_text(yaml.safe_dump(whole))
+    assert make_plan(load_experiment(tmp_path / "suggested.yaml"), ResultsFolder(tmp_path / "results")).trials
+
+
+def test_info_divides_a_folder_without_test_scans(tmp_path, command):  # noqa: F811
+    write_folder(tmp_path / "scans", train=4, test=1)
+    shutil.rmtree(tmp_path / "scans/imagesTs")
+    shutil.rmtree(tmp_path / "scans/labelsTs")
+    status, said, errors = command("data", "info", "scans", "--set", "data.split.test=0.5")
+    assert status == 0, errors
+    assert "2 training cases" in said and "test: 0.5" in said
+    assert "unknown key 'data.splt'" in one_line_error(command("data", "info", "scans", "--set", "data.splt=1"))

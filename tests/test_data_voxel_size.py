@@ -14,7 +14,8 @@ from helpers.scan_folder import SIZE, blob, scan, write, write_folder
 from pydantic import TypeAdapter, ValidationError
 
 from data.cache import prepare
-from data.case import DataError
+from data.case import Case, DataError
+from data.folder import FolderSource
 from data.reading import Reading
 from data.scans import read_geometry, read_image, read_label
 from data.sources import DataSettings
@@ -64,6 +65,7 @@ UNSTATED = {
     "no ElementSpacing.mhd": lambda path: without_field(write(path, scan()), "ElementSpacing"),
     "metres.mha": lambda path: with_field(write(path, scan()), "ElementSpacing", "DistanceUnits = m"),
     "um.mhd": lambda path: with_field(write(path, scan()), "ElementSpacing", "DistanceUnits = um"),
+    "um.mha": lambda path: with_field(write(path, scan()), "ElementSpacing", "DistanceUnits = um"),
     "um.nrrd": lambda path: with_field(write(path, scan()), "space origin", 'space units: "um" "um" "um"'),
     "cm.nhdr": lambda path: with_field(
         without_field(write(path, scan()), "space"), "kinds", 'spacings: 1 1 1\nunits: "cm" "cm" "cm"'
@@ -91,6 +93,22 @@ def test_files_that_state_mm_or_no_known_unit_are_welcome(tmp_path, unit):
     ):
         path = with_field(write(tmp_path / f"a{suffix}", scan()), before, line)
         assert read_geometry(path, Reading()).spacing == (1, 1.5, 2)
+
+
+@pytest.mark.parametrize("name", ["um.mha", "um.nrrd"])
+def test_a_case_that_was_cached_before_units_were_read_is_read_again(tmp_path, monkeypatch, name):
+    suffix = name.removeprefix("um")
+    root = write_folder(tmp_path / "data", suffix=suffix)
+    UNSTATED[name](root / f"imagesTr/A{suffix}")
+    settings = TypeAdapter(DataSettings).validate_python({"source": "folder", "root": str(root)})
+    with monkeypatch.context() as earlier:
+        for module in ("metaimage", "nrrd"):
+            earlier.setattr(f"data.formats.{module}.other_unit", lambda *units: "")
+        made = {case: Case(case, scan(number), blob(), (1, 1.5, 2)) for number, case in enumerate("ABCD")}
+        earlier.setattr(FolderSource, "read", lambda self, case: made[case])
+        prepare(settings, tmp_path / "cache")
+    with pytest.raises(DataError, match="does not state its voxel size"):
+        prepare(settings, tmp_path / "cache")
 
 
 CONFLICTS = {

@@ -44,7 +44,7 @@ def test_from_folder_to_report_and_on(tmp_path, monkeypatch, command, no_ray):
     assert "give a folder that does not exist yet" in one_line_error(command("data", "example", "scans"))
     status, said, _ = command("data", "info", "mine.yaml")
     assert status == 0 and "10 training cases, 7 of them with a label, and 3 test cases" in said
-    assert "cavity [ml]" in said and "wall [ml]" in said and said.count("no label") == 6
+    assert "cavity [ml]" in said and "wall [ml]" in said and said.count("unlabelled") == 4
 
     assert command("run", "mine.yaml", "--results", "results")[0] == 0
     plan = json.loads((tmp_path / "results/plan.json").read_text())

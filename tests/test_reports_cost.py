@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.page_folder import page_of
 from helpers.results_folder import cell, cells_of, plan, scored, write_plan, write_record
 
 from reports.durations import duration
@@ -24,8 +27,8 @@ def write(folder, cells, facts, dice=None):
     return folder
 
 
-def cost_of(folder, **options):
-    [made] = make_tables([read_results(folder, **options)])
+def cost_of(folder):
+    [made] = make_tables([read_results(folder)])
     return next(table for table in made.tables if table.name == "cost")
 
 
@@ -51,17 +54,23 @@ def test_means_over_seeds_and_what_the_floor_takes(tmp_path):
     assert "Trained on: a machine." in table.notes and "¶" not in str(table.blocks)
 
 
-def test_timings_of_a_shared_machine_are_left_out_unless_asked_for(tmp_path):
+def test_timings_of_a_shared_machine_are_marked_and_grey(tmp_path):
     packed = FACTS | {"trials_sharing_the_machine": 4, "seconds_training": 1200.0}
     facts = {"a": [FACTS, packed], "b": FACTS, "c": packed}
     folder = write(tmp_path, [*cells_of("a", seeds=(1, 2)), cell("b"), cell("c")], facts)
     table = cost_of(folder)
-    assert [row_of(table, name)[2] for name in "ABC"] == ["10 min", "10 min", "packed"]
-    assert any("up to 4 at a time, are left out" in note for note in table.notes)
-    table = cost_of(folder, packed_timings=True)
-    assert [row_of(table, name)[2] for name in "ABC"] == ["15 min ¶", "10 min", "20 min ¶"]
-    assert any(note.startswith("¶ Timed while up to 4 trials shared") for note in table.notes)
-    assert table.frame.set_index("method")["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1, "c": 4}
+    assert [row_of(table, name)[2] for name in "ABC"] == ["10 min", "10 min", "20 min ¶"]
+    assert [note for note in table.notes if note.startswith("¶") and "Up to 4 trials shared one machine" in note]
+    frame = table.frame.set_index("method")
+    assert frame["trials_sharing_the_machine"].to_dict() == {"a": 4, "b": 1, "c": 4}
+    assert frame["seconds_training_shared"].to_dict() == {"a": False, "b": False, "c": True}
+    [block] = table.blocks
+    last = block.rows[-1].cells
+    grey = {column.key for column, cell in zip(block.columns, last, strict=True) if cell.quiet}
+    assert grey == {"seconds_training", "iterations_per_second", "inference_seconds_per_case", "pareto_rank"}
+    assert [row.cells[-1].rank for row in block.rows] == [0, 0, 0], "ranks among such times have no bold"
+    page = page_of(folder, out=tmp_path / "page").read_text(encoding="utf-8")
+    assert len(re.findall(r'<td class="number quiet"[^>]*>20 min ¶</td>', page)) == 1
 
 
 def test_inference_is_judged_by_when_it_was_timed(tmp_path):
@@ -72,8 +81,8 @@ def test_inference_is_judged_by_when_it_was_timed(tmp_path):
         "c": FACTS,
     }
     frame = cost_of(write(tmp_path, [cell("a"), cell("b"), cell("c")], facts)).frame.set_index("method")
-    assert frame["seconds_training"].notna().to_dict() == {"a": False, "b": True, "c": True}
-    assert frame["inference_seconds_per_case"].notna().to_dict() == {"a": True, "b": False, "c": True}
+    assert frame["seconds_training_shared"].to_dict() == {"a": True, "b": False, "c": False}
+    assert frame["inference_seconds_per_case_shared"].to_dict() == {"a": False, "b": True, "c": False}
 
 
 def test_several_machines_are_not_compared(tmp_path):

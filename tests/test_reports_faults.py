@@ -84,6 +84,8 @@ def test_a_row_that_lacks_such_a_run_is_held_back_and_has_both_means(tmp_path, p
     assert both[1] == pytest.approx((2 * both[0] + diagonal) / 3)
     assert pd.isna(frame.loc["A", ["rank", "difference", "cases_p_holm", "seeds_p_holm"]]).all()
     assert not frame.loc["A", "significant"] and frame.loc["B", "rank"] == 1 and frame.loc["C", "rank"] == 2
+    ended = "Complete: all 9 planned trials have ended: 8 done, 1 diverged; those that diverged are excluded."
+    assert (f"**{ended}**" in text) == (state == "diverged") and ("Unfinished" in text) == (state == "failed")
     cells = line_of(text, "A↓")
     assert cells[3].endswith(f"({2 * alive / 3:.2f})") and "*" not in cells[3] and cells[-1] == "–"
     assert f"2 of 3 (1 {state})" in cells

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from helpers.page_folder import ball, labels, page_of, write_picture, write_pictures
-from helpers.results_folder import CASES, cell, plan, values, write_heartbeat, write_plan, write_record
+from helpers.results_folder import CASES, cell, cells_of, plan, values, write_heartbeat, write_plan, write_record
 
 from benchmark.records.arrays import write_prediction
 from data.masks import largest_component
@@ -110,7 +110,7 @@ def test_what_files_say_is_escaped(tmp_path):
     page = Page(page_of(tmp_path / "r", out=tmp_path / "o2"))
     assert Counter(page.tags)["script"] == Counter(plain.tags)["script"]
     assert page.text.count(NASTY) >= 4  # title, name, source, reason
-    assert NASTY in page.data()[0]["methods"]
+    assert NASTY in page.data()[0]["views"][0]["labels"]
     assert not any(value == NASTY for name, value in page.attributes if name.startswith("on"))
 
 
@@ -183,7 +183,7 @@ def test_structures_have_their_names(tmp_path):
 def test_a_folder_in_which_nothing_has_run(tmp_path, cells):
     page = Page(page_of(write_plan(tmp_path, plan(cells)), out=tmp_path))
     assert "No method has finished yet." in page.text and "There are no images of test cases here" in page.text
-    assert page.data()[0]["methods"] == [] if "canvas" in page.tags else True
+    assert page.data()[0]["views"] == [] if "canvas" in page.tags else True
 
 
 def test_pictures_without_records_and_records_without_pictures(tmp_path):
@@ -194,7 +194,7 @@ def test_pictures_without_records_and_records_without_pictures(tmp_path):
     data, stored = Page(page_of(tmp_path / "r", out=tmp_path / "1")).data()
     assert data["cases"] == CASES and len(stored) == len(CASES) and len(stack_of(stored[0])) == 2
     data, stored = Page(page_of(finished(tmp_path / "q", planned, pictures=False), out=tmp_path / "2")).data()
-    assert sorted(data["cases"]) == CASES and stored == {} and data["methods"] == ["A"]
+    assert sorted(data["cases"]) == CASES and stored == {} and data["views"][0]["labels"] == ["A"]
 
 
 def test_no_experiment_at_all(tmp_path):
@@ -217,7 +217,7 @@ def test_values_and_order_of_the_heat_map(folder, tmp_path):
     tables = [values(planned, sum(c["trial"].encode())) for c in planned["cells"]]
     dice = [t[(t["metric"] == "dice") & (t["postprocessing"] == "none")].set_index("case")["value"] for t in tables]
     assert data["cases"] == sorted(CASES, key=lambda case: np.mean([table[case] for table in dice]))
-    assert data["methods"] == ["A", "B", "C"]
+    assert data["views"][0]["labels"] == ["A", "B", "C"]
     shown = np.array(data["values"]["none"]["Dice [%]"][0])
     expected = [[100 * table[case] for case in data["cases"]] for table in dice]
     assert np.allclose(shown, expected, atol=0.01)
@@ -240,13 +240,38 @@ def test_an_undefined_distance_has_no_number(tmp_path):
     assert data["values"]["none"]["95HD [mm]"][0][0][data["cases"].index(CASES[2])] is None
 
 
-def test_which_budget_and_seed_are_shown(tmp_path):
-    cells = [cell("a", 4, 1), cell("a", 8, 1), cell("a", 8, 2), cell("b", 8, 2), cell("c", 8, 3),
+def test_the_viewer_offers_what_exists_and_opens_what_most_methods_have(tmp_path):
+    cells = [cell("a", 4, 1), cell("a", 8, 1), cell("a", 8, 2), cell("b", 8, 2), cell("c", 8, 3, draw=1),
              cell("a", 28, 2, role="ceiling", unlabelled=0)]  # fmt: skip
     shown = choose(read_results(finished(tmp_path, plan(cells), pictures=False)))
-    assert shown.trials == [cells[n]["trial"] for n in (2, 3, 4, 5)]
-    assert shown.labels == ["A", "B", "C (seed 3)", "A, 28 labelled"]
-    assert "8 labelled cases" in shown.sentence and "4, 8" in shown.sentence and "seed 2" in shown.sentence
+    assert [(view.budget, view.run) for view in shown.views] == [
+        ("4", "seed 1"), ("8", "seed 1"), ("8", "seed 2"), ("8", "draw 1, seed 3")
+    ]  # fmt: skip
+    assert (shown.first, shown.main) == (2, [0, 2])
+    first = shown.views[shown.first]
+    assert [shown.trials[trial] for trial in first.trials] == [cells[n]["trial"] for n in (2, 3, 4, 5)]
+    assert first.labels == ["A", "B", "C (draw 1, seed 3)", "A, 28 labelled"]
+    assert [shown.trials[trial] for trial in shown.views[0].trials] == [cells[n]["trial"] for n in (0, 5)]
+    assert shown.views[0].labels == ["A", "A, 28 labelled (seed 2)"]
+    assert shown.views[0].keys[0] == first.keys[0] != first.keys[3]
+    text = Page(page_of(tmp_path, out=tmp_path / "page")).text
+    assert "Shown at first: 8 labelled cases, seed 2. Choose others above the map. A method without the chosen" in text
+
+
+def test_pictures_are_of_every_run_or_if_the_page_is_small_of_one_for_each_budget(tmp_path):
+    planned = plan([*cells_of("a", "b"), *cells_of("a", labelled=16, seeds=(1, 2))])
+    folder = finished(tmp_path / "r", planned)
+    whole = page_of(folder, out=tmp_path / "1")
+    data, stored = Page(whole).data()
+    assert {tuple(case["trials"]) for case in stored.values()} == {tuple(range(8))}
+    taken = {n for view in data["views"] for n in view["trials"]}
+    assert taken == set(range(8)) and len(stack_of(stored[0])) == 2 + 8
+    small = Page(page_of(folder, out=tmp_path / "2", limit=whole.stat().st_size - 1000))
+    data, stored = small.data()
+    main = [data["views"][number]["trials"] for number in (0, 3)]
+    assert len(stored) == len(CASES) and {tuple(case["trials"]) for case in stored.values()} == {tuple(sum(main, []))}
+    assert "pictures are of one run for each number of labelled cases" in small.text
+    assert len(data["values"]["none"]["Dice [%]"][0]) == 8, "scores are of all"
 
 
 # volumes

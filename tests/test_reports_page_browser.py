@@ -23,10 +23,11 @@ FLAGS = ("--headless=new", "--no-sandbox", "--enable-unsafe-swiftshader", "--use
 def page(tmp_path_factory):
     """The page of one experiment with two budgets and a failed trial, and its address."""
     folder = tmp_path_factory.mktemp("results")
-    cells = [cell("a", role="floor", unlabelled=0), cell("b"), cell("c", display="Gamma"), cell("d"), cell("b", 16)]
+    cells = [cell("a", role="floor", unlabelled=0), cell("b"), cell("c", display="Gamma"), cell("d"), cell("b", 16),
+             cell("b", 16, 2)]  # fmt: skip
     planned = plan(cells, evaluation={"postprocessing": "largest_component"})
     write_plan(folder, planned)
-    for planned_cell, seconds in zip([*cells[:3], cells[4]], (3900, 30, 36000, 3540), strict=True):
+    for planned_cell, seconds in zip([*cells[:3], *cells[4:]], (3900, 30, 36000, 3540, 3540), strict=True):
         write_record(folder, planned, planned_cell, provenance={"seconds_training": seconds})
     write_record(folder, planned, cells[3], state="failed", reason="out of memory")
     write_pictures(folder, planned)
@@ -215,7 +216,26 @@ def test_a_click_on_the_heat_map_opens_a_case(browser):
     until(
         browser, "return document.querySelector('[data-part=slice]').ariaLabel.includes(arguments[0])", data["cases"][4]
     )
-    assert part(browser, "name-a").text == data["methods"][2], label
+    assert part(browser, "name-a").text == data["views"][data["first"]]["labels"][2], label
+
+
+def test_budget_and_run_are_chosen_among_those_that_exist(browser):
+    options = "return [...document.querySelectorAll(`[data-part=${arguments[0]}] option`)].map(option => option.text)"
+    offered = {name: browser.execute_script(options, name) for name in ("budget", "run", "a")}
+    assert offered == {"budget": ["8", "16"], "run": ["seed 1"], "a": ["A", "B", "Gamma"]}
+    decoded(browser)
+    choose(browser, "a", 1)
+    before = picture(browser)
+    choose(browser, "budget", "16")
+    assert browser.execute_script(options, "run") == ["seed 1", "seed 2"]
+    assert browser.execute_script(options, "a") == ["B"] and part(browser, "name-a").text == "B", "the method stays"
+    rows = "return document.querySelector('[data-part=heatmap]').data[0].z"
+    seen = [(picture(browser), browser.execute_script(rows))]
+    choose(browser, "run", 2)
+    seen.append((picture(browser), browser.execute_script(rows)))
+    assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1] and len(seen[1][1]) == 1
+    choose(browser, "budget", "8")
+    assert part(browser, "a").get_property("value") == "1" and picture(browser) == before
 
 
 def test_slices_scroll(browser):

@@ -44,7 +44,16 @@ def test_each_structure_has_a_block_with_its_name_and_its_own_means(tmp_path, pl
     records = {c["trial"]: values(planned, seed) for seed, c in enumerate(planned["cells"])}
     tables, _ = tables_of(write_folder(tmp_path, planned, records))
     table = tables["structures"]
-    assert [block.heading for block in table.blocks] == [f"8 labelled cases: {name}" for name in NAMES]
+    together, *single = table.blocks
+    assert [block.heading for block in single] == [f"8 labelled cases: {name}" for name in NAMES]
+    assert [column.label for column in together.columns] == [
+        "Method", *(f"{name}: {label}" for name in NAMES for label in ("Dice [%]", "95HD [voxel]"))
+    ]  # fmt: skip
+    for place, block in enumerate(single):
+        columns = [column.label for column in block.columns]
+        for row, same in zip(together.rows, block.rows, strict=True):
+            figures = [same.cells[columns.index(label)] for label in ("Dice [%]", "95HD [voxel]")]
+            assert row.cells[1 + 2 * place : 3 + 2 * place] == figures and row.cells[0] == same.cells[0]
     for number, name in enumerate(NAMES, start=1):
         for method in "ab":
             of_method = pd.concat(records[c["trial"]] for c in planned["cells"] if c["method"] == method)

@@ -60,6 +60,16 @@ def test_the_page_has_both_sides_and_the_settings(folders):
     assert "Settings: by hand." in text and len(CASES) == 6
 
 
+def test_methods_that_were_not_tuned_say_so(folders):
+    path = folders[1] / "plan.json"
+    planned = json.loads(path.read_text())
+    planned["tuned"]["methods"] = ["A"]
+    path.write_text(json.dumps(planned))
+    text = (write_tables_of(*folders) / "made_up-tuned" / "tuning.md").read_text(encoding="utf-8")
+    [row] = [line for line in text.splitlines() if line.startswith("| B |")]
+    assert row.count("| not tuned |") == 2 and "as published" not in row and "weight = 0.3" in text
+
+
 def test_alone_the_tuned_experiment_has_no_such_table(folders):
     [tables] = make_tables(read_folders(folders[1:]))
     assert "tuning" not in [table.name for table in tables.tables]

@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from benchmark.cluster.connection import LOCAL, connected, ray  # first, as it sets what Ray reads when it is imported
@@ -24,16 +23,15 @@ from benchmark.cluster import node_check, plugin_files, stop_signals
 from benchmark.cluster.actor import FINAL, STARTED, TrialActor, Work
 from benchmark.cluster.node_check import Demands, UnfitNodeError
 from benchmark.cluster.resources import alive_nodes, check_size, gpu_shares
+from benchmark.cluster.trial_errors import cause, death_reason, error_of, in_creation, is_death, last_line
 from benchmark.cluster.trial_queue import RETRIES, TrialQueue
 from benchmark.planning.experiment import Execution, ExperimentError
 from benchmark.records.files import ResultsError, StorageError
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial import provenance
-from benchmark.trial.failures import is_killed_worker, less_memory
 from benchmark.trial.run import SHARING, write_failure
 from benchmark.trial.specification import Progress, Trial
 from benchmark.trial.watch import SilentTrials
-from data.errors import one_line
 
 LOG = "running/ray.log"  # below the results folder: what Ray prints
 WAITING = ("PENDING", "PAUSED")
@@ -218,7 +216,7 @@ class _Run(tune.Callback, tune.Stopper):
         self.on_progress(progress)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        name, error = trial.config["trial"], _error_of(trial)
+        name, error = trial.config["trial"], error_of(trial)
         self.silent.ended(name)
         node = self.at.pop(name, None)
         if isinstance(error, UnfitNodeError):
@@ -227,9 +225,9 @@ class _Run(tune.Callback, tune.Stopper):
                 self.queue.comes_back(name)
             else:
                 self.problem = self.problem or ExperimentError(error.problem)
-        elif _in_creation(error) and self.probes:  # on a node that has joined and cannot run trials, most likely
+        elif in_creation(error) and self.probes:  # on a node that has joined and cannot run trials, most likely
             self.queue.comes_back(name)
-        elif node is not None and not _is_death(error):  # an exception that the trial could not make a record of
+        elif node is not None and not is_death(error):  # an exception that the trial could not make a record of
             if self.queue.fails_at_once(name, node):
                 self._withdraw(name)
             else:
@@ -238,11 +236,11 @@ class _Run(tune.Callback, tune.Stopper):
             self._write_failure(name, self._reason(error, name))
 
     def _reason(self, error: Exception, trial: str) -> str:
-        if _is_death(error):
-            advice = less_memory("execution.memory_gib", self.trials[trial])
-            return f"its process died {RETRIES + 1} times at one place, most likely for lack of memory: {advice}"
+        log = self.results.folder / LOG
+        if is_death(error):
+            return death_reason(error, RETRIES + 1, log, self.trials[trial])
         print(error, file=sys.stderr)  # which is the log
-        return f"{last_line(error)} (its traceback is in {self.results.folder / LOG})"
+        return f"{last_line(error)} (more in {log})"
 
     def _withdraw(self, trial: str) -> None:
         """Take away the record of a failure that may be the node's."""
@@ -285,40 +283,7 @@ def _answer(probe) -> str | None:
     try:
         return ray.get(probe)
     except ray.exceptions.RayError as error:
-        return f"it cannot run the benchmark ({last_line(_cause(error))})"
-
-
-def _error_of(trial) -> Exception:
-    """What Tune has noted of a trial's error. Its own getters look where the file is copied to later."""
-    for path, read in ((trial.pickled_error_file, ray.cloudpickle.loads), (trial.error_file, _as_error)):
-        with suppress(Exception):  # no such file, or an exception that cannot be rebuilt here
-            return _cause(read(Path(path).read_bytes()))
-    return RuntimeError("it ended without a word")
-
-
-def _as_error(text: bytes) -> Exception:
-    return RuntimeError(text.decode())
-
-
-def _is_death(error: Exception) -> bool:
-    """Whether a process died, of the trial itself or of one that prepares its batches."""
-    return is_killed_worker(error) or isinstance(error, ray.exceptions.RayActorError) and not _in_creation(error)
-
-
-def _cause(error: Exception) -> Exception:
-    """The exception that a worker raised, where Ray has wrapped it."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error
-
-
-def _in_creation(error: Exception) -> bool:
-    return "creation task" in str(error)
-
-
-def last_line(error: Exception) -> str:
-    """What an error says, without the traceback that Ray puts before it and what Python puts after one it has lost."""
-    lines = [line for line in str(error).splitlines() if line.strip() not in ("", "NoneType: None")]
-    return f"{type(error).__name__}: {one_line(lines[-1])}" if lines else type(error).__name__
+        return f"it cannot run the benchmark ({last_line(cause(error))})"
 
 
 class _Trials(Searcher):

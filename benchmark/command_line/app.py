@@ -1,6 +1,7 @@
 """The command line. Heavy imports stand inside commands: `--help`, `status` and `report` need neither torch nor ray."""
 
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-data_app = typer.Typer(help="Get data, check it, look at it.", no_args_is_help=True)
+data_app = typer.Typer(help="Fetch, check, prepare and show data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 RENAMED = {"score": "add-masks"}  # commands of earlier versions
 INTERRUPTED = 130  # what the command-line library makes of Ctrl-C
@@ -29,7 +30,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a key of the experiment. `KEY+=[…]` adds to a list, `KEY-=[…]` takes out of it.",
+        help="Override a key of the experiment. `KEY+=[…]` adds to a list, `KEY-=[…]` removes from it.",
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
@@ -44,22 +45,29 @@ Trust = Annotated[bool, typer.Option("--trust", help="Run the plug-ins that the 
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file, see configs/.")],
     overrides: Overrides = [],  # noqa: B006
-    results: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: results/<experiment name>.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The results folder. Default: results/<experiment name>.")
+    ] = None,
     plugins: Plugins = [],  # noqa: B006
-    rerun: Annotated[Literal["stale"] | None, typer.Option(help="Train stale records again.")] = None,
+    rerun: Annotated[
+        Literal["stale"] | None, typer.Option(help="Train again what other numerics versions made.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed and diverged trials again.")] = False,
     address: Annotated[
         str, typer.Option(metavar="ADDRESS", help="A running Ray cluster: auto or HOST:PORT. Default: this machine.")
     ] = "local",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what is done and what would run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what is done and what would run, with an estimate of time.")
+    ] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Try every cell for two steps and one window. Keep nothing.")
+        bool, typer.Option("--smoke", help="Try every trial for two steps and one window. Keep nothing.")
     ] = False,
     trust: Trust = False,
 ) -> None:
     """Run the unfinished trials of an experiment, then write its report."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
+    from benchmark.planning.log_targets import check_loggers
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
@@ -73,6 +81,7 @@ def run(
         if stored
         else load_experiment(config, overrides, list(map(str, plugins)))
     )
+    check_loggers(experiment.execution)
     folder = ResultsFolder(results or Path("results") / experiment.name)
     also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
@@ -89,12 +98,12 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
     check_metrics: Annotated[
         str | None,
-        typer.Option("--check-metrics", metavar="TRIAL", help="Only score this trial again, with medpy itself."),
+        typer.Option("--check-metrics", metavar="TRIAL", help="Only compare this trial's scores with those of medpy."),
     ] = None,
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
-    """Score the stored weights of a results folder again with changed `evaluation.…` keys, without training."""
+    """Score the stored weights of a results folder again, under changed `evaluation.…` keys. Nothing is trained."""
     from benchmark.command_line import commands
     from benchmark.planning.experiment import ExperimentError
 
@@ -114,13 +123,15 @@ def evaluate(
 @app.command()
 def add_masks(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="A folder with <case>.nii.gz of every test case.")],
-    name: Annotated[str, typer.Option(metavar="NAME", help="What tables call the row.")],
-    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that gets the row.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the row in tables.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder to add the row to.")],
     labelled: Annotated[int, typer.Option(metavar="N", min=1, help="Training cases whose labels the tool used.")],
     unlabelled: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Training cases that it used without labels.")
+        int, typer.Option(metavar="N", min=0, help="Training cases that the tool used without labels.")
     ] = 0,
-    seed: Annotated[int, typer.Option(metavar="SEED", min=0, help="Which of several runs it is.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="SEED", min=0, help="Number of the run, if the tool was trained several times.")
+    ] = 0,
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
@@ -134,8 +145,8 @@ def add_masks(
 
 @app.command()
 def remove_masks(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What tables call the row.")],
-    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that has it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the row in tables.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The results folder that has the row.")],
     plugins: Plugins = [],  # noqa: B006
     trust: Trust = False,
 ) -> None:
@@ -149,15 +160,17 @@ def remove_masks(
 def predict(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="A finished trial, RESULTS/records/TRIAL.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A scan or a folder of scans.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the labels go, as NIfTI.")] = Path("predictions"),
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the labels, as NIfTI.")] = Path("predictions"),
     normalise: Annotated[
         Literal["zscore", "none"] | None,
-        typer.Option(help="Overrides the trial's own. Use zscore for raw scans if the network saw z-scored files."),
+        typer.Option(
+            help="Instead of the trial's own. Use zscore for raw scans if the network was trained on z-scored files."
+        ),
     ] = None,
     voxel: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="For scans that state no voxel size or two: pixdim, sform, or mm such as 0.8,0.8,3."
+            metavar="SIZE", help="If scans state no voxel size or several: pixdim, sform, or mm such as 0.8,0.8,3."
         ),
     ] = None,
     plugins: Plugins = [],  # noqa: B006
@@ -173,21 +186,18 @@ def predict(
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders.")],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the report goes. Default: report in the first folder.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the report. Default: report in the first folder.")
     ] = None,
-    packed_timings: Annotated[
-        bool, typer.Option("--packed-timings", help="Show times of trials that shared their machine, too.")
-    ] = False,
 ) -> None:
     """Write the report of a results folder. Several folders give one report."""
     from benchmark.command_line.reporting import show_report
 
-    show_report(console, *map(ResultsFolder, folders), to=to, packed_timings=packed_timings)
+    show_report(console, *map(ResultsFolder, folders), to=to)
 
 
 @app.command()
 def status(folder: Folder) -> None:
-    """Show the state of every cell of a results folder."""
+    """Show the state of every planned trial of a results folder, and its Dice."""
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_score
     from benchmark.records.collapse import far_below_in_rows
@@ -196,14 +206,14 @@ def status(folder: Folder) -> None:
     results = ResultsFolder(folder)
     postprocessing = results.read_plan().evaluation.postprocessing
     states = planned_states(results)
-    low = far_below_in_rows([(cell, state.values) for cell, state in states], postprocessing)
+    means = [mean_score(state.values or (), "dice", postprocessing) for _, state in states]
+    low = far_below_in_rows((cell.row, cell.trial, 100 * dice) for (cell, _), dice in zip(states, means, strict=True))
     lines, marked = [], 0
-    for cell, state in states:
+    for (cell, state), dice in zip(states, means, strict=True):
         why = "; ".join(filter(None, [state.collapsed, low.get(cell.trial)]))
         marked += bool(why)
         reason = "; ".join(filter(None, [state.reason, f"collapsed: {why}" if why else "", state.peeked]))
-        dice = mean_score(state.values, "dice", postprocessing) if state.values else None
-        lines.append(Line(cell, state.state, reason, dice))
+        lines.append(Line(cell, state.state, reason, None if math.isnan(dice) else dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
     if marked:
@@ -216,14 +226,18 @@ def status(folder: Folder) -> None:
 def compare(
     file: Annotated[Path, typer.Argument(metavar="CSV", help="Columns method, seed, case, value. One line per score.")],
     reference: Annotated[str, typer.Option(metavar="METHOD", help="The method that the others are compared with.")],
-    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="For distances and errors.")] = False,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="Set this for distances and errors.")
+    ] = False,
     margin: Annotated[
         float | None, typer.Option(metavar="X", min=0, help="A difference below this counts as none.")
     ] = None,
     columns: Renamed = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file for everything computed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write everything computed to this CSV file.")
+    ] = None,
 ) -> None:
-    """Test the methods of any table of scores against one of them. Seeds and cases both count as samples."""
+    """Test the methods of any table of scores against a reference. Both seeds and cases count as samples."""
     from benchmark.command_line import statistics_commands
 
     statistics_commands.compare(file, reference, lower_is_better, margin, columns, out, console)
@@ -233,7 +247,9 @@ def compare(
 def plan_power(
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR_OR_CSV", help="Scores that vary as yours will: a results folder, a CSV."),
+        typer.Option(
+            "--from", metavar="DIR_OR_CSV", help="A results folder or CSV with scores that vary as yours will."
+        ),
     ] = None,
     labelled: Annotated[int | None, typer.Option(metavar="N", help="Which budget of the scores to use.")] = None,
     columns: Renamed = [],  # noqa: B006
@@ -245,9 +261,11 @@ def plan_power(
     draws: Annotated[
         bool | None, typer.Option("--draws/--seeds", help="Whether all methods share draws of the labelled cases.")
     ] = None,
-    difference: Annotated[float | None, typer.Option(metavar="X", help="Also tell how many seeds it needs.")] = None,
+    difference: Annotated[
+        float | None, typer.Option(metavar="X", help="Also estimate how many seeds this difference needs.")
+    ] = None,
 ) -> None:
-    """Tell which difference a number of seeds can find, before you train."""
+    """Estimate which difference a number of seeds can detect, before you train."""
     from benchmark.command_line import statistics_commands
 
     given = {"methods": methods, "cases": cases, "seed_sd": seed_sd, "interaction_sd": interaction_sd,
@@ -258,7 +276,7 @@ def plan_power(
 @app.command()
 def methods(
     method: Annotated[
-        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="A method, or a file that registers some.")
+        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="A method, or a file that registers methods.")
     ] = None,
 ) -> None:
     """List all methods, or the settings of one method and their allowed values."""
@@ -276,7 +294,7 @@ def check(
         str, typer.Argument(metavar="FILE_OR_NAME", help="A file that registers methods or networks, or a name.")
     ],
 ) -> None:
-    """Check that a method or network does what every one must, on the CPU with phantoms, in about a minute."""
+    """Check that a method or network keeps to its interface. Takes about a minute on the CPU, with phantoms."""
     from benchmark.command_line.check import check
 
     if not check(subject, console):
@@ -294,13 +312,13 @@ def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters
 @data_app.command()
 def fetch(
     name: Annotated[Literal["la"], typer.Argument(help="la: the 100 left-atrium scans of 2018, 500 MB.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", envvar="SEMISEG_LA", help="Where they go.")] = Path("la"),
+    to: Annotated[Path, typer.Option(metavar="DIR", envvar="SEMISEG_LA", help="Folder for the scans.")] = Path("la"),
     origin: Annotated[
         str | None,
         typer.Option("--from", metavar="URL_OR_DIR", help="A mirror or a local folder of <case>/mri_norm2.h5."),
     ] = None,
 ) -> None:
-    """Download a public data set and check its checksums. Files that are there already are not fetched again."""
+    """Download a public data set and check its checksums. Re-running skips files that are complete."""
     from benchmark.command_line import data_commands
 
     if not data_commands.fetch_la(to, origin, console):
@@ -328,13 +346,13 @@ def prepare(
         Path, typer.Argument(metavar="DIR", help="la-raw: the training set, one folder per case. acdc: holds data.")
     ],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the prepared cases go: la-prepared or acdc.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the prepared cases: la-prepared or acdc.")
     ] = None,
     crop: Annotated[
         Literal["label", "centre"],
         typer.Option(help="Of la-raw: crop around the ground truth, as published, or without looking at it."),
     ] = "label",
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la-raw: of the crop's margins.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la-raw: seed of the crop's margins.")] = 0,
 ) -> None:
     """Make a left-atrium folder from raw scans, z-scored and cropped; or a folder of scans from ACDC's h5 files."""
     from benchmark.command_line import data_commands
@@ -357,15 +375,17 @@ def example(
 
 @data_app.command()
 def info(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file. Only its data block is used.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="CONFIG_OR_DIR", help="An experiment file, or a folder with imagesTr.")
+    ],
     overrides: Overrides = [],  # noqa: B006
-    picture: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")] = Path("data.png"),
+    picture: Annotated[Path, typer.Option(metavar="FILE", help="File for the picture.")] = Path("data.png"),
 ) -> None:
-    """List an experiment's cases with sizes, voxels and class volumes. Draw some into one picture."""
-    from benchmark.command_line import data_commands
-    from benchmark.planning.experiment_file import read_experiment
+    """List all cases with their sizes and volumes, draw some, and suggest settings for the experiment file."""
+    from benchmark.command_line.data_info import show_data
+    from benchmark.planning.experiment_file import data_of
 
-    if not data_commands.info(read_experiment(config, overrides), picture, console):
+    if not show_data(data_of(source, overrides), picture, console):
         raise typer.Exit(1)
 
 

@@ -48,7 +48,7 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
         False if something failed or the run was interrupted.
     """
 
-    shipped_code.read()  # an edit while the run prepares its data is none of this run
+    shipped_code.read()  # edits during the preparation of data do not reach this run
 
     def run_part(part: Experiment, folder: ResultsFolder, dataset: Dataset | None) -> tuple[Plan, bool]:
         if experiment.tuning is not None:  # one of three parts
@@ -60,7 +60,7 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
         from benchmark.planning.tuning import has_ended, tune, validation_cases
 
         dataset = prepare(experiment.data)
-        validation_cases(experiment, dataset)  # refused now rather than after the first part
+        validation_cases(experiment, dataset)  # so that too few cases are refused before the first part
     plan, complete = run_part(experiment, folder, dataset)
     if experiment.tuning is not None and has_ended(plan):
         complete = tune(plan, run_part) and complete
@@ -89,8 +89,8 @@ def _run_part(
         _print_counts(plan, todo, console)
         if left_out:
             console.print(
-                f"{left_out} trials of this folder are not of this experiment: their records stay, its tables leave "
-                "them out (--set 'methods+=[…]' adds methods and keeps the others)",
+                f"{left_out} trials of this folder are not of this experiment: their records stay, and tables leave "
+                "them out. --set 'methods+=[…]' adds methods and keeps the others",
                 soft_wrap=True,
             )
         complete = _run_trials(plan, todo, address, console)
@@ -99,9 +99,9 @@ def _run_part(
 
 
 def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], trust: bool, console: Console) -> bool:
-    """Score stored weights again, of tuned settings too, under a changed evaluation block. False if one failed.
+    """Score stored weights again under a changed evaluation block, also those of tuned settings. False if one failed.
 
-    Finished records that were made without some of today's metrics get them from their stored predictions.
+    Older records may lack some of today's metrics. They get them from their stored predictions.
     `plugins` and `trust`: as of `load_stored_experiment`.
     """
     shipped_code.read()
@@ -116,8 +116,8 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
             console.print(f"{len(todo)} of {len(plan.trials)} cells to score again, none to train")
             if stale := sum(planned.state == STALE for planned in plan.trials):
                 console.print(
-                    f"{stale} stale cells are not scored: other numerics versions made their weights, which may not "
-                    "fit today's code; `run --rerun stale` trains them again"
+                    f"{stale} stale cells are not scored, because other numerics versions made their weights. "
+                    "`run --rerun stale` trains them again"
                 )
             if damaged := [planned.reason for planned in plan.trials if planned.state == UNREADABLE]:
                 line = f"{len(damaged)} unreadable cells are not scored ({damaged[0]}): `run` trains them again"
@@ -129,14 +129,14 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
 
 
 def _add_later_metrics(plan: Plan, console: Console) -> bool:
-    """Give finished records the metrics that they were made without. False if a copy of one could not be renewed."""
+    """Give finished records the metrics that they lack. False if the copy of one could not be renewed."""
     from benchmark.trial import later_metrics
 
     trials = [planned.trial.id for planned in plan.reread().trials if planned.state == DONE]
     trials += [cell.trial for cell in external_masks.cells_of(plan.folder)]
     added, reasons = later_metrics.add_to_all(plan.folder, trials, plan.dataset)
     if added:
-        console.print(f"{len(added)} records got the metrics that they were made without, from stored predictions")
+        console.print(f"{len(added)} records got metrics that they lacked, from stored predictions")
     if reasons:
         console.print(f"{len(reasons)} records stay without some metrics: {reasons[0]}", soft_wrap=True)
     return _send(plan, plan.experiment.execution.copy_to, console, renewed=added)
@@ -158,10 +158,10 @@ def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
 
 
 def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:
-    """The plan of a folder that stays what it is.
+    """The plan of a folder, whose trials must not change.
 
     Raises:
-        ExperimentError: its trials would be others today, so that what is done would belong to no cell.
+        ExperimentError: some trials would be others today, so that finished records would belong to no cell.
     """
     external_masks.finish_interrupted(folder)
     planned = _planned(folder)
@@ -183,7 +183,7 @@ def add_masks(
     masks: Path, name: str, labelled: int, unlabelled: int, seed: int, folder: ResultsFolder, plugins: list[str],
     trust: bool, console: Console,
 ) -> bool:  # fmt: skip
-    """Make masks of another tool a row of a results folder, and write its report. False if copying failed.
+    """Add masks of another tool to a results folder as a row, and write its report. False if copying failed.
 
     `plugins` and `trust`: as of `load_stored_experiment`.
     """
@@ -205,7 +205,7 @@ def add_masks(
 
 
 def remove_masks(name: str, folder: ResultsFolder, plugins: list[str], trust: bool, console: Console) -> None:
-    """Take rows of another tool's masks out of a results folder, and write its report.
+    """Remove rows of another tool's masks from a results folder, and write its report.
 
     `plugins` and `trust`: as of `load_stored_experiment`.
     """
@@ -234,7 +234,7 @@ def predict(
 
 
 def _fetch(plan: Plan, uri: str) -> int:
-    """Bring records that only the copy has, of a folder that was lost; how many."""
+    """Fetch records that only the copy has. Returns how many."""
     from benchmark.records import remote_copies
 
     wanted = [planned.trial.id for planned in plan.trials]
@@ -244,10 +244,10 @@ def _fetch(plan: Plan, uri: str) -> int:
 
 
 def _send(plan: Plan, uri: str | None, console: Console, renewed: Iterable[str] = ()) -> bool:
-    """Complete the copy, where one is asked for: earlier records, the plan and the cases.
+    """Complete the copy, if one is asked for: earlier records, the plan and the cases.
 
-    `renewed`: records that have changed and keep their trial.yaml, by which the copy is known. False if copying fails.
-    That is printed and ends nothing: the results folder has everything.
+    `renewed`: records that changed although their trial.yaml did not. False if copying fails, which is printed and does
+    not end the run.
     """
     if uri is None:
         return True
@@ -278,9 +278,9 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
         line = one_line(f"failed: {_title(planned)}, seed {planned.trial.seed}: {reason}")
         console.print(line, soft_wrap=True)
     if failures:
-        console.print("`--retry-failed` tries them again, each from its last checkpoint if it has one")
+        console.print("`--retry-failed` tries them again, from their last checkpoints")
     if not finished:
-        console.print("stopped; checkpoints are saved: run the same command again to go on")
+        console.print("stopped; checkpoints are saved. Run the same command again to go on")
         stop_signals.check()
     for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
         console.print(f"not scored again: {one_line(reason)}", soft_wrap=True)
@@ -295,6 +295,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     """Print every cell with its state and why, what would run, and an estimate of hours."""
     from benchmark.planning.estimate import seconds_of_training
 
+    folder.check_place()
     plan = make_plan(experiment, folder)
     print_cells((Line(planned.trial.cell, planned.state, planned.reason) for planned in plan.trials), console)
     todo = plan.to_run(also)
@@ -304,7 +305,7 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
 
         held_out = ", ".join(validation_cases(experiment, plan.dataset))
         search = f"up to {most_trials(experiment)} trials of search, scored on {held_out}"
-        console.print(f"tuning: {search}; then all methods again with what it chose", soft_wrap=True)
+        console.print(f"tuning: {search}. Then all methods run again with the chosen settings", soft_wrap=True)
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
         what = " without tuning" if experiment.tuning else ""
         try:
@@ -346,7 +347,7 @@ def show_methods(console: Console) -> None:
 
 
 def show_method(method: str, console: Console) -> None:
-    """What a method is, or all that a file registers, and its settings with what they may be."""
+    """Print a method, or all that a file registers, with its settings and their allowed values."""
     for name in _names(method):
         shown = registry.get(name)
         console.print(f"{shown.info.title} ({shown.info.source}), {shown.info.fidelity}\n")
@@ -382,7 +383,7 @@ def _left_out(plan: Plan) -> int:
     """How many records of the folder's earlier plan belong to no cell of this one."""
     try:
         earlier = _planned(plan.folder)
-    except ResultsError:  # none yet, or one that is mended now
+    except ResultsError:  # there is no plan yet, or a damaged one that is written again now
         return 0
     return sum(plan.folder.has_record(trial) for trial in earlier - {planned.trial.id for planned in plan.trials})
 

@@ -1,4 +1,4 @@
-"""How a run looks while it goes on: a live table on a terminal, plain lines elsewhere."""
+"""Shows a run: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class _Row:
         return f"{cell.display}, {cell.labelled} labelled{draw}, seed {cell.seed}"
 
     def facts(self) -> list[str]:
-        """What stands below HEADERS; "" where there is nothing."""
+        """The cells below HEADERS; "" if a value is unknown."""
         left = (self.iterations - self.step) / self.rate if self.rate and self.stage == "training" else None
         return [
             f"{self.step}/{self.iterations}" if self.iterations else "",
@@ -62,7 +62,7 @@ class _Row:
         ]
 
     def work(self) -> tuple[float, float]:
-        """What this run has done of the trial, and what it has to do, in the units of `Trial.cost`."""
+        """The work done and the whole work of the trial in this run, in the units of `Trial.cost`."""
         begun = (self.first_step or 0) / max(self.iterations, 1)
         share = 1.0 if self.stage in ENDED else self.step / max(self.iterations, 1)
         return self.planned.trial.cost * max(share - begun, 0), self.planned.trial.cost * (1 - begun)
@@ -101,7 +101,7 @@ class ProgressView:
             self._console.print(f"{row.title}: {', '.join([state, *facts])} ({self.overall()})", soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Print a line that is of no single trial, above the table."""
+        """Print a line above the table that belongs to no single trial."""
         self._console.print(line, soft_wrap=True)
 
     @property
@@ -111,7 +111,7 @@ class ProgressView:
         ]
 
     def overall(self) -> str:
-        """How far the whole run is, and how long it will take if it goes on at this pace."""
+        """Progress of the whole run, and the time left at this pace."""
         rows = list(self._rows.values())
         done, total = map(sum, zip(*(row.work() for row in rows), strict=True))
         elapsed = time.monotonic() - self._begin
@@ -124,7 +124,7 @@ class ProgressView:
         return ", ".join(parts)
 
     def _table(self) -> Table:
-        """The running trials, then as many of the others as fit; finished ones go first when room is short."""
+        """The running trials, then as many others as fit. Finished ones are dropped first."""
         rows = list(self._rows.values())
         columns = ["trial", Column("state", no_wrap=True)]
         columns += [Column(header, justify="right", no_wrap=True) for header in HEADERS]

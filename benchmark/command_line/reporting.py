@@ -16,17 +16,13 @@ from reports.tables.table import Block, Cell
 STYLES = {1: "bold", 2: "underline"}  # of the best and the second best
 
 
-def show_report(
-    console: Console, *folders: ResultsFolder, to: Path | None = None, packed_timings: bool = False
-) -> None:
-    """Write the report over results folders and what was tuned in them. Print each method's Dice and 95HD, then where
-    the report lies.
+def show_report(console: Console, *folders: ResultsFolder, to: Path | None = None) -> None:
+    """Write the report of results folders, with their tuned parts. Print Dice, 95HD and the report's path.
 
     Args:
         console: where it is printed.
         folders: results folders.
         to: the folder of the report; by default `report` in the first results folder.
-        packed_timings: show times of trials that shared their machine, too.
 
     Raises:
         ResultsError: a folder has no plan that can be used, or the report cannot be written.
@@ -36,11 +32,11 @@ def show_report(
     parts = {os.path.realpath(part.folder): part for folder in folders for part in folder.parts()}
     to = to or folders[0].folder / "report"
     try:
-        experiments = report.write_report([part.folder for part in parts.values()], to, packed_timings)
+        experiments = report.write_report([part.folder for part in parts.values()], to)
     except OSError as error:
         raise ResultsError(
-            f"{to} cannot be written: {error}; records are whole: make room or make it writable, then `report` the "
-            "folder again"
+            f"{to} cannot be written: {error}; records are complete. Make room or make it writable, then run `report` "
+            "again"
         ) from error
     for experiment in experiments:
         _print_summary(experiment, console)

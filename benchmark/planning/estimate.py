@@ -12,8 +12,8 @@ from benchmark.trial.specification import Trial
 def seconds_of_training(plan: Plan, trials: list[Trial]) -> float:
     """Seconds to train trials one after another, without evaluation.
 
-    Finished trials of the folder say what a unit of `Trial.cost` takes. Without any, two steps of the cheapest trial
-    are run on this machine.
+    Finished trials of the folder give the time of a unit of `Trial.cost`. Without any, two steps of the cheapest trial
+    run on this machine.
 
     Args:
         plan: which trials are done.

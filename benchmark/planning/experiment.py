@@ -18,10 +18,14 @@ from data.augment import AUGMENTATIONS
 from data.errors import UserError
 from data.sources import DataSettings
 from methods.shared import registry
+from methods.shared.validation import nearest
 
 
 class ExperimentError(UserError):
-    """Something in the experiment file or the command line that cannot be; the message is one line for the user."""
+    """Something is wrong in the experiment file or on the command line. The message is one line for the user."""
+
+
+LOGGERS = ("wandb", "mlflow")  # and what execution.tensorboard switches
 
 
 class Execution(Block):
@@ -30,40 +34,54 @@ class Execution(Block):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto",
-        description="share of a GPU, rounded up to eighths, or whole ones; auto: as much as two measured steps of the "
-        "method need; none where there is no GPU",
+        description="share of a GPU, rounded up to eighths, or whole GPUs. auto: what two measured steps of the method "
+        "need; none without a GPU",
     )
     memory_gib: PositiveFloat | None = Field(
-        None, description="main memory that a trial asks for, so that no more run at a time than fit; null: not asked"
+        None, description="main memory that a trial needs, so that only as many run at a time as fit; null: no limit"
     )
     order: Literal["longest_first", "as_listed"] = Field(
         "longest_first",
-        description="longest_first: all devices end at about the same time; as_listed: seed by seed, floors and "
-        "ceiling first, so that a run that is not through can be read already",
+        description="longest_first: all devices end at about the same time. as_listed: seed by seed, bounds first, so "
+        "that an unfinished run can already be read",
     )
     data_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        description="processes a trial that prepare batches; auto: 1, or 4 where they compute distance maps for a GPU; "
-        "0: in the training thread",
+        description="processes of a trial that prepare batches. auto: 1, or 4 if they compute distance maps for a GPU. "
+        "0: the training thread does it",
     )
     window_batch: PositiveInt = Field(4, description="sliding windows predicted at once")
     checkpoint_minutes: float = Field(5, ge=0, description="time between checkpoints")
-    checkpoint_iterations: PositiveInt | None = Field(None, description="a checkpoint every so many iterations, too")
-    profile_steps: int = Field(0, ge=0, description="trace so many training steps of each trial into traces/; 0: none")
+    checkpoint_iterations: PositiveInt | None = Field(None, description="also a checkpoint after this many iterations")
+    profile_steps: int = Field(0, ge=0, description="training steps of each trial to trace into traces/; 0: none")
     pretrained_file: str = Field("", description="where the file of training.pretrained lies; set by the benchmark")
     copy_to: str | None = Field(None, description="a second store for finished records, any URI that fsspec knows")
-    tensorboard: bool = Field(True, description="write event files of curves and slices to tensorboard/")
+    tensorboard: bool = Field(True, description="write event files of curves and pictures to tensorboard/")
+    log_to: list[str] = Field(
+        [], description="where curves and pictures go, too: wandb, mlflow, or a Python file with a class Logger"
+    )
+
+    @field_validator("log_to")
+    @classmethod
+    def _known_loggers(cls, log_to: list[str]) -> list[str]:
+        for name in log_to:
+            if name not in LOGGERS and not name.endswith(".py"):
+                raise ValueError(f"must be {', '.join(LOGGERS)}, or a Python file with a class Logger, got {name!r}")
+        return list(dict.fromkeys(log_to))
 
 
 class Tuning(Block):
-    """Settings searched for every method alike, beside the published ones."""
+    """A search for better settings, alike for each method that it tunes. The published settings run, too."""
 
+    methods: list[str] | None = Field(
+        None, min_length=1, description="the methods to tune, by name or `display`; null: all of them"
+    )
     settings_per_method: int = Field(
         ge=2, description="how many settings each method tries, the published ones included"
     )
     search: Literal["random", "optuna"] = "random"
     validation: PositiveInt = Field(
-        description="training cases whose labels choose settings; the ceiling alone uses them"
+        description="training cases whose labels choose settings; only the ceiling trains on these labels"
     )
     seed: int = Field(0, description="decides the settings tried, the validation cases and the search's trainings")
 
@@ -92,14 +110,14 @@ class Experiment(Block):
     methods: list[MethodEntry] = Field(min_length=1)
     baseline: MethodEntry | None = Field(
         MethodEntry(name=registry.BASELINE),
-        description="supervised floor of each budget and ceiling of all; null: none",
+        description="method of the lower bound of each budget and of the upper bound; null: none",
     )
     labelled: list[PositiveInt] = Field(min_length=1)
     draws: list[Literal["first"] | int] = Field(
         ["first"], min_length=1, description='which cases are labelled: "first" of the list, or numbered random draws'
     )
     seeds: list[int] | dict[PositiveInt, list[int]] = Field(
-        [1337], min_length=1, description="or a list a budget: the ceiling gets the longest"
+        [1337], min_length=1, description="or one list for each budget; the ceiling gets the longest"
     )
     reference: str | None = Field(None, description="display name of the method that the others are tested against")
     training: Training = Training()
@@ -168,6 +186,24 @@ class Experiment(Block):
         return self
 
     @model_validator(mode="after")
+    def _tuned_methods_are_planned(self) -> "Experiment":
+        if self.tuning is not None:
+            known = [name for entry in self.methods for name in (entry.name, entry.display) if name is not None]
+            for wanted in self.tuning.methods or ():
+                if wanted not in known:
+                    raise ValueError(
+                        f"key 'tuning.methods': no method of this experiment is called {wanted!r}"
+                        f"{nearest(wanted, list(dict.fromkeys(known)))}"
+                    )
+        return self
+
+    def is_tuned(self, entry: MethodEntry) -> bool:
+        """Whether `tuning` searches for settings of this method."""
+        if self.tuning is None:
+            return False
+        return self.tuning.methods is None or bool({entry.name, entry.display} & set(self.tuning.methods))
+
+    @model_validator(mode="after")
     def _one_validation(self) -> "Experiment":
         if self.tuning is not None and self.data.validation:
             raise ValueError(
@@ -176,7 +212,7 @@ class Experiment(Block):
         return self
 
     def seeds_of(self, labelled: int) -> list[int]:
-        """The seeds of a budget; of one that is not the experiment's own, as the ceiling's, the longest list."""
+        """The seeds of a budget. The ceiling's budget, if it is not in `labelled`, has the longest list."""
         if isinstance(self.seeds, list):
             return self.seeds
         return self.seeds.get(labelled) or max(self.seeds.values(), key=len)

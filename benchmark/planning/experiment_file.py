@@ -9,7 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from benchmark.planning import pretrained
-from benchmark.planning.experiment import Experiment, ExperimentError
+from benchmark.planning.experiment import LOGGERS, Experiment, ExperimentError
+from data.scan_files import scan_files
+from data.sources import DataSettings
 from methods.shared import registry
 from methods.shared.networks.registry import network_function, network_names
 from methods.shared.validation import describe
@@ -43,17 +45,23 @@ def load_stored_experiment(
         path: experiment.yaml of a results folder.
         overrides: `key=value`.
         plugins: files that the user gave on the command line. They run, and count before those of the folder.
-        trust: whether the plug-ins that the folder names may run.
+        trust: whether the plug-ins and loggers that the folder names may run.
         methods: names of the methods that are needed; None: all of the experiment.
 
     Returns:
         The experiment. Its `plugins` are those that were imported: none where the methods are built in.
 
     Raises:
-        ExperimentError: a method needs a plug-in that was neither given nor trusted, or the file cannot be used.
+        ExperimentError: a method needs a plug-in that was neither given nor trusted, a logger is a file that is not
+            trusted, or the file cannot be used.
         MethodError: a plug-in cannot be imported.
     """
     experiment = read_experiment(path, overrides)
+    if (loggers := _files(experiment.execution.log_to)) and methods is None and not trust:
+        raise ExperimentError(
+            f"{path} asks to run {' and '.join(loggers)} (execution.log_to): code of a results folder runs only with "
+            "--trust"
+        )
     given = _absolute(plugins)
     known = {name for file in given for name in registry.load_plugin(file)}
     entries = [*experiment.methods, *([experiment.baseline] if experiment.baseline else [])]
@@ -65,7 +73,7 @@ def load_stored_experiment(
     if stored and not trust:
         raise ExperimentError(
             f"{path} asks to run {' and '.join(stored)} for method {', '.join(unknown)}: code of a results folder runs "
-            "only with --trust, or give your own copy of the file with --plugin FILE"
+            "only with --trust. Or give your own copy of the file with --plugin FILE"
         )
     for file in stored:
         registry.load_plugin(file)
@@ -96,15 +104,43 @@ def read_experiment(path: str | Path, overrides: list[str] = ()) -> Experiment:
         raise ExperimentError(f"experiment file {path} is not valid YAML: {_where(error)}") from error
     if not isinstance(values, dict):
         raise ExperimentError(f"experiment file {path} must be a mapping of keys, see configs/demo.yaml")
+    return _with_absolute_paths(_experiment(path, values, overrides), path.parent)
+
+
+def data_of(path: Path, overrides: list[str] = ()) -> DataSettings:
+    """The data block of an experiment file, or that of a folder of scans as `source: folder` reads it.
+
+    Without test scans in the folder, a quarter of the labelled scans is for testing.
+    """
+    if not os.path.isdir(path):
+        return read_experiment(path, overrides).data
+    data = {"source": "folder", "root": str(path)}
+    if not scan_files(path / "imagesTs").scans:
+        data["split"] = {"test": 0.25, "seed": 0}
+    values = {"name": "experiment", "methods": [registry.BASELINE], "labelled": [1], "data": data}
+    return _experiment(path, values, overrides).data
+
+
+def _experiment(path: Path, values: dict, overrides: list[str]) -> Experiment:
     for override in overrides:
         _override(values, override)
     try:
-        experiment = Experiment.model_validate(values)
+        return Experiment.model_validate(values)
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
-    experiment = pretrained.resolved(experiment, path.parent)
-    return experiment.model_copy(update={"plugins": _absolute(experiment.plugins, path.parent)})
+
+
+def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
+    log_to = experiment.execution.log_to
+    log_to = [*(name for name in log_to if name in LOGGERS), *_absolute(_files(log_to), folder)]
+    execution = experiment.execution.model_copy(update={"log_to": log_to})
+    plugins = _absolute(experiment.plugins, folder)
+    return pretrained.resolved(experiment.model_copy(update={"plugins": plugins, "execution": execution}), folder)
+
+
+def _files(log_to: list[str]) -> list[str]:
+    return [name for name in log_to if name not in LOGGERS]
 
 
 def _absolute(plugins: Iterable[str], folder: Path = Path()) -> list[str]:
@@ -126,7 +162,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def _read_yaml(text: str) -> Any:
-    """What the text holds. A key given twice is refused: yaml would take the last one without a word."""
+    """What the text holds. A key given twice is refused: yaml would silently take the last one."""
     _refuse_keys_given_twice(yaml.compose(text, yaml.SafeLoader), seen=set())
     return yaml.safe_load(text)
 

@@ -34,7 +34,7 @@ from methods.shared.networks.registry import network_plugin
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial with the state of its cell (see `benchmark.records.states`) and the reason."""
+    """A trial, the state of its cell (see `benchmark.records.states`) and the reason."""
 
     trial: Trial
     state: str
@@ -43,7 +43,7 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment with its data set and all its trials: made once a run, and passed to whoever needs one of them."""
+    """An experiment with its data set and all its trials. A run makes it once and passes it on."""
 
     experiment: Experiment
     dataset: Dataset
@@ -73,7 +73,7 @@ def make_plan(experiment: Experiment, folder: ResultsFolder, dataset: Dataset | 
         dataset: the experiment's data set, if it is prepared already; else it is prepared here.
 
     Raises:
-        ExperimentError, MethodError, DataError: something in the experiment cannot be.
+        ExperimentError, MethodError, DataError: something in the experiment is wrong.
         ResultsError: the folder holds a plan or records of another format, which must not be written over.
     """
     folder.check_format()
@@ -89,10 +89,12 @@ def _with_states(trials: list[Trial], folder: ResultsFolder) -> list[PlannedTria
 def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     """Every trial of the experiment, in the order of its tables.
 
-    Methods are planned at each budget that leaves unlabelled cases, and beside them the baseline as the "floor"; with
-    every label there is the baseline alone is, as the "ceiling". A trial that is asked for twice is planned once: where
-    scans without a label remain at the budget with every label, its floor is the ceiling, too.
-    Raises ExperimentError or MethodError with one line for the user.
+    Methods are planned at each budget that leaves unlabelled cases, with the baseline as the "floor". With every label,
+    only the baseline is planned, as the "ceiling". Equal trials are planned once. If some scans have no label, the
+    budget with every label has a floor, which is also the ceiling.
+
+    Raises:
+        ExperimentError, MethodError: one line for the user.
     """
     entries = [(entry, "method") for entry in experiment.methods]
     baseline = _baseline(experiment)
@@ -152,7 +154,7 @@ def _check_patch(experiment: Experiment, dataset: Dataset) -> None:
 
 
 def _smaller_patch_or_voxels(dataset: Dataset, largest: tuple[int, ...]) -> str:
-    """What to do about a patch that is too large: where the smallest one is, voxels have to be smaller."""
+    """What to do about a patch that is too large. If even the smallest patch is, voxels must be smaller."""
     if all(2 * n >= SMALLEST_PATCH for n in largest):
         return "choose a smaller one"
     spacing = dataset.spacing or dataset.native(dataset.train_ids[0]).spacing
@@ -175,7 +177,7 @@ def _at(spacing: float | tuple[float, ...] | None) -> str:
 
 
 def _check_methods(experiment: Experiment) -> None:
-    """Twice the same method would be one row, under the first one's name."""
+    """Refuse the same method with the same settings twice: both would be one row."""
     seen: dict[str, str] = {}
     for number, entry in enumerate(experiment.methods):
         settings = registry.settings_of(entry.name, entry.settings).model_dump(mode="json")
@@ -185,7 +187,7 @@ def _check_methods(experiment: Experiment) -> None:
 
 
 def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
-    """Rows are told apart by their display name, so one name may stand for one method with one set of settings only."""
+    """Refuse one display name for two methods or settings: rows are told apart by it."""
     meaning: dict[str, tuple] = {}
     for trial in trials:
         identity = (trial.method, json.dumps(trial.settings, sort_keys=True))
@@ -206,7 +208,7 @@ def _is_supervised(entry: MethodEntry, experiment: Experiment) -> bool:
 
 
 def _asked(method: type[Method], name: str, *arguments) -> Any:
-    """What a class method of a method answers; a plug-in's may be wrong in any way."""
+    """What a class method of a method returns. A plug-in's may raise anything."""
     try:
         return getattr(method, name)(*arguments)
     except registry.MethodError:  # says in its own words what the user is to do

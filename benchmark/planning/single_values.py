@@ -1,7 +1,7 @@
-"""Whether a method would normalise a single value a channel, which cannot be trained: known before a trial runs.
+"""Whether a method would normalise a single value a channel. Such a training fails, so the plan refuses it.
 
-Batch norm needs two values a channel. With few and small patches the deepest level of a network has one voxel, and some
-methods pass a single patch through it. Which do is found by their own training step, on tensors without data.
+Batch norm needs two values a channel. With small patches the deepest level of a network has one voxel. Some methods
+pass a single patch through it. A training step on tensors without data finds them.
 """
 
 from functools import cache
@@ -28,7 +28,7 @@ Patch = tuple[int, ...]
 def check_single_values(name: str, settings: dict, training: Training, classes: int, channels: int = 1) -> None:
     """Refuse a protocol under which a built-in method would fail at a normalisation layer.
 
-    A plug-in's training step may do anything, so it is not run before its turn: its trial says the same.
+    A plug-in's training step may do anything, so it is not tried here. Its trial fails with the same message.
 
     Args:
         name: of the method.

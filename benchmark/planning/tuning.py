@@ -1,37 +1,30 @@
 """Equal tuning: every method gets the same number of settings to try, and is judged on cases that no table shows.
 
-Trials of a search run at full length: none is stopped early, for a consistency ramp is below 0.3 until half-time, and a
-method that profits from it late would lose. Each is a trial like any other, in the folder `tuning/` of the results; the
-settings with the best mean Dice on the validation cases then run under the experiment's own budgets, draws and seeds,
-in `tuned/`.
+No trial of a search is stopped early: a consistency ramp is below 0.3 until half-time, so a method that profits late
+would lose. The search is a results folder, `tuning/`. The settings with the best mean Dice on the validation cases then
+run under the experiment's own budgets, draws and seeds, in `tuned/`.
 """
 
-import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import optuna
 import yaml
 
-from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned, Tuning
+from benchmark.planning.experiment import Execution, Experiment, ExperimentError, MethodEntry, Tuned
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan
+from benchmark.planning.proposals import Tried, proposals, ranges_of, resolved
 from benchmark.records.files import ResultsError, write_text
 from benchmark.records.results_folder import TUNED, ResultsFolder
 from benchmark.records.states import DIVERGED, DONE, FAILED, STALE, cell_state
 from data.cache import Dataset
-from data.randomness import generator, integer_seed
+from data.randomness import generator
 from data.splits import labelled_ids
 from methods.shared import registry
 
-ROUND = 4  # settings that Optuna proposes before it hears how they did
-WIDE = 10  # a range whose ends are so many times apart is searched by orders of magnitude
-DIGITS = 3  # of a proposed number
 ENDED = {DONE, STALE, FAILED, DIVERGED}
 
 # Runs what is left of an experiment on a data set, if that is prepared already. Returns its plan with the states after
@@ -39,16 +32,8 @@ ENDED = {DONE, STALE, FAILED, DIVERGED}
 Run = Callable[[Experiment, ResultsFolder, Dataset | None], tuple[Plan, bool]]
 
 
-@dataclass(frozen=True)
-class Tried:
-    """Settings of a method over its published ones, and their mean Dice on the validation cases, 0 if they failed."""
-
-    settings: dict
-    dice: float
-
-
 def tune(plan: Plan, run: Run) -> bool:
-    """Search, choose, and run what was chosen. False if something failed or was interrupted: call it again to go on.
+    """Search, choose, and run what was chosen. False if something failed or was interrupted. A further call goes on.
 
     Args:
         plan: of the experiment with published settings, after its run.
@@ -58,19 +43,24 @@ def tune(plan: Plan, run: Run) -> bool:
     held_out, budget = validation_cases(experiment, plan.dataset), search_budget(experiment, plan.dataset)
     tried: list[list[Tried]] = [[] for _ in experiment.methods]
     dataset = None  # without the validation cases; the same in every round
-    while any(new := [proposals(entry, mine, experiment.tuning) for entry, mine in _pairs(experiment, tried)]):
+    while any(new := [_next(experiment, entry, mine) for entry, mine in _pairs(experiment, tried)]):
         planned = [[t.settings for t in mine] + more for mine, more in zip(tried, new, strict=True)]
         searched, _ = run(search_experiment(experiment, held_out, budget, planned), folder, dataset)
         dataset = searched.dataset
         if not has_ended(searched):
             return False
-        trials = {_resolved(found.trial.method, found.trial.settings): found for found in searched.trials}
+        trials = {resolved(found.trial.method, found.trial.settings): found for found in searched.trials}
         stale = sum(found.state == STALE for found in searched.trials)
         tried = [
-            [Tried(settings, _dice(trials[_resolved(entry.name, settings)], folder, experiment)) for settings in mine]
+            [Tried(settings, _dice(trials[resolved(entry.name, settings)], folder, experiment)) for settings in mine]
             for entry, mine in _pairs(experiment, planned)
         ]
-    chosen = [max(mine, key=lambda tried: tried.dice).settings for mine in tried]  # of equals the first: as published
+    chosen = [
+        max(mine, key=lambda tried: tried.dice).settings
+        if mine
+        else entry.settings  # of equals the first: as published
+        for entry, mine in _pairs(experiment, tried)
+    ]
     _write_choice(experiment, held_out, budget, tried, chosen, folder)
     tuned, target = tuned_experiment(experiment, budget, chosen, stale), ResultsFolder(plan.folder.folder / TUNED)
     _share_records(make_plan(tuned, target, plan.dataset), plan.folder)
@@ -82,8 +72,12 @@ def _pairs(experiment: Experiment, of_methods: list) -> Iterator[tuple[MethodEnt
     return zip(experiment.methods, of_methods, strict=True)
 
 
+def _next(experiment: Experiment, entry: MethodEntry, tried: list[Tried]) -> list[dict]:
+    return proposals(entry, tried, experiment.tuning) if experiment.is_tuned(entry) else []
+
+
 def has_ended(plan: Plan) -> bool:
-    """Whether no trial is left to run, failed ones aside: what goes on from here needs no other."""
+    """Whether all trials have ended, failed ones included."""
     return all(planned.state in ENDED for planned in plan.trials)
 
 
@@ -116,52 +110,30 @@ def validation_cases(experiment: Experiment, dataset: Dataset) -> list[str]:
     if wanted >= len(free):
         raise ExperimentError(
             f"tuning.validation {wanted}: only {len(free)} training cases of {dataset.name} have a label that only "
-            "the ceiling uses, and one must be left: choose fewer validation cases, budgets or draws"
+            "the ceiling uses, and one must remain. Choose fewer validation cases, budgets or draws"
         )
     return sorted(free[:wanted])
 
 
-def proposals(entry: MethodEntry, tried: list[Tried], tuning: Tuning) -> list[dict]:
-    """The settings to try next; none when `tuning.settings_per_method` were tried.
-
-    The published ones come first, then ones from the ranges that the method declares. They depend on the arguments
-    alone, so that a search which was stopped goes on as it was.
-
-    A method without ranges, or with fewer choices, tries fewer.
-    """
-    ranges = _ranges(entry)
-    known = {_resolved(entry.name, earlier.settings) for earlier in tried} or {_resolved(entry.name, entry.settings)}
-    new = [] if tried else [entry.settings]
-    most = tuning.settings_per_method
-    if tuning.search == "optuna":
-        most = min(most, len(tried) + ROUND)
-    draw = _random if tuning.search == "random" else _optuna
-    for attempt in range(20 * tuning.settings_per_method if ranges else 0):  # some may come twice
-        if len(tried) + len(new) >= most:
-            break
-        candidate = entry.settings | draw(entry, ranges, tried, tuning, len(tried) * 1000 + attempt)
-        if (meaning := _resolved(entry.name, candidate)) not in known:
-            known.add(meaning)
-            new.append(candidate)
-    return new
-
-
 def most_trials(experiment: Experiment) -> int:
     """Trials of the search at most: a method may have fewer choices than draws."""
-    return sum(experiment.tuning.settings_per_method if _ranges(entry) else 1 for entry in experiment.methods)
+    tuned = filter(experiment.is_tuned, experiment.methods)
+    return sum(experiment.tuning.settings_per_method if ranges_of(entry) else 1 for entry in tuned)
 
 
 def search_experiment(
     experiment: Experiment, held_out: list[str], budget: int, settings: list[list[dict]]
 ) -> Experiment:
     """The experiment whose methods are all these settings, at this budget and the first draw, scored on `held_out`.
-    What two entries of one method both try is one row."""
+
+    Settings that two entries of one method try are one row.
+    """
     entries: dict[str, MethodEntry] = {}
     for entry, mine in zip(experiment.methods, settings, strict=True):
         for number, candidate in enumerate(mine):
-            name = f"{entry.display or registry.get(entry.name).info.title} #{number}"
+            name = f"{_title(entry)} #{number}"
             row = MethodEntry(name=entry.name, display=name, settings=candidate)
-            entries.setdefault(_resolved(entry.name, candidate), row)
+            entries.setdefault(resolved(entry.name, candidate), row)
     return experiment.model_copy(update={
         "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
         "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
@@ -171,96 +143,52 @@ def search_experiment(
 
 
 def tuned_experiment(experiment: Experiment, budget: int, chosen: list[dict], stale: int = 0) -> Experiment:
-    """The experiment with the settings that were chosen, which knows how. Entries of one method that chose the same are
-    one row. stale: trials of the search that code of before a change has made."""
-    tuning = experiment.tuning
-    how = (
-        f"equally tuned, up to {tuning.settings_per_method} settings a method by {tuning.search} search, "
-        f"chosen by mean Dice on {tuning.validation} training cases whose labels none but the ceiling uses, "
-        f"with {budget} labelled; "
-        "a method that declares no range, as the supervised V-Net, has nothing to tune"
-        + (f"; stale trials of the search, made by other numerics versions: {stale}" if stale else "")
-    )
+    """The experiment with the chosen settings. It records how they were chosen.
+
+    Methods that are not tuned keep their settings. Entries of one method with the same settings are one row.
+
+    Args:
+        experiment: with a `tuning` block.
+        budget: labelled cases of the search.
+        chosen: settings of each method.
+        stale: how many trials of the search other numerics versions made.
+    """
     entries: dict[str, MethodEntry] = {}
     for entry, settings in zip(experiment.methods, chosen, strict=True):
-        meaning = _resolved(entry.name, settings)
+        meaning = resolved(entry.name, settings)
         if meaning not in entries or entry.display == experiment.reference:
             entries[meaning] = entry.model_copy(update={"settings": settings})
+    tuned = [_title(entry) for entry in entries.values() if experiment.is_tuned(entry)]
+    left_out = [_title(entry) for entry in entries.values() if not experiment.is_tuned(entry)]
+    what = f"{', '.join(tuned)} tuned alike" if left_out else "equally tuned"
+    tuning = experiment.tuning
+    how = (
+        f"{what}, up to {tuning.settings_per_method} settings a method by {tuning.search} search, "
+        f"chosen by mean Dice on {tuning.validation} training cases whose labels only the ceiling uses, "
+        f"with {budget} labelled; "
+        + (f"not tuned: {', '.join(left_out)}; " if left_out else "")
+        + "a method that declares no range, as the supervised V-Net, has nothing to tune"
+        + (f"; stale trials of the search, made by other numerics versions: {stale}" if stale else "")
+    )
     return experiment.model_copy(update={
-        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, equally tuned",
-        "tuned": Tuned(experiment=experiment.name, how=how),
+        "name": f"{experiment.name}-tuned", "title": f"{experiment.title or experiment.name}, {what}",
+        "tuned": Tuned(experiment=experiment.name, how=how, methods=tuned if left_out else None),
         "methods": list(entries.values()), "tuning": None, "execution": _copied_to(experiment, TUNED),
     })  # fmt: skip
 
 
+def _title(entry: MethodEntry) -> str:
+    return entry.display or registry.get(entry.name).info.title
+
+
 def _copied_to(experiment: Experiment, part: str) -> Execution:
-    """A second store is a whole results folder, as the first is: each part has its own below it."""
+    """The execution block with a second store of its own for this part."""
     execution = experiment.execution
     return (
         execution
         if execution.copy_to is None
         else execution.model_copy(update={"copy_to": f"{execution.copy_to.rstrip('/')}/{part}"})
     )
-
-
-def _resolved(method: str, settings: dict) -> str:
-    """What settings mean, defaults included: the same text for what would be the same trial."""
-    return json.dumps([method, registry.settings_of(method, settings).model_dump(mode="json")], sort_keys=True)
-
-
-def _ranges(entry: MethodEntry) -> dict[str, list]:
-    """What the method's settings may be, (low, high) or choices, but for those that the experiment fixes."""
-    fields = registry.get(entry.name).Settings.model_fields
-    searched = {name: registry.search_of(field) for name, field in fields.items()}
-    return {name: search for name, search in searched.items() if search and name not in entry.settings}
-
-
-def _distribution(search: list) -> optuna.distributions.BaseDistribution:
-    if not registry.is_range(search):
-        return optuna.distributions.CategoricalDistribution(search)
-    low, high = search
-    if all(type(end) is int for end in search):
-        return optuna.distributions.IntDistribution(low, high)
-    return optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= WIDE)
-
-
-def _random(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
-    """A draw of its own for each setting, named after it: one setting more leaves the others as they are."""
-    values = {}
-    for name, search in ranges.items():
-        rng, distribution = generator(tuning.seed, f"tuning {entry.name}.{name}", attempt), _distribution(search)
-        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-            values[name] = search[rng.integers(len(search))]
-        elif isinstance(distribution, optuna.distributions.IntDistribution):
-            values[name] = int(rng.integers(search[0], search[1] + 1))
-        elif distribution.log:
-            values[name] = math.exp(rng.uniform(*map(math.log, search)))
-        else:
-            values[name] = float(rng.uniform(*search))
-    return _rounded(values)
-
-
-def _optuna(entry: MethodEntry, ranges: dict, tried: list[Tried], tuning: Tuning, attempt: int) -> dict:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seed = integer_seed(tuning.seed, f"tuning {entry.name}", attempt) % 2**32
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND)
-    )
-    distributions = {name: _distribution(search) for name, search in ranges.items()}
-    published = registry.settings_of(entry.name, entry.settings).model_dump()
-    for earlier in tried:
-        values = {name: earlier.settings.get(name, published[name]) for name in ranges}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=earlier.dice))
-            except ValueError:  # a published value outside of its range teaches nothing
-                continue
-    return _rounded(study.ask(distributions).params)
-
-
-def _rounded(values: dict) -> dict:
-    return {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in values.items()}
 
 
 def _dice(planned: PlannedTrial, folder: ResultsFolder, experiment: Experiment) -> float:
@@ -287,14 +215,15 @@ def _write_choice(
     """tuning/chosen.yaml: what was tried, how it did, and what was taken."""
     content = {"validation": held_out, "labelled": budget}
     for number, (entry, mine, best) in enumerate(zip(experiment.methods, tried, chosen, strict=True)):
-        name = entry.display or registry.get(entry.name).info.title
+        if not mine:  # not tuned
+            continue
         rows = [{"settings": dict(found.settings), "dice": round(found.dice, 4)} for found in mine]
-        content[f"{number} {name}"] = {"chosen": dict(best), "tried": rows}
+        content[f"{number} {_title(entry)}"] = {"chosen": dict(best), "tried": rows}
     write_text(folder.folder / "chosen.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _share_records(plan: Plan, results: ResultsFolder) -> None:
-    """A trial that the experiment itself has run already need not run again: settings may be the published ones."""
+    """Take over records of the experiment itself: chosen settings may be the published ones."""
     target = plan.folder
     target.create()
     for planned in plan.trials:
@@ -306,7 +235,7 @@ def _share_records(plan: Plan, results: ResultsFolder) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A record's files are replaced, never changed, so two records may share them; not every file system lets them."""
+    """Link or copy a file. Files of records are replaced, never changed, so two records may share them."""
     try:
         os.link(source, target)
     except OSError:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.records.files import write_atomically
 from benchmark.records.results_folder import ResultsFolder
 
-# What numpy and zipfile raise of damaged files. MemoryError: a header may claim any size.
+# What numpy and zipfile raise for damaged files. MemoryError: a header may claim any size.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, EOFError, IndexError, OverflowError, MemoryError, NotImplementedError,
     RuntimeError, zipfile.BadZipFile, zlib.error, struct.error,
@@ -20,8 +20,10 @@ UNREADABLE = (
 
 
 def write_case(results: ResultsFolder, case_id: str, image: np.ndarray, label: np.ndarray, content: str) -> None:
-    """cases/<id>.npz, once for the case's `content` (a hash): the image (H,W,D) as uint8 between its 0.5th and 99.5th
-    percentile, the truth as uint8."""
+    """Write cases/<id>.npz, unless it is there with the same `content`, a hash of the case.
+
+    The image (H,W,D) is scaled from its 0.5th and 99.5th percentile to uint8. The truth is uint8.
+    """
     path = results.folder / "cases" / f"{case_id}.npz"
     with suppress(*UNREADABLE), np.load(path, allow_pickle=False) as stored:
         if str(stored["content"]) == content:

@@ -1,4 +1,4 @@
-"""Which trainings collapsed without an error: a network that learns no more, or a Dice far below that of other seeds.
+"""Which trainings collapsed without an error: the network is dead, or its Dice is far below that of other seeds.
 
 The rule is declared here and printed under each comparison. It only marks a run. The run counts as any other.
 """
@@ -7,17 +7,14 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmark.records.case_values import CaseValue, mean_score
-from benchmark.records.models import Cell
-
 LAST = 10  # a network is judged by the last tenth of its steps
 FAR_BELOW = 20.0  # points of Dice below the median of the runs of a row
-FEWEST = 3  # runs: of two nobody can say which is unusual
-# What records of earlier versions leave out: the losses that methods declared later, see `Method.dead_below`.
+FEWEST = 3  # runs of a row; with two, neither is the unusual one
+# For records of earlier versions, which do not say what their method declared in `Method.dead_below`.
 DEAD_BELOW = {"active_fraction": 1e-4}
 
 
@@ -66,7 +63,7 @@ def dead(history: Sequence[Mapping[str, float]], dead_below: Mapping[str, float]
 
 
 def dead_in_history(text: str, dead_below: Mapping[str, float] = DEAD_BELOW) -> str:
-    """The same of a finished training, from the text of history.csv; "" also where it cannot be read.
+    """The same for a finished training, from the text of history.csv; "" also if that cannot be read.
 
     Example:
         >>> dead_in_history("step,active_fraction\\n0,0.003\\n1,0.00002\\n")
@@ -84,7 +81,7 @@ def dead_in_history(text: str, dead_below: Mapping[str, float] = DEAD_BELOW) -> 
 
 
 def dead_in_record(record: Path) -> str:
-    """The same of a record that an earlier version made."""
+    """The same for a record that an earlier version made."""
     try:
         return dead_in_history((record / "history.csv").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -116,24 +113,19 @@ def far_below(dice: Mapping[str, float]) -> dict[str, str]:
     }
 
 
-def far_below_in_rows(runs: Sequence[tuple[Cell, Sequence[CaseValue] | None]], postprocessing: str) -> dict[str, str]:
-    """`far_below` of all rows of a results folder.
+def far_below_in_rows(runs: Iterable[tuple[Hashable, str, float]]) -> dict[str, str]:
+    """`far_below` of every row.
 
     Args:
-        runs: cells with the values of cases.csv, None where there are none.
-        postprocessing: under which the headline is scored.
+        runs: of each run that was trained to its end: its row, its trial and its mean Dice in percent. Runs without a
+            Dice (NaN) are left out.
+
+    Example:
+        >>> far_below_in_rows([("A", "1", 69.0), ("A", "2", 18.0), ("A", "3", 65.6), ("B", "4", 10.0)])
+        {'2': 'Dice 18.0 lies 47.6 points below the median of its 3 runs'}
     """
-    rows: dict[tuple, dict[str, float]] = defaultdict(dict)
-    for cell, values in runs:
-        row = (
-            cell.role,
-            cell.method,
-            cell.display,
-            repr(sorted(cell.settings.items())),
-            cell.labelled,
-            cell.unlabelled,
-        )
-        dice = mean_score(values or (), "dice", postprocessing)
+    rows: dict[Hashable, dict[str, float]] = defaultdict(dict)
+    for row, trial, dice in runs:
         if not math.isnan(dice):
-            rows[row][cell.trial] = 100 * dice
+            rows[row][trial] = dice
     return {trial: reason for row in rows.values() for trial, reason in far_below(row).items()}

@@ -1,4 +1,4 @@
-"""Writing files so that they are there as a whole or not at all, and what to say where a disk refuses them."""
+"""Atomic writing of files, and the messages for a disk that refuses them."""
 
 import csv
 import errno
@@ -12,15 +12,15 @@ from data.errors import UserError
 
 
 class ResultsError(UserError):
-    """A results folder that cannot be used; the message is one line for the user."""
+    """A results folder cannot be used. The message is one line for the user."""
 
 
 class StorageError(ResultsError):
-    """The disk does not take what is to be written. No trial is at fault: none counts as failed."""
+    """The disk cannot be written to. No trial counts as failed for it."""
 
 
-FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}  # of a disk, not of what is written to it
-# What shows within a results folder that was moved, deleted, closed or damaged by hand while a run went on.
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}  # of the disk
+# Errors within a results folder that somebody moved, deleted, closed or damaged during a run.
 MISPLACED = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTEMPTY,
 }  # fmt: skip
@@ -28,8 +28,9 @@ NO_PARENT = "Parent directory "  # how torch.save says ENOENT
 
 
 def storage_error(folder: Path, error: Exception) -> StorageError | None:
-    """The one line on an error that is the disk's, or of a results folder that is not whole any more; None for any
-    other. torch.save has words of its own.
+    """The message for an error of the disk or of a damaged results folder; None for any other error.
+
+    torch.save reports such errors as RuntimeError, with its own text.
 
     Args:
         folder: the results folder.
@@ -44,7 +45,7 @@ def storage_error(folder: Path, error: Exception) -> StorageError | None:
     else:
         return None
     return StorageError(
-        f"{what} cannot be written ({why}): make room or make it writable, then run the same command again; it goes on "
+        f"{what} cannot be written ({why}): make room or make it writable, then run the same command again. It goes on "
         f"from the checkpoints and records in {folder}"
     )
 
@@ -60,17 +61,17 @@ def _what_is_misplaced(folder: Path, error: Exception) -> str:
     if not os.path.isdir(folder):
         return (
             f"results folder {folder} was moved or deleted while a run worked on it: put it back and run the same "
-            "command again, or give another folder with --results; nothing was written elsewhere"
+            "command again, or give another folder with --results. Nothing was written elsewhere"
         )
     why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error).split("\n")[0]
     return (
-        f"results folder {folder} is not whole any more ({why}): mend that, or remove what is in the way, then run the "
-        "same command again; it goes on from the checkpoints and records that are left"
+        f"results folder {folder} is damaged ({why}): repair it, or remove what is in the way, then run the "
+        "same command again. It goes on from the checkpoints and records that are left"
     )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all."""
+    """Write a file atomically: it is complete or absent."""
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -104,7 +105,7 @@ def csv_text(rows: list[dict]) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder with all it holds, or whatever lies in its place; nothing if there is nothing."""
+    """Remove a folder with its content, or a file in its place, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -22,10 +22,13 @@ HEARTBEAT_SECONDS = 30  # between two signs of life of a run
 
 @contextmanager
 def run_lock(results: ResultsFolder) -> Iterator[None]:
-    """Entered by one run at a time. It ends with its process, however that ends: the next run takes over.
+    """A lock that one run at a time holds. It ends with its process, even if that is killed.
 
-    Raises ResultsError, which says who works there, if another run does. On a shared file system whose locks do not
-    reach other machines its signs of life tell: a run on another machine counts as dead after SILENCE.
+    On some shared file systems locks do not reach other machines. There the heartbeat decides: a run on another machine
+    counts as dead after SILENCE.
+
+    Raises:
+        ResultsError: another run holds it. The message names that run.
     """
     lock = FileLock(results.folder / "running" / ".lock", timeout=0)
     try:
@@ -54,7 +57,7 @@ def run_lock(results: ResultsFolder) -> Iterator[None]:
 def trial_lock(results: ResultsFolder, trial: str) -> FileLock:
     """A context manager that waits while another process works on the trial: a worker may outlive a killed run."""
     folder = _trials(results)
-    folder.mkdir(exist_ok=True)  # without parents: a results folder that was moved away is not made anew
+    folder.mkdir(exist_ok=True)  # without parents, so that a results folder that was moved is not created again
     return FileLock(folder / f"{trial}.lock", timeout=600)
 
 

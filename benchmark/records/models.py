@@ -3,6 +3,7 @@
 Every key is an attribute. Reading a file that misses a key or holds a value of the wrong type raises one line.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ BEFORE_VERSION_1 = {("methods/bcp.py", "75581ddb7646")}
 EXTERNAL = "external"  # method and fidelity of masks that another tool made
 
 SHARING = "trials_sharing_the_machine"  # a fact of provenance.json
+LOGGED = "logged/"  # in history.csv, how names begin of numbers that a method reports besides its losses
 
 # Names folders, so it must not lead out of one, and file systems take 255 bytes.
 TrialId = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=200)]
@@ -32,6 +34,10 @@ class Stored(BaseModel):
     """A part of a file. Unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+
+# What makes a row of the tables: keys of `Cell`. The runs of a row differ in seed and draw alone.
+ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
 
 
 class Cell(Stored):
@@ -54,6 +60,11 @@ class Cell(Stored):
     method_file: str = ""
     patches: tuple[Count, Count] | None = Field(None, description="labelled and unlabelled patches of a step")
     network_file: str = Field("", description="the plug-in that registers the network; empty for a built-in one")
+
+    @property
+    def row(self) -> str:
+        """The row of the tables that the cell belongs to, as text to compare."""
+        return json.dumps([getattr(self, key) for key in ROW_KEYS], sort_keys=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -110,10 +121,17 @@ def _normalises(how: Any) -> bool:
 
 
 class Tuned(Stored):
-    """How settings were chosen, if a search chose them."""
+    """How settings were chosen, if a search chose them.
+
+    Args:
+        experiment: the experiment with published settings.
+        how: a phrase for the notes of tables.
+        methods: display names of the tuned methods; None: all of them.
+    """
 
     experiment: str
     how: str
+    methods: list[str] | None = None
 
 
 class StoredPlan(Stored):

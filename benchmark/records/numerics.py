@@ -64,7 +64,7 @@ def current(method: str, method_file: str, network_file: str = "") -> Numerics:
 
 
 def plugin_version(plugin: Path) -> dict[str, str]:
-    """The version of a plug-in: a hash of its source and of each helper module, by their path beside the plug-in."""
+    """The version of a plug-in: hashes of its source and of its helper modules, by path relative to the plug-in."""
     return {name: source_hash(file) for name, file in plugin_files(plugin).items()}
 
 

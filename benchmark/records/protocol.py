@@ -16,7 +16,7 @@ from pydantic import (
 
 from data.intensity import STRONG, Intensity
 
-SMALLEST_PATCH = 16  # voxels along an axis: the V-Net halves four times
+SMALLEST_PATCH, LARGEST_PATCH = 16, 512  # voxels along an axis; the V-Net halves four times
 Patch = tuple[PositiveInt, PositiveInt, PositiveInt] | tuple[PositiveInt, PositiveInt]
 
 
@@ -89,9 +89,9 @@ class Training(Block):
     @field_validator("patch")
     @classmethod
     def _sensible_patch(cls, patch: tuple[int, ...]) -> tuple[int, ...]:
-        if min(patch) < SMALLEST_PATCH or max(patch) > 512:
+        if min(patch) < SMALLEST_PATCH or max(patch) > LARGEST_PATCH:
             raise ValueError(
-                f"each side must lie between {SMALLEST_PATCH} (the V-Net halves four times) and 512 voxels"
+                f"each side must lie between {SMALLEST_PATCH} (the V-Net halves four times) and {LARGEST_PATCH} voxels"
             )
         return patch
 

@@ -1,6 +1,6 @@
-"""Copies of records on a second store, any that fsspec knows (s3://…, gs://…, sftp://…, a path).
+"""Copies of records on a second store that fsspec knows (s3://…, gs://…, sftp://…, a path).
 
-A copy counts once its trial.yaml is there, which is written last, as in the results folder.
+A copy counts once its trial.yaml is there. As in the results folder, this file is written last.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ WHOLE = (LAST, "plan.json", "experiment.yaml")  # uploaded under another name, t
 
 
 def send(results: ResultsFolder, trial: str, uri: str) -> None:
-    """Copy a trial's record to URI/records/TRIAL. Raises ResultsError where that fails; the record itself is safe."""
+    """Copy a trial's record to URI/records/TRIAL. Raises ResultsError if that fails. The record itself is safe."""
     store, root = _open(uri)
     with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
-        with suppress(FileNotFoundError):  # what is replaced counts no more from here on
+        with suppress(FileNotFoundError):  # the old copy no longer counts
             store.rm_file(f"{root}/records/{trial}/{LAST}")
         record = results.record(trial)
         files = sorted((path for path in record.rglob("*") if path.is_file()), key=lambda path: path.name == LAST)
@@ -30,8 +30,10 @@ def send(results: ResultsFolder, trial: str, uri: str) -> None:
 
 
 def send_missing(results: ResultsFolder, trials: list[str], uri: str) -> None:
-    """Copy the records of these trials that URI lacks or has otherwise, then the plan, the experiment and the cases:
-    then URI is a whole results folder. Raises ResultsError as `send`."""
+    """Copy the records that URI lacks or has in another version, then the plan, the experiment and the cases.
+
+    Afterwards URI is a complete results folder. Raises ResultsError as `send` does.
+    """
     store, root = _open(uri)
     files = [*sorted((results.folder / "cases").glob("*.npz")), results.experiment_file, results.plan_file]
     with _store_errors(f"records cannot be copied to {uri}", "they are whole in the results folder"):
@@ -46,15 +48,17 @@ def send_missing(results: ResultsFolder, trials: list[str], uri: str) -> None:
 
 
 def named(prefix: str, uri: str) -> list[str]:
-    """The trials at URI whose names begin so, for which no plan asks. Raises ResultsError."""
+    """The trials at URI whose names begin with `prefix`. Raises ResultsError."""
     store, root = _open(uri)
     with _store_errors(f"copies at {uri} cannot be read"):
         return sorted(path.split("/")[-2] for path in store.glob(f"{root}/records/{prefix}*/{LAST}"))
 
 
 def fetch(results: ResultsFolder, trials: list[str], uri: str) -> list[str]:
-    """Bring the records of these trials that URI has and the folder lacks, and then the cases' pictures; returns which
-    trials. Raises ResultsError."""
+    """Fetch the records of these trials that URI has and the folder lacks, then the pictures of cases.
+
+    Returns the trials that were fetched. Raises ResultsError.
+    """
     store, root = _open(uri)
     fetched = []
     with _store_errors(f"copies at {uri} cannot be read"):

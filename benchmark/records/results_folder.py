@@ -54,7 +54,7 @@ class ResultsFolder:
         return self.folder / "experiment.yaml"
 
     def parts(self) -> list["ResultsFolder"]:
-        """The folder, and that of its tuned settings where there is one."""
+        """The folder, and that of its tuned settings if there is one."""
         tuned = ResultsFolder(self.folder / TUNED)
         return [self, tuned] if os.path.exists(tuned.plan_file) else [self]
 
@@ -70,8 +70,18 @@ class ResultsFolder:
     def tensorboard(self, trial: str) -> Path:
         return self.folder / "tensorboard" / trial
 
+    def check_place(self) -> None:
+        """Raise ResultsError if no folder can be there, because a file is in the way. Nothing is written."""
+        for path in (self.folder, *self.folder.parents):
+            if os.path.isdir(path):
+                return
+            if os.path.lexists(path):
+                raise ResultsError(
+                    f"results folder {self.folder} cannot be made ({path} is no folder): choose another with --results"
+                )
+
     def create(self) -> None:
-        """Make the folder. Raises ResultsError where it cannot be written."""
+        """Make the folder. Raises ResultsError if it cannot be written."""
         try:
             for name in ("cases", "running", "records"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -83,7 +93,7 @@ class ResultsFolder:
             ) from error
 
     def read_plan(self) -> StoredPlan:
-        """plan.json. Raises ResultsError with one line where there is none, or it cannot be used."""
+        """plan.json. Raises ResultsError with one line if it is missing or unusable."""
         try:
             content = _parsed_json(self.plan_file)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -107,7 +117,7 @@ class ResultsFolder:
         write_text(self.plan_file, text + "\n")
 
     def check_format(self) -> None:
-        """Raises ResultsError where the plan or a record is of another format: it must not be written over."""
+        """Raise ResultsError if the plan or a record has another format: it must not be overwritten."""
         found = {}
         with suppress(OSError, ValueError, RecursionError):
             plan = _parsed_json(self.plan_file)
@@ -146,7 +156,7 @@ class ResultsFolder:
         return record
 
     def finished_record(self, trial: str) -> Record | None:
-        """The record of a trial that is done; None where there is none, it failed, or cannot be read."""
+        """The record of a finished trial; None if it is missing, failed or unreadable."""
         with suppress(ResultsError):
             record = self.read_record(trial)
             if record is not None and record.state == "done":
@@ -154,7 +164,7 @@ class ResultsFolder:
         return None
 
     def has_record(self, trial: str) -> bool:
-        """Whether there is a record that can be read, of a failed trial, too."""
+        """Whether there is a readable record, also that of a failed trial."""
         with suppress(ResultsError):
             return self.read_record(trial) is not None
         return False
@@ -165,7 +175,7 @@ class ResultsFolder:
         write_text(folder / "trial.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def read_provenance(self, trial: str) -> dict:
-        """Where, when and with what a trial ran; empty where nothing is known. Raises ResultsError if damaged."""
+        """Where, when and with what a trial ran; empty if unknown. Raises ResultsError if the file is damaged."""
         try:
             return dict(_parsed_json(self.record(trial) / "provenance.json"))
         except (FileNotFoundError, NotADirectoryError):
@@ -184,14 +194,14 @@ class ResultsFolder:
         return _parsed(Heartbeat, content, "heartbeat.json")
 
     def last_step(self, trial: str) -> int:
-        """The step that a running trial was last seen at; 0 where that is unknown."""
+        """The last known step of a running trial; 0 if unknown."""
         with suppress(ResultsError):
             beat = self.heartbeat(trial)
             return beat.step if beat else 0
         return 0
 
     def write_heartbeat(self, trial: str, state: dict) -> None:
-        """Not flushed to disk, and a full disk is no reason to stop: it is news, not a result."""
+        """Write a sign of life. It is not flushed to disk, and a full disk does not stop the trial."""
         path = self.running(trial) / "heartbeat.json"
         partial = path.with_suffix(".partial")
         with suppress(OSError):
@@ -240,7 +250,7 @@ class ResultsFolder:
         return True
 
     def clear(self, trial: str) -> None:
-        """Remove the working files of a trial that is done; one killed as it published may have left them."""
+        """Remove the working files of a finished trial. A kill during publishing may have left them."""
         shutil.rmtree(self.running(trial), ignore_errors=True)
 
 
@@ -256,8 +266,10 @@ def _number(digits: str) -> int:
 
 
 def _writable(content: object) -> object:
-    """The content, if each text in it can be written again. Half of a surrogate pair, which JSON's and YAML's escapes
-    can spell, could not: every table that shows it would fail. Raises ValueError."""
+    """The content, if each text in it can be written again; else raise ValueError.
+
+    JSON and YAML can spell half a surrogate pair. Every table that showed it would fail.
+    """
     json.dumps(content, ensure_ascii=False, skipkeys=True, default=str).encode()
     return content
 

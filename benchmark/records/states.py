@@ -36,7 +36,7 @@ MEANING = {
     UNREADABLE: "its record is damaged; `run` trains it again",
     OTHER_PROTOCOL: "its record belongs to another protocol or other test cases than the plan's; remove one of them",
 }
-# from the least to the furthest
+# in order of progress
 PROGRESS = (NOT_RUN, OTHER_PROTOCOL, UNREADABLE, FAILED, DIVERGED, INTERRUPTED, RUNNING, RESCORE, STALE, DONE)
 TO_RUN = frozenset({NOT_RUN, RUNNING, INTERRUPTED, RESCORE, UNREADABLE})  # what `run` runs without being asked
 
@@ -66,9 +66,9 @@ class Wanted:
 class CellState:
     """One of the states above, and why.
 
-    `values` are the measured values if tables may show them: of a cell that is done, and of one whose numerics
-    versions alone differ from today's. `outdated` says which versions differ. `collapsed` says why its network counts
-    as dead. `record` and `provenance` are what was read on the way.
+    `values` are the measured values if tables may show them. That is so for a cell that is done, or that differs from
+    today's only in numerics versions. `outdated` says which versions differ. `collapsed` says why its network counts as
+    dead. `record` and `provenance` are what was read on the way.
     """
 
     state: str
@@ -137,7 +137,7 @@ def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
 
 
 def _provenance(folder: ResultsFolder, trial: str) -> tuple[dict, str]:
-    """What is known of a record's making. If that is damaged it costs the times and the machine, not the figures."""
+    """Times and machine of a record, and why they are unknown. Damage of this file does not affect the figures."""
     try:
         return folder.read_provenance(trial), ""
     except ResultsError as error:
@@ -156,7 +156,7 @@ def _without_record(folder: ResultsFolder, trial: str) -> CellState:
 
 
 def _other_protocol(record: Record, wanted: Wanted) -> list[str]:
-    """Differences that no command can mend. A trial's id rules them out, but folders are merged and edited by hand."""
+    """Differences that no command can remove. Equal ids rule them out, but people merge and edit folders by hand."""
     found = differences(record.training, wanted.training, "training") if record.training and wanted.training else []
     if record.data.fingerprint != wanted.data.fingerprint:
         found.append(f"data.fingerprint is {record.data.fingerprint}, the plan's {wanted.data.fingerprint}")

@@ -16,7 +16,7 @@ from benchmark.planning.experiment import Execution
 from benchmark.planning.pretrained import load_pretrained
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
-from benchmark.records.files import ResultsError, csv_text, storage_error, write_text
+from benchmark.records.files import ResultsError, csv_text, storage_error
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
 from benchmark.records.results_folder import ResultsFolder
@@ -28,11 +28,12 @@ from benchmark.trial.finite import DivergedError
 from benchmark.trial.label_watch import LabelWatch, install, peeked
 from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
+from benchmark.trial.sessions import Sessions
 from benchmark.trial.setup import data_workers, dataset_of, set_up
 from benchmark.trial.specification import Progress, Trial
-from benchmark.trial.tensorboard import EventFile
 from benchmark.trial.testing import predict_cases, score_cases
-from benchmark.trial.training import TrainingState, initial_state, make_stream, train
+from benchmark.trial.training import TrainingState, initial_state, make_stream, totals, train
+from benchmark.trial.trial_log import TrialLog, open_log, run_of
 from benchmark.trial.watch import Watch
 from benchmark.trial.weights import load_record
 from data.cache import Dataset
@@ -98,19 +99,22 @@ def _run_to_record(session: _Session) -> Generator[Progress, None, Progress]:
     try:
         results.publish(trial.id)  # if an earlier run stopped between finishing a record and moving it to its place
         state = cell_state(results, trial.id, trial.wanted).state
+        notes = []
         if state == DONE:
             results.clear(trial.id)
         else:
-            folder = results.tensorboard(trial.id) if execution.tensorboard else None
-            with closing(EventFile(folder)) as events:
-                yield from _run(session, events, trained=state == RESCORE)
+            trained = state == RESCORE
+            with closing(open_log(trial, results, execution, trained)) as log:
+                yield from _run(session, log, trained)
+            notes = log.problems
         reason = None
         if execution.copy_to:
             try:
                 remote_copies.send(results, trial.id, execution.copy_to)
             except ResultsError as error:  # the record is there; the end of the run tries once more
                 reason = f"done, but {error}"
-        return _progress(trial, DONE, trial.training.iterations, reason=reason, dice=_dice(results, trial))
+        steps, dice = trial.training.iterations, _dice(results, trial)
+        return _progress(trial, DONE, steps, reason=reason, dice=dice, notes=notes)
     except DivergedError as error:
         return write_failure(trial, results, "diverged", str(error))
     except Exception as error:
@@ -127,12 +131,12 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
     return _progress(trial, state, 0, reason=reason)
 
 
-def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progress]:
+def _run(session: _Session, log: TrialLog, trained: bool) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
     trial, results = session.trial, session.results
     dataset = dataset_of(trial)  # which opens labels where the cache lacks cases
     with session.labels.watching(dataset, trial.labelled):
-        folder, history, facts = yield from _watched(session, dataset, events, trained)
+        folder, history, facts = yield from _watched(session, dataset, log, trained)
     if changes := session.process.changes():
         facts["process_changed"] = changes
     if session.notes:
@@ -148,7 +152,7 @@ def _run(session: _Session, events: EventFile, trained: bool) -> Iterator[Progre
 
 
 def _watched(
-    session: _Session, dataset: Dataset, events: EventFile, trained: bool
+    session: _Session, dataset: Dataset, log: TrialLog, trained: bool
 ) -> Generator[Progress, None, tuple[Path, str, dict]]:
     """All that runs code of the method. Returns the folder of the record, the text of history.csv and provenance."""
     trial, results, execution, run_facts = session.trial, session.results, session.execution, session.run_facts
@@ -156,6 +160,7 @@ def _watched(
     provenance.reset_peak_memory(device)
     begin = time.perf_counter()
     if trained:
+        log.start(run_of(trial, results, None))
         session.labels.forget_earlier_sessions()
         history, facts = load_record(results.record(trial.id), method, device)
         facts["scored_again"] = {
@@ -168,7 +173,8 @@ def _watched(
             session.labels.forget_earlier_sessions()
             loaded = load_pretrained(method, trial.training.pretrained, results, execution)
             session.notes.extend([loaded] * bool(loaded))
-        sessions = _Sessions(results, trial, begun=state.step > 0)
+        log.start(run_of(trial, results, state.step))
+        sessions = Sessions(results, trial, begun=state.step > 0)
         sessions.note(SHARING, run_facts[SHARING])
         facts = {
             **provenance.environment(),
@@ -179,7 +185,7 @@ def _watched(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "resumed_at_step": state.step,
         }
-        yield from _train(session, dataset, state, device, events)
+        yield from _train(session, dataset, state, device, log)
         sessions.note(MEMORY, provenance.peak_memory(device))
         history = csv_text(state.history)
         seconds = state.history[-1]["seconds"]  # of all its sessions
@@ -187,7 +193,7 @@ def _watched(
 
     # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
-    seconds = yield from _test(session, dataset, method, folder, events)
+    seconds = yield from _test(session, dataset, method, folder, log)
     facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
@@ -196,28 +202,8 @@ def _watched(
     return folder, history, facts
 
 
-class _Sessions:
-    """The most that any session of a trial had, of what its record has one number of: the trials that shared the
-    machine, the memory. A session alone must not pass for a training that was packed for most of its time.
-
-    `begun`: this session goes on from a checkpoint; else what an earlier one left says nothing of this training.
-    """
-
-    def __init__(self, results: ResultsFolder, trial: Trial, begun: bool):
-        self._path = results.running(trial.id) / "sessions.json"
-        self.most: dict[str, int | None] = {}
-        if begun:
-            with suppress(OSError, ValueError, TypeError, RecursionError):
-                stored = dict(json.loads(self._path.read_text(encoding="utf-8")))
-                self.most = {name: number for name, number in stored.items() if isinstance(number, int)}
-
-    def note(self, name: str, value: int | None) -> None:
-        self.most[name] = max((number for number in (self.most.get(name), value) if number is not None), default=None)
-        write_text(self._path, json.dumps(self.most))
-
-
 def _train(
-    session: _Session, dataset: Dataset, state: TrainingState, device: torch.device, events: EventFile
+    session: _Session, dataset: Dataset, state: TrainingState, device: torch.device, log: TrialLog
 ) -> Iterator[Progress]:
     trial, results, execution = session.trial, session.results, session.execution
     training, folder = trial.training, results.running(trial.id)
@@ -228,19 +214,28 @@ def _train(
     said, sharing, dead = 0, session.run_facts[SHARING], ""
     steps = train(state, stream, training, trial.seed, device, workers, session.notes.append, sharing)
     trace = ExitStack()
+
+    def checkpoint() -> None:
+        state.flush()
+        log.add_losses(state.history)
+        log.flush()  # first: a session that goes on from the checkpoint does not write these steps again
+        save_checkpoint(state, folder, numerics)
+
     try:
+        log.add_pictures(state, trial, dataset)
         step_is_over = trace.enter_context(traced(results.trace(trial.id), execution.profile_steps))
         for step in steps:
             step_is_over()
             session.watch.alive(step)
+            log.add_pictures(state, trial, dataset)
             now = time.monotonic()
             every = execution.checkpoint_iterations
             if now - last_checkpoint >= 60 * execution.checkpoint_minutes or (every and step % every == 0):
-                save_checkpoint(state, folder, numerics)
+                checkpoint()
                 last_checkpoint = now
             if now - last_report >= REPORT_SECONDS or step == training.iterations:
                 state.flush()
-                events.add_losses(state.history)
+                log.add_losses(state.history)
                 last_report = now
                 if not dead and (
                     dead := collapse.dead(state.history, type(state.method).dead_below, training.iterations)
@@ -248,10 +243,10 @@ def _train(
                     session.notes.append(f"{dead}, after step {step}. The training goes on; {MARKED}")
                 news, said = session.notes[said:], len(session.notes)
                 yield _report(results, _progress(trial, "training", step, loss=_last_total(state), notes=news))
-        save_checkpoint(state, folder, numerics)
+        checkpoint()
     except GeneratorExit:
         with suppress(OSError, RuntimeError):  # a generator that is being closed has nobody to tell
-            save_checkpoint(state, folder, numerics)
+            checkpoint()
         _report(results, _progress(trial, INTERRUPTED, state.step))
         raise
     finally:
@@ -260,7 +255,7 @@ def _train(
 
 
 def _test(
-    session: _Session, dataset: Dataset, method: Method, folder: Path, events: EventFile
+    session: _Session, dataset: Dataset, method: Method, folder: Path, log: TrialLog
 ) -> Generator[Progress, None, float]:
     """Predict every test case, then score all: predictions/ and cases.csv. Returns the seconds of predicting alone."""
     trial, results, watch = session.trial, session.results, session.watch
@@ -271,7 +266,7 @@ def _test(
     window_batch = session.execution.window_batch
     seconds = yield from predict_cases(method, dataset, trial, folder, window_batch, watch.alive, say)
     with session.labels.scoring():
-        yield from score_cases(dataset, trial, folder, results, events, say)
+        yield from score_cases(dataset, trial, folder, results, log, say)
     return seconds
 
 
@@ -286,7 +281,7 @@ def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Recor
 
 def _last_total(state: TrainingState) -> float:
     """What the first phase minimised in the last step."""
-    return next(value for name, value in state.history[-1].items() if name.endswith("total"))
+    return next(iter(totals(state.history[-1]).values()))
 
 
 def _progress(trial: Trial, stage: str, step: int, **more) -> Progress:

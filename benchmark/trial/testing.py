@@ -15,7 +15,7 @@ from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.inference import fold_batch_norm
 from benchmark.trial.scoring import postprocessed, predict_labels, score_case
 from benchmark.trial.specification import Progress, Trial
-from benchmark.trial.tensorboard import SLICES, EventFile
+from benchmark.trial.trial_log import CASES, TrialLog
 from data import scans
 from data.cache import Dataset
 from methods.shared.method import Method
@@ -54,7 +54,7 @@ def predict_cases(
 
 
 def score_cases(
-    dataset: Dataset, trial: Trial, folder: Path, results: ResultsFolder, events: EventFile, say: Say
+    dataset: Dataset, trial: Trial, folder: Path, results: ResultsFolder, log: TrialLog, say: Say
 ) -> Iterator[Progress]:
     """Write cases.csv of a record from its stored predictions, and the pictures of the cases.
 
@@ -70,16 +70,14 @@ def score_cases(
             raise ResultsError(f"{_stored(folder, case_id)} cannot be read: run the same command again")
         labels = labels_of(masks)
         rows += score_case(labels, native, dataset.classes, trial.evaluation)
-        if number <= SLICES:
-            events.add_slice(case_id, native.shown, native.label, labels, trial.training.iterations)
+        if number <= CASES:
+            log.add_slice(case_id, native.shown, native.label, labels)
         write_case(results, case_id, native.shown, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
-    cell, values = trial.cell, [CaseValue(*(row[column] for column in COLUMNS)) for row in rows]
+    values = [CaseValue(*(row[column] for column in COLUMNS)) for row in rows]
     means = {metric: mean_score(values, metric, trial.evaluation.postprocessing) for metric in ("dice", "jaccard")}
-    events.add_result(
-        {"method": cell.display, "labelled": cell.labelled, "draw": cell.draw, "seed": cell.seed, **trial.settings},
-        {f"test {metric}": mean for metric, mean in means.items() if not math.isnan(mean)},
-    )
+    side = "validation" if trial.data["validation"] else "test"
+    log.add_result({f"{side} {metric}": mean for metric, mean in means.items() if not math.isnan(mean)})
 
 
 def _stored(folder: Path, case_id: str) -> Path:

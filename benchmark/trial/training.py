@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.records.models import LOGGED
 from benchmark.records.protocol import Training
 from benchmark.trial.finite import DivergedError, check_finite, not_finite
 from benchmark.trial.loading import batches as prepared_batches
@@ -23,6 +24,7 @@ from methods.shared.networks.autocast import AutocastNetwork
 from methods.shared.networks.backbone import Backbone
 from methods.shared.networks.layers import convolution_format
 from methods.shared.schedules import Schedule
+from methods.shared.step_log import LoggedImage
 
 FIELDS = [each.name for each in fields(Batch)]
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
@@ -80,6 +82,7 @@ class TrainingState:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     pending: list[tuple[dict[str, float], dict[str, torch.Tensor]]] = field(default_factory=list)
+    images: dict[str, LoggedImage] = field(default_factory=dict)  # what the last step asked to show
     began_infinite: tuple[str, ...] = ()  # buffers that hold an infinity on purpose, as a lowest loss so far
 
     def check_finite(self) -> None:
@@ -99,8 +102,13 @@ class TrainingState:
         first = len(self.history) - len(self.pending)
         self.pending.clear()
         for row in self.history[first:]:
-            if bad := [name for name, value in row.items() if name.endswith("total") and value - value != 0]:
+            if bad := [name for name, value in totals(row).items() if value - value != 0]:
                 raise DivergedError(f"loss {bad[0]} is {row[bad[0]]} at step {row['step']}")
+
+
+def totals(row: dict[str, float]) -> dict[str, float]:
+    """What each phase minimised, in a row of the history."""
+    return {name: value for name, value in row.items() if name.endswith("total") and not name.startswith(LOGGED)}
 
 
 def initial_state(method: Method, training: Training) -> TrainingState:
@@ -163,8 +171,10 @@ def train(
             losses |= _run_phase(state, batches, phase, training.gradient_clipping)
         state.scaler.update()
         state.method.after_step(state.step)
+        numbers, state.images = state.method.take_log()
         seconds = round(earlier + time.perf_counter() - start, 3)
-        state.pending.append(({"step": state.step, "seconds": seconds, "learning_rate_factor": rate}, losses))
+        row = {"step": state.step, "seconds": seconds, "learning_rate_factor": rate}
+        state.pending.append((row | {LOGGED + name: value for name, value in numbers.items()}, losses))
         state.step += 1
         yield state.step
 

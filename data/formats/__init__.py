@@ -1,1 +1,1 @@
-"""The formats of scans: what a file claims of itself, checked in Python before a library in C sees it."""
+"""Formats of scans. Python checks what a file claims of itself before a library in C reads it."""

@@ -14,7 +14,7 @@ MOST_LINKS = 32
 
 
 def read_header(path: Path, name: str) -> Header:
-    """What the file states of a dataset, without reading its voxels, which would have to be decompressed."""
+    """What the file states of a dataset. Its voxels are not read."""
     with h5py.File(path) as file:
         data = dataset(file, name, path)
         check_dataset(path, name, data)
@@ -41,7 +41,7 @@ def has_label(path: Path) -> bool:
 
 
 def check_dataset(path: Path, name: str, data: h5py.Dataset) -> None:
-    """Raise DataError for a dataset that is no volume of numbers, or too large to be one."""
+    """Raise DataError for a dataset that is no volume of numbers, or is too large."""
     shape = data.shape or ()
     if len(volume_shape(shape)) != 3 or not math.prod(shape):
         raise DataError(f"{path}: {name} has {by(shape) or 'one'} voxels: it must be one 3D volume")
@@ -61,7 +61,7 @@ def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """A dataset of the file. Raises DataError where there is none, or its values are in another file."""
+    """A dataset of the file. Raises DataError if it is missing, or if its values are in another file."""
     found = _resolve(file, name, path)
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{path}: there is no dataset named {name} in the file")
@@ -71,7 +71,7 @@ def dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def _resolve(file: h5py.File, name: str, path: Path) -> h5py.Dataset | h5py.Group | None:
-    """What a name leads to, link by link, so that no other file is opened on the way."""
+    """The object that a name links to. Links are followed one by one, so that no other file is opened."""
     node, parts = file, name.split("/")
     for _ in range(MOST_LINKS):
         if not parts:

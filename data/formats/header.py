@@ -1,4 +1,4 @@
-"""What a scan's header claims, and whether the file can hold it. Nothing here reads voxels."""
+"""What a scan's header claims, and whether the file is large enough for it. Nothing here reads voxels."""
 
 import math
 import os
@@ -22,11 +22,11 @@ class Header:
 
     Args:
         shape: voxels along each axis of the file.
-        stated: each statement of the voxel size, in mm, by the name of its field. Sizes that cannot be are kept as they
-            are, for messages.
-        data_files: the files with the voxels, where they are not in the file itself.
+        stated: each statement of the voxel size, in mm, by the name of its field. Impossible sizes are kept for
+            messages.
+        data_files: the files with the voxels, if they are not in the file itself.
         problem: why the position in space cannot be used, with advice; "" if it can.
-        unit: in which the file states its sizes, if that is not mm; they are then not used.
+        unit: the unit of the stated sizes, if that is not mm. These sizes are then not used.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Header:
 
 
 def other_unit(*units: str) -> str:
-    """The first unit of length that is not mm; "" if there is none. ITK takes the sizes for mm whatever is stated.
+    """The first unit of length that is not mm; "" if there is none. ITK ignores units and takes all sizes for mm.
 
     Example:
         >>> other_unit("mm", "?", "um")
@@ -52,7 +52,7 @@ def damaged(path: Path, what: str) -> DataError:
 
 
 def hint(block: bytes) -> str:
-    """What the first bytes of a file tell of it, if it is no scan."""
+    """What the first bytes tell about a file that is no scan."""
     if not block:
         return ", it is empty"
     if block.startswith(b"version https://git-lfs"):
@@ -63,7 +63,7 @@ def hint(block: bytes) -> str:
 
 
 def check_claim(path: Path, shape: tuple[int, ...], voxel_bytes: float, stored: int, packed: bool) -> None:
-    """Raise DataError for a size that cannot be, or that the file is too short for.
+    """Raise DataError for an impossible size, or if the file is too short for it.
 
     Args:
         path: for the message.
@@ -89,8 +89,8 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
     """The files of voxels that a header names.
 
     Raises:
-        DataError: a name leads out of the header's folder, by itself or through a link. Else a header could make any
-            file of the machine an image.
+        DataError: a name leads out of the header's folder, by itself or through a link. Otherwise a header could read
+            any file of the machine.
     """
     found = []
     if len(names) > MOST_FILES or any("\0" in name for name in names):
@@ -100,7 +100,7 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
         folders = {resolved(path.parent), resolved(path).parent}
         if Path(name).is_absolute() or ".." in Path(name).parts or not _inside(resolved(file), folders):
             raise DataError(
-                f"{path} takes its voxels from {name}, outside of its own folder, which is not read: put the file "
+                f"{path} takes its voxels from {name}, outside of its own folder, which is not read. Put the file "
                 "itself beside it, or write the scan as one file (.nii.gz, .nrrd, .mha)"
             )
         if not file.is_file():
@@ -110,7 +110,7 @@ def local_files(path: Path, names: list[str]) -> tuple[Path, ...]:
 
 
 def resolved(path: Path) -> Path:
-    """A path with its links followed; those that lead in a circle are left, where `Path.resolve` raises."""
+    """A path with its links followed. Circular links stay as they are; `Path.resolve` would raise."""
     return Path(os.path.realpath(path))
 
 
@@ -135,7 +135,7 @@ def series(path: Path, pattern: str, first: str, last: str, step: str) -> list[s
 
 
 def text_header(path: Path) -> bytes:
-    """The first bytes of a file, in which a header of text must be."""
+    """The first bytes of a file. A text header must fit into them."""
     with path.open("rb") as file:
         return file.read(MOST_HEADER)
 

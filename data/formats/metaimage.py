@@ -23,7 +23,7 @@ BYTES = {
 
 
 def read_header(path: Path) -> Header:
-    """The header of a file. Raises DataError for claims that cannot be."""
+    """The header of a file. Raises DataError for impossible claims."""
     fields, begin, rest = _fields(path)
     for needed in ("ndims", "dimsize", "elementtype"):
         if needed not in fields:
@@ -61,7 +61,7 @@ def _sizes(path: Path, name: str, fields: dict[str, str]) -> tuple[float, ...]:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int, bytes]:
-    """The fields by their names in small letters; where the voxels begin; and what follows the header."""
+    """The fields by lower-case name, the position of the first voxel, and what follows the header."""
     content = text_header(path)
     fields: dict[str, str] = {}
     position = 0

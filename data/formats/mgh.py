@@ -15,7 +15,7 @@ LPS = np.diag([-1.0, -1.0, 1.0])  # from nibabel's axes to ITK's
 
 
 def read_header(path: Path) -> Header:
-    """The header of a file. Raises DataError for claims that cannot be."""
+    """The header of a file. Raises DataError for impossible claims."""
     packed = path.name.lower().endswith(".mgz")
     with gzip.open(path) if packed else path.open("rb") as file:
         block = file.read(284)

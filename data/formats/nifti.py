@@ -1,4 +1,4 @@
-"""NIfTI and Analyze files: what their header claims, and whether their voxels are whole."""
+"""NIfTI and Analyze files: what their header claims, and whether their voxels are complete."""
 
 import gzip
 import math
@@ -19,7 +19,7 @@ LEAST_SHEAR = 0.01  # cosine of the angle between two axes: half a degree off th
 
 
 def read_header(path: Path) -> Header:
-    """The header of a .nii, .nii.gz or .hdr file. Raises DataError for claims that cannot be."""
+    """The header of a .nii, .nii.gz or .hdr file. Raises DataError for impossible claims."""
     with _open(path) as file:
         block = file.read(540)
     header = _parse(path, block)
@@ -41,7 +41,7 @@ def read_header(path: Path) -> Header:
 
 
 def check_voxels(path: Path) -> None:
-    """Raise DataError for voxels that are cut off, damaged, not finite, or go on where they should end.
+    """Raise DataError for voxels that are cut off, damaged, not finite, or more than the header claims.
 
     ITK would silently read zeros for the first three. The file is read once, in blocks.
     """
@@ -75,7 +75,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _voxel_file(path: Path) -> Path:
-    """The file with the voxels: of a pair the one that ends in .img, or .img.gz."""
+    """The file with the voxels. In a pair it ends in .img or .img.gz."""
     if not path.name.lower().endswith(".hdr"):
         return path
     stem = path.name[: -len(".hdr")]
@@ -158,7 +158,7 @@ def _problem(header: nibabel.analyze.AnalyzeHeader) -> str:
     pixdim = header["pixdim"][1:4]
     if (pixdim < 0).any():
         return (
-            f"its pixdim is negative ({by(pixdim)} mm), and programs differ in which axes they mirror then: write "
+            f"its pixdim is negative ({by(pixdim)} mm), and programs disagree about which axes that mirrors. Write "
             "positive sizes and a right sform, or set data.orientation: stored"
         )
     return ""

@@ -30,7 +30,7 @@ PLAIN = ("raw", "txt", "text", "ascii", "hex")
 
 
 def read_header(path: Path) -> Header:
-    """The header of a file. Raises DataError for claims that cannot be."""
+    """The header of a file. Raises DataError for impossible claims."""
     fields, begin, rest = _fields(path)
     for needed in ("dimension", "sizes", "type", "encoding"):
         if needed not in fields:

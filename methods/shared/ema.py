@@ -30,7 +30,7 @@ def make_teacher(student: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: float) -> None:
+def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: float) -> float:
     """Move the teacher's parameters towards the student's: teacher = a teacher + (1 - a) student.
 
     The weight is a = min(1 - 1 / (step + 1), decay), so that step 0 copies the student. Buffers are not averaged: those
@@ -42,6 +42,9 @@ def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: flo
         step: the number of the training step (0, 1, …).
         decay: the largest weight of the teacher, below 1.
 
+    Returns:
+        The weight a of this step, to be logged.
+
     Source:
         UA-MT release, `update_ema_variables`.
 
@@ -51,8 +54,10 @@ def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: flo
         >>> with torch.no_grad():
         ...     _ = teacher.weight.fill_(0.0), student.weight.fill_(1.0)
         >>> update_teacher(teacher, student, step=9, decay=0.99)
+        0.9
         >>> round(teacher.weight.item(), 3)
         0.1
     """
     alpha = min(1 - 1 / (step + 1), decay)
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - alpha)
+    return alpha

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from methods.shared.networks.backbone import Backbone
 from methods.shared.schedules import Schedule
+from methods.shared.step_log import StepLog
 
 # An extra array: a function of the batch's arrays by name, and of a random generator for it alone.
 ExtraArray = Callable[[dict[str, np.ndarray], np.random.Generator], np.ndarray]
@@ -158,7 +159,7 @@ class Batch:
         raise AttributeError(f"a batch has no attribute {name!r}{now}")
 
 
-class Method(nn.Module):
+class Method(StepLog):
     """Base class of all methods. A method implements `training_step` and `predict`, and what else it needs.
 
     Everything with state is a submodule, a parameter or a buffer: `state_dict()` is the whole model, and a checkpoint
@@ -166,7 +167,8 @@ class Method(nn.Module):
 
     In each step the training loop does the following for each of `phases`, in order: it calls `train()` and
     `training_step`, back-propagates "total" into the parameters of this phase's optimiser alone, and lets the optimiser
-    step. After the last phase it calls `after_step`.
+    step. After the last phase it calls `after_step`. Both may report further curves with `log` and maps with
+    `log_image`.
 
     Args:
         settings: an instance of the class's `Settings`.

@@ -46,8 +46,9 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
         return
     # the ceiling comes last, to show whether a case is merely hard
     rows = [*dict.fromkeys(compared["row"]), *dict.fromkeys(shown.loc[shown["role"] == "ceiling", "row"])]
+    aside = " (the ceiling aside)" * (len(compared) < len(shown))
     words = (
-        "The test cases whose Dice varies most over methods (the ceiling aside). SD is its standard deviation over the "
+        f"The test cases whose Dice varies most over methods{aside}. SD is its standard deviation over the "
         f"first runs with {labelled} labelled cases, in percentage points. Methods are sorted by mean Dice over all "
         "cases. Over each picture stands the Dice of its case in %."
     )

@@ -10,7 +10,8 @@ from benchmark.records.models import EXTERNAL
 from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
 from reports.measures import DICE, Measure, hd95, held_back, scores, with_rows
-from reports.results import Results, is_left_out, trained
+from reports.results import Results, external, is_left_out, trained
+from reports.tables.formats import counted
 
 COLUMNS = ["row", "role", "labelled", "trial", "seed", "draw"]
 POSTPROCESSING = {"none": "no postprocessing", "largest_component": "largest connected component only"}
@@ -71,6 +72,7 @@ class Measured:
 def measured_in(experiment: Results) -> Measured:
     """Collect the scores of an experiment's finished runs."""
     cells = experiment.cells.assign(row=row_names(experiment.cells), trained=trained(experiment.cells))
+    cells = cells.astype({"draw": str})  # "first" and numbers do not sort
     postprocessing = experiment.plan.evaluation.postprocessing
     values = {DICE.name: [], hd95(experiment).name: []}
     for (_, scored, name), table in scores(experiment).items():
@@ -153,6 +155,18 @@ def why_nothing_is_shown(source: Measured) -> str:
     return "No record holds its predictions of the test cases."
 
 
+def _over(runs: pd.DataFrame) -> str:
+    """Over how many seeds and draws the means of runs are, which may differ from row to row and budget to budget."""
+    of_row = runs.groupby(["row", "labelled"])
+    seeds, draws = of_row["seed"].nunique(), of_row["draw"].nunique()
+    if seeds.empty:
+        return ""
+    if seeds.eq(1).all() and draws.eq(1).all():
+        return "; one seed"
+    over = f"; a case counts with its mean over {counted(seeds, 'seed')}"
+    return over if draws.eq(1).all() else f"{over} and {counted(draws, 'draw')} of the labelled cases"
+
+
 def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
     """The end of a caption: data, protocol, number of seeds, and which runs are missing or out of date.
 
@@ -162,14 +176,11 @@ def setting(source: Measured, runs: pd.DataFrame, averaged: bool = True) -> str:
         averaged: whether the figure shows means over runs.
     """
     plan, cells = source.experiment.plan, source.experiment.cells
-    ours = runs[~runs["trial"].isin(cells.loc[cells["fidelity"] == EXTERNAL, "trial"])]
-    seeds, draws = ours["seed"].nunique(), ours["draw"].nunique()
-    over = "; one seed" if seeds == 1 else f"; a case counts with its mean over {seeds} seeds"
-    if draws > 1:
-        over += f" and {draws} draws of the labelled cases"
+    masks = runs["trial"].isin(cells.loc[external(cells), "trial"])
+    scored = "last checkpoint" if len(runs) == 0 or not masks.all() else "masks as they were given"
     parts = [
-        f"{plan.data.name}, {plan.data.test} test cases; last checkpoint, "
-        f"{POSTPROCESSING[plan.evaluation.postprocessing]}{over if averaged else ''}."
+        f"{plan.data.name}, {plan.data.test} test cases; {scored}, "
+        f"{POSTPROCESSING[plan.evaluation.postprocessing]}{_over(runs[~masks]) if averaged else ''}."
     ]
     concerned = cells[cells["labelled"].isin(runs["labelled"].unique())]
     shown = concerned["trial"].isin(source.runs["trial"])

@@ -118,7 +118,7 @@ def _caption(
     source: Measured, runs: pd.DataFrame, labelled: int, by_cases: pd.DataFrame, by_seeds: pd.DataFrame | None
 ) -> str:
     pairs = len(by_cases) * (len(by_cases) - 1) // 2
-    seeds = "No method has two seeds, so no test here says whether methods would differ if trained again."
+    seeds = "There are too few seeds for a test of whether methods would differ if trained again."
     if by_seeds is not None:
         seeds = (
             "Rings: p < 0.05 in the seed-aware test, Holm-corrected likewise "
@@ -126,7 +126,8 @@ def _caption(
         )
     return (
         f"Mean Dice of the row minus that of the column, in percentage points, with {labelled} labelled cases; methods "
-        f"sorted by mean Dice. Dots: p < 0.05 in a paired t-test over cases, Holm-corrected over the {pairs} pairs "
-        f"({(by_cases < 0.05).sum(axis=None) // 2} of them); it compares trained checkpoints. {seeds} "
+        "sorted by mean Dice. Dots: p < 0.05 in a paired t-test over cases, Holm-corrected over "
+        f"{f'the {pairs} pairs' if pairs > 1 else 'the one pair'} ({(by_cases < 0.05).sum(axis=None) // 2} of them); "
+        f"it compares trained checkpoints. {seeds} "
         f"{setting(source, runs)}"
     )

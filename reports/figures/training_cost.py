@@ -11,6 +11,7 @@ from reports.figures.measured import Measured, by_mean_dice, per_case, setting
 from reports.figures.style import CEILING, new_figure, wrapped
 from reports.measures import DICE
 from reports.tables.cost import pareto_ranks
+from reports.timings import mean_times
 
 PER_BUDGET = True
 TITLES = {"cost": "Training time and Dice"}
@@ -22,13 +23,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     runs = source.at(labelled)
     points = training_cost(source, runs)
     if len(points) < 2:
-        yield (
-            "cost",
-            (
-                f"With {labelled} labelled cases fewer than two methods have a training time on record; times of "
-                "trials that shared their machine count only with `report --packed-timings`."
-            ),
-        )
+        yield "cost", f"With {labelled} labelled cases fewer than two methods have a training time on record."
     else:
         yield "cost", Pages(_caption(source, runs, points, labelled), [_figure(source, points)])
 
@@ -37,22 +32,16 @@ def training_cost(source: Measured, runs: pd.DataFrame) -> pd.DataFrame:
     """Dice and training time of each method in `runs`, the best Dice first.
 
     Returns:
-        Columns: dice, the mean over cases in percent; minutes, the mean training time over runs; packed, whether any
-        of these runs shared its machine with other trials; competing, whether the mean lacks no run that failed or
+        Columns: dice, the mean over cases in percent; minutes, the mean training time of `mean_times`; packed, whether
+        these runs shared their machine with other trials; competing, whether the mean lacks no run that failed or
         diverged. Methods without a training time on record are left out.
     """
-    provenance = source.experiment.provenance
-    if "seconds_training" not in provenance:
-        return pd.DataFrame(columns=["dice", "minutes", "packed", "competing"])
-    facts = provenance.reindex(runs["trial"].unique())
     row = runs.drop_duplicates("trial").set_index("trial")["row"]
-    seconds = pd.to_numeric(facts["seconds_training"], errors="coerce")
-    sharing = pd.to_numeric(facts.get("trials_sharing_the_machine", pd.Series(1, facts.index)), errors="coerce")
-    packed = (sharing > 1) & seconds.notna()  # only if the run's time is part of the mean
+    times = mean_times(source.experiment.provenance, row)
     columns = {
         "dice": per_case(runs, DICE).mean(),
-        "minutes": seconds.groupby(row).mean() / 60,
-        "packed": packed.groupby(row).any(),
+        "minutes": times["seconds_training"] / 60,
+        "packed": times["seconds_training_shared"],
         "competing": ~row.index.to_series().isin(source.lacking).groupby(row).any(),
     }
     table = pd.DataFrame(columns).loc[by_mean_dice(runs)]

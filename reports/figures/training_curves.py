@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmark.records.models import LOGGED
 from benchmark.records.spreadsheets import original
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured
@@ -33,7 +34,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     if not histories:
         yield from dict.fromkeys(TITLES, "No record holds a readable history of its losses.").items()
         return
-    yield "losses", Pages(_caption_of_totals(labelled), [_totals(source, histories)])
+    yield "losses", Pages(_caption_of_totals(labelled, bool(source.rows("ceiling"))), [_totals(source, histories)])
     if labelled != source.budgets[0]:
         return
     first_runs = [(row, runs[0]) for row, runs in histories.items() if _columns_of_terms(runs[0])]
@@ -62,11 +63,12 @@ def _read(record: Path) -> pd.DataFrame | None:
 
 def _columns_of_totals(history: pd.DataFrame) -> list[str]:
     """The total of each phase of a step: "total", or for example "segment/total" if a method has several phases."""
-    return [column for column in history if column.split("/")[-1] == TOTAL]
+    return [column for column in history if column.split("/")[-1] == TOTAL and not column.startswith(LOGGED)]
 
 
 def _columns_of_terms(history: pd.DataFrame) -> list[str]:
-    return [column for column in history if column not in NOT_LOSSES and column.split("/")[-1] != TOTAL]
+    numbers = [column for column in history if column not in NOT_LOSSES and not column.startswith(LOGGED)]
+    return [column for column in numbers if column.split("/")[-1] != TOTAL]
 
 
 def smoothed(losses: pd.Series) -> pd.Series:
@@ -146,9 +148,10 @@ def _set_scale(axes: Axes, values: np.ndarray) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _caption_of_totals(labelled: int) -> str:
+def _caption_of_totals(labelled: int, ceiling: bool) -> str:
+    all_labelled = "; the ceiling has all of them" * ceiling
     return (
-        f"Total loss by training step with {labelled} labelled cases; the ceiling has all of them. Strong lines: "
+        f"Total loss by training step with {labelled} labelled cases{all_labelled}. Strong lines: "
         "moving mean over a 40th of training, one per run. Light lines: the first run as recorded. A method whose "
         "step has several phases has a curve for each. A jump is a new stage of training. Every panel has its own "
         "scale: totals of different methods are different functions and do not say which segments better."

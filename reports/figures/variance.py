@@ -55,10 +55,13 @@ def _caption(source: Measured, runs: pd.DataFrame, known: dict[int, Components])
         f"{budget} labelled: " + ", ".join(f"{name} {value**0.5:.1f}" for name, value in parts.variances.items())
         for budget, parts in known.items()
     )
+    drawn = ""
+    if any("draw" in name for parts in known.values() for name in parts.variances.index):
+        drawn = "Draw: some draws of the labelled cases are better for every method. "
     return (
         "Shares of the variance of a single Dice, one run in one test case, over floor and methods. Case: some cases "
         "are harder for every method. Method: methods differ in the mean. Method × case: they differ in which cases "
-        "they find hard. Seed: the mean of a method changes from run to run. Residual: what a single score has beyond "
-        f"that. Standard deviations in points of Dice: {spreads}. ANOVA estimates; one below 0 counts as 0. "
+        f"they find hard. {drawn}Seed: the mean of a method changes from run to run. Residual: what a single score "
+        f"has beyond that. Standard deviations in points of Dice: {spreads}. ANOVA estimates; one below 0 counts as 0. "
         f"{setting(source, runs, averaged=False)}"
     )

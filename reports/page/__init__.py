@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from benchmark.records.case_values import POSTPROCESSINGS
 from reports.page import contents
-from reports.page.viewer_cases import choose, describe_cases, measures_of, pack_cases
+from reports.page.lead import lead
+from reports.page.viewer_cases import Packed, View, choose, describe_cases, measures_of, pack_cases
 from reports.page.viewer_volumes import packed
 from reports.results import Results
 from reports.tables import Table, Tables
@@ -24,12 +25,13 @@ LIMIT = 24_500_000  # bytes of a page
 LARGEST_SVG = 300_000  # bytes; a larger drawing goes in as PNG
 
 HERE = Path(__file__).parent
-SCRIPTS = ("geometry.js", "tables.js", "viewer.js")
+SCRIPTS = ("geometry.js", "tables.js", "views.js", "viewer.js")
 LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly", "package_data/plotly.min.js")}
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
     "tuning": "Published and tuned settings", "structures": "Each structure", "further": "Further measures",
 }  # fmt: skip
+NO_PICTURES = Packed({}, 0, False)
 FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
 
 
@@ -45,7 +47,8 @@ class ReportedExperiment:
 def write_page(experiments: Sequence[ReportedExperiment], folder: Path | str, limit: int = LIMIT) -> Path:
     """Write FOLDER/index.html and return its path; the same experiments give the same bytes.
 
-    Where pictures of all cases would make the page larger than `limit` bytes, it has those of the hardest and says so.
+    Where all pictures would make the page larger than `limit` bytes, it has predictions of one run for each number of
+    labelled cases, then fewer cases, the hardest. It says so.
     """
     shown = [_experiment(f"e{number}", experiment) for number, experiment in enumerate(experiments, start=1)]
     page = _render(shown)
@@ -67,7 +70,7 @@ def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
     return {
         "id": prefix,
         "title": plan.title or plan.experiment,
-        "lead": contents.lead(results),
+        "lead": lead(results),
         "status": experiment.tables.tables[0].status,
         "origin": contents.origin(results),
         "tables": _tables(prefix, experiment.tables.tables),
@@ -99,13 +102,14 @@ def _tables(prefix: str, tables: Sequence[Table]) -> list[dict]:
 def _cases(results: Results) -> dict:
     """What the viewer offers; `_add_volumes` adds the volumes."""
     shown = choose(results)
+    view = shown.views[shown.first] if shown.views else View("", "", [], [], False, [])
     data = describe_cases(results, shown)
     headline, reference = results.plan.evaluation.postprocessing, results.plan.reference
     return {
         "shown": shown,
         "data": data,
         "volumes": {},
-        "notes": contents.notes_on_cases(results, shown, {}, 0),
+        "notes": contents.notes_on_cases(results, shown, NO_PICTURES),
         "measures": [(name, name) for name in measures_of(results)],
         "postprocessings": [
             (name, contents.POSTPROCESSING[name] + (" (headline)" if name == headline else ""))
@@ -113,17 +117,20 @@ def _cases(results: Results) -> dict:
         ],
         "structures": list(enumerate(results.plan.data.class_names or range(1, data["classes"] + 1))),
         "options": list(enumerate(data["cases"])),
-        "methods": list(enumerate(data["methods"])),
-        "first": data["methods"].index(reference) if reference in data["methods"] else 0,
+        "first": view,
+        "budgets": [(of.budget, of.budget) for of in map(shown.views.__getitem__, shown.main)],
+        "runs": [(number, of.run) for number, of in enumerate(shown.views) if of.budget == view.budget],
+        "methods": list(enumerate(view.labels)),
+        "reference": view.labels.index(reference) if reference in view.labels else 0,
     }
 
 
 def _add_volumes(results: Results, cases: dict, allowance: int) -> int:
     """Put as many volumes as fit into `cases`; how many bytes they take."""
-    volumes, left_out = pack_cases(results, cases["shown"], cases["data"]["cases"], allowance)
-    cases["volumes"] = {cases["data"]["cases"].index(case): volume for case, volume in volumes.items()}
-    cases["notes"] = contents.notes_on_cases(results, cases["shown"], volumes, left_out)
-    return sum(len(json.dumps(volume)) for volume in volumes.values())
+    pictures = pack_cases(results, cases["shown"], cases["data"]["cases"], allowance)
+    cases["volumes"] = {cases["data"]["cases"].index(case): volume for case, volume in pictures.cases.items()}
+    cases["notes"] = contents.notes_on_cases(results, cases["shown"], pictures)
+    return sum(len(json.dumps(volume)) for volume in pictures.cases.values())
 
 
 def _figure(drawn) -> dict:

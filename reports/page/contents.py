@@ -6,39 +6,16 @@ from functools import partial
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT
-from benchmark.records.models import EXTERNAL
 from benchmark.records.states import NOT_RUN
 from reports.durations import duration
 from reports.measures import all_measures, nsd, with_rows
-from reports.page.viewer_cases import Shown
-from reports.published import millimetres, native, own_grid, times
+from reports.page.viewer_cases import Packed, Shown
 from reports.results import Results, trained
 from reports.tables.formats import MISSING, number, p_value
 from reports.tables.long import means_frame, nsd_name
 from reports.tables.table import Block, Column, rows_of
 
 POSTPROCESSING = {"none": "as predicted", "largest_component": "largest component alone"}
-
-
-def lead(results: Results) -> str:
-    """What was compared, under which protocol."""
-    plan, cells = results.plan, results.cells
-    data, training = plan.data, plan.training
-    methods = cells[cells["role"] != "ceiling"]
-    count = len(methods.drop_duplicates("display"))
-    budgets = " or ".join(map(str, sorted(methods["labelled"].unique()))) or "all"
-    trained_here = cells[(cells["fidelity"] != EXTERNAL) & (cells["role"] != "ceiling")]
-    counts = sorted(trained_here.groupby(["labelled", "display"])["seed"].nunique().unique())
-    seeds = " or ".join(map(str, counts)) or "no"
-    spacing = "" if native(data) else f" at {millimetres(data.spacing)} mm"
-    kept = "as predicted" if plan.evaluation.postprocessing == "none" else "with the largest component alone"
-    return (
-        f"{data.name}: {count} method{'s' * (count != 1)} with {budgets} of {data.train} training cases labelled "
-        f"and {seeds} seed{'s' * (counts != [1])}, on the same {data.test} test cases. Each trains a V-Net with "
-        f"{training.width} filters for {training.iterations} iterations. A batch is {training.batch_size} "
-        f"patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored on the cases' own grid "
-        f"{own_grid(data)}, {kept}. No checkpoint was selected on test cases."
-    )
 
 
 def origin(results: Results) -> str:
@@ -204,20 +181,41 @@ def filters(block: Block, chosen: Mapping[str, str]) -> list[dict]:
     ]  # fmt: skip
 
 
-def notes_on_cases(results: Results, shown: Shown, packed: Mapping, left_out: int) -> list[str]:
+def notes_on_cases(results: Results, shown: Shown, pictures: Packed) -> list[str]:
     """What the case viewer shows and what it lacks."""
-    notes = [shown.sentence]
+    notes = [_choice(shown)]
     if shown.trials:
-        notes[0] += " Cases are sorted by their mean Dice over these methods, the hardest first."
+        notes[0] += " Cases are sorted by their mean Dice over all runs, the hardest first."
     unfinished = results.cells[~trained(results.cells) & results.cells["state"].ne(NOT_RUN)]
     if len(unfinished):
-        named = dict.fromkeys(f"{cell['display']} ({cell['state']})" for _, cell in unfinished.iterrows())
+        planned = results.cells.groupby("display").size()
+        counts = unfinished.groupby(["display", "state"], sort=False).size()
+        named = [
+            f"{f'{count} of {planned[name]} runs of ' * bool(count < planned[name])}{name} ({state})"
+            for (name, state), count in counts.items()
+        ]
         notes.append(f"Without results: {', '.join(named)}.")
     if not results.pictures:
         notes.append("There are no images of test cases here.")
-    elif left_out:
+    if pictures.one_run:
+        notes.append("To limit the page's size, pictures are of one run for each number of labelled cases.")
+    if pictures.left_out:
+        of_cases = len(pictures.cases)
         notes.append(
-            f"Of {len(packed) + left_out} cases with pictures the {len(packed)} hardest are on this page, to limit its "
-            "size."
+            f"Of {of_cases + pictures.left_out} cases with pictures the {of_cases} hardest are on this page, to limit "
+            "its size."
         )
     return notes
+
+
+def _choice(shown: Shown) -> str:
+    """What a reader sees at first, and what there is to choose from."""
+    if not shown.views:
+        return "No method has finished yet."
+    first = shown.views[shown.first]
+    sentence = f"Shown: {first.budget} labelled cases, {first.run}."
+    if len(shown.views) > 1:
+        sentence = f"Shown at first: {first.budget} labelled cases, {first.run}. Choose others above the map."
+    if any(view.replaced for view in shown.views):
+        sentence += " A method without the chosen run shows its first finished one, and its label says so."
+    return sentence

@@ -12,7 +12,11 @@ function startViewer(root, Plotly) {
   const data = JSON.parse(root.querySelector("script").textContent);
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const chosen = (name) => Number(part(name).value);
-  const values = (measure) => data.values[part("postprocessing").value][measure][chosen("structure")];
+  const view = startViews(part, data, drawAll);
+  const values = (measure) => {
+    const byTrial = data.values[part("postprocessing").value][measure][chosen("structure")];
+    return view().trials.map((trial) => byTrial[trial]);
+  };
   const canvas = part("slice");
   let volumes = null; // of the open case
   let surfacesWanted = false;
@@ -24,10 +28,10 @@ function startViewer(root, Plotly) {
     const flat = grid.flat().filter((value) => value !== null).sort((a, b) => a - b);
     const share = (part) => flat[Math.round(part * (flat.length - 1))];
     const narrow = part("heatmap").clientWidth < 600;
-    const names = data.methods.map((name) => (narrow && name.length > 14 ? `${name.slice(0, 13)}…` : name));
+    const names = view().labels.map((name) => (narrow && name.length > 14 ? `${name.slice(0, 13)}…` : name));
     const ids = data.cases.map((id) => (id.length > 8 ? `${id.slice(0, 5)}…` : id));
     const hover = grid.map((row, m) =>
-      row.map((value, c) => plain(`${data.methods[m]}, case ${data.cases[c]}: ${measure} ${value ?? "not defined"}`)),
+      row.map((value, c) => plain(`${view().labels[m]}, case ${data.cases[c]}: ${measure} ${value ?? "not defined"}`)),
     );
     const [c, m] = [chosen("case"), chosen("a")];
     const bare = { fixedrange: true, showgrid: false, zeroline: false, ticks: "" };
@@ -70,7 +74,7 @@ function startViewer(root, Plotly) {
     drawAll();
   }
 
-  // Returns a function that tells whether a voxel of volume v belongs to the chosen structure (1: truth, 2…: methods).
+  // Returns a function that tells whether a voxel of volume v belongs to the chosen structure (1: truth, 2…: trials).
   function insideOf(v) {
     const [depth, height, width] = volumes.size;
     const structure = chosen("structure") + 1;
@@ -107,10 +111,13 @@ function startViewer(root, Plotly) {
     [part("window").value, part("level").value] = [high - low, (high + low) / 2];
   }
 
+  // The place of a chosen method's trial among the volumes, or -1.
+  const stored = (name) => volumes.trials.indexOf(view().trials[chosen(name)]);
+
   // What is drawn over the image: name, number of the volume and label.
   function overlays() {
-    const methods = ["a", "b"].filter((name) => chosen(name) >= 0);
-    const shown = methods.map((name) => [name, chosen(name) + 2, data.methods[chosen(name)]]);
+    const methods = ["a", "b"].filter((name) => stored(name) >= 0);
+    const shown = methods.map((name) => [name, stored(name) + 2, view().labels[chosen(name)]]);
     return part("truth").checked ? [["truth", 1, "Truth"], ...shown] : shown;
   }
 
@@ -200,15 +207,15 @@ function startViewer(root, Plotly) {
   function drawReadout() {
     const columns = ["Dice [%]", "95HD [mm]", "ASSD [mm]", "volume"];
     const c = chosen("case");
-    const missing = (name) => volumes?.missing.includes(chosen(name)) ?? false;
+    const missing = (name) => volumes !== null && (stored(name) < 0 || volumes.missing.includes(view().trials[chosen(name)]));
     for (const name of ["truth", "a", "b"]) {
       const cells = part(`readout-${name}`).querySelectorAll("td");
       const method = name === "truth" ? -1 : chosen(name);
       part(`readout-${name}`).hidden = name !== "truth" && method < 0;
       if (name !== "truth" && method >= 0) {
         const empty = values("volume")[method][c] === 0;
-        const remark = missing(name) ? " (prediction not stored)" : empty ? " (empty)" : "";
-        part(`name-${name}`).textContent = data.methods[method] + remark;
+        const remark = missing(name) ? " (no picture of it here)" : empty ? " (empty)" : "";
+        part(`name-${name}`).textContent = view().labels[method] + remark;
       }
       columns.forEach((column, n) => {
         const predicted = method < 0 ? null : values(column)[method][c];
@@ -219,7 +226,7 @@ function startViewer(root, Plotly) {
   }
 
   function drawAll() {
-    if (data.methods.length) drawHeatmap();
+    if (data.views.length) drawHeatmap();
     drawReadout();
     drawSlice();
     drawSurfaces();
@@ -270,7 +277,7 @@ function startViewer(root, Plotly) {
   });
   new ResizeObserver(drawSlice).observe(part("panes"));
   root.hidden = false;
-  if (data.methods.length) {
+  if (data.views.length) {
     new ResizeObserver(drawHeatmap).observe(part("heatmap"));
     drawHeatmap();
     part("heatmap").on("plotly_click", ({ points: [point] }) => {

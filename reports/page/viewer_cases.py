@@ -1,12 +1,13 @@
-"""What the case viewer shows of an experiment: a choice of trials, their scores by case, and their volumes."""
+"""What the case viewer shows of an experiment: views to choose from, scores by case, and volumes."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
+from data.progress import follow
 from reports.measures import nsd, with_rows
 from reports.page.viewer_volumes import packed, read_volumes
 from reports.published import spacing_of
@@ -28,15 +29,63 @@ OVERHEAD = 400  # bytes of the page around a case's volumes
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The trials that the viewer shows: one per method with the same number of labelled cases, and the ceilings.
+class View:
+    """What the viewer shows at once: a trial of each method with one budget, and of the ceilings.
 
-    `labels` are their names; `sentence` tells the reader how they were chosen.
+    A method that lacks the run shows its first finished one, and its label says so.
+
+    Attributes:
+        budget: number of labelled cases, as text.
+        run: seed, and draw if there are several.
+        trials: positions in `Shown.trials`.
+        labels: names of the methods.
+        replaced: whether any trial is of another run.
+        keys: what tells methods with their settings apart, in every view alike.
+    """
+
+    budget: str
+    run: str
+    trials: list[int]
+    labels: list[str]
+    replaced: bool
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The trials that the viewer offers.
+
+    Attributes:
+        trials: every trial of a view.
+        views: one for each budget and run that exist. A reader chooses among them.
+        first: the view that is open at first, by its position.
+        main: of each budget, the view of its most frequent run.
     """
 
     trials: list[str]
-    labels: list[str]
-    sentence: str
+    views: list[View]
+    first: int
+    main: list[int]
+
+    @property
+    def main_trials(self) -> list[int]:
+        """The trials of `main`, by their position."""
+        return sorted({trial for view in self.main for trial in self.views[view].trials})
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Volumes for the page.
+
+    Attributes:
+        cases: by case, what the viewer reads of it.
+        left_out: number of cases with a picture that are left out for their size.
+        one_run: whether predictions are those of one run for each budget, for the same reason.
+    """
+
+    cases: dict[str, dict]
+    left_out: int
+    one_run: bool
 
 
 def measures_of(results: Results) -> dict[str, tuple[str, str, float]]:
@@ -48,37 +97,54 @@ def measures_of(results: Results) -> dict[str, tuple[str, str, float]]:
 
 
 def choose(results: Results) -> Shown:
-    """Choose the trials to show.
+    """Find the views, budgets ascending, runs in the plan's order.
 
-    The number of labelled cases is the one with the most finished methods, the smallest of several. Seed and draw are
-    the most frequent ones. A method that lacks them shows its first finished run, and its label says so.
+    The first view has the budget with the most finished methods, the smallest of several, and its most frequent run.
     """
     done = with_rows(results.cells[trained(results.cells)])
-    methods, ceilings = done[done["role"] != "ceiling"], done[done["role"] == "ceiling"]
-    if done.empty:
-        return Shown([], [], "No method has finished yet.")
-    counts = methods.groupby("labelled")["row"].nunique()
-    budget = counts.idxmax() if len(counts) else None
-    candidates = pd.concat([methods[methods["labelled"] == budget], ceilings])
-    runs = list(zip(candidates["draw"], candidates["seed"], strict=True))
-    common = max(dict.fromkeys(runs), key=runs.count)
-    trials, labels = [], []
+    is_ceiling = done["role"] == "ceiling"
+    counts = done[~is_ceiling].groupby("labelled")["row"].nunique()
+    draws = done.loc[~is_ceiling, "draw"].nunique() > 1
+    views, main, positions = [], [], {}
+    for budget in list(counts.index) or [None] * bool(len(done)):
+        candidates = pd.concat([done[~is_ceiling & (done["labelled"] == budget)], done[is_ceiling]])
+        offered = candidates if budget is None else candidates[candidates["role"] != "ceiling"]
+        runs = list(zip(offered["draw"], offered["seed"], strict=True))
+        common = max(dict.fromkeys(runs), key=runs.count)
+        for run in dict.fromkeys(runs):
+            main += [len(views)] * (run == common)
+            views.append(_view(candidates, budget, run, draws, positions))
+    first = main[list(counts.index).index(counts.idxmax())] if len(counts) else 0
+    return Shown(list(positions), views, first, main)
+
+
+def _view(candidates: pd.DataFrame, budget: int | None, run: tuple, draws: bool, positions: dict[str, int]) -> View:
+    """The view of a run (draw, seed).
+
+    Args:
+        candidates: cells of the budget and of the ceilings.
+        budget: number of labelled cases, or None if there are only ceilings.
+        run: draw and seed.
+        draws: whether there are several draws of the labelled cases.
+        positions: of the trials that earlier views have. Those of this one are added.
+    """
+    trials, labels, keys, replaced = [], [], [], False
     for _, group in candidates.groupby("row", sort=False):
-        wanted = group[(group["draw"] == common[0]) & (group["seed"] == common[1])]
+        same_draw = group["draw"].eq(run[0]) | group["role"].eq("ceiling")  # with every label nothing is drawn
+        wanted = group[same_draw & group["seed"].eq(run[1])]
         cell = (wanted if len(wanted) else group).iloc[0]
         label = cell["display"] + (f", {cell['labelled']} labelled" if cell["role"] == "ceiling" else "")
         if wanted.empty:
-            label += f" ({_run(cell['draw'], cell['seed'])})"
-        trials.append(cell["trial"])
+            replaced = True
+            label += f" ({_run(cell['draw'], cell['seed'], draws and cell['role'] != 'ceiling')})"
+        trials.append(positions.setdefault(cell["trial"], len(positions)))
         labels.append(label)
-    parts = [f"{budget} labelled cases" if len(counts) else "all training cases labelled", _run(*common)]
-    if len(counts) > 1:
-        parts[0] += f" (of the budgets {', '.join(map(str, counts.index))}, the one with the most finished methods)"
-    return Shown(trials, labels, f"Shown: {', '.join(parts)}.")
+        keys.append(" ".join(cell[["role", "method", "display", "settings"]]))
+    return View("all" if budget is None else str(budget), _run(*run, draws), trials, labels, replaced, keys)
 
 
-def _run(draw, seed) -> str:
-    return f"seed {seed}" if draw == "first" else f"draw {draw}, seed {seed}"
+def _run(draw: str | int, seed: int, draws: bool) -> str:
+    return f"draw {draw}, seed {seed}" if draws else f"seed {seed}"
 
 
 def describe_cases(results: Results, shown: Shown) -> dict:
@@ -86,7 +152,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
 
     Returns:
         Among others `cases`, the lowest mean Dice first, and `values`, nested by postprocessing, measure, structure,
-        method and case. The measure `volume` is in ml. An undefined value is None.
+        trial and case. The measure `volume` is in ml. An undefined value is None.
     """
     plan = results.plan
     rows = results.cases[(results.cases["checkpoint"] == CHECKPOINT) & results.cases["trial"].isin(shown.trials)]
@@ -97,7 +163,7 @@ def describe_cases(results: Results, shown: Shown) -> dict:
     cases += sorted(set(results.pictures) - set(cases))
 
     def table(chosen: pd.DataFrame, factor: float | pd.Series) -> list:
-        """Nest values by structure, method and case."""
+        """Nest values by structure, trial and case."""
         values = chosen["value"].astype(float) * factor
         grid = values.set_axis(pd.MultiIndex.from_frame(chosen[["class", "trial", "case"]])).to_dict()
         return [
@@ -120,7 +186,8 @@ def describe_cases(results: Results, shown: Shown) -> dict:
     truth = truth.drop_duplicates(["class", "case"]).assign(trial=shown.trials[0] if shown.trials else "")
     return {
         "cases": cases,
-        "methods": shown.labels,
+        "views": [asdict(view) for view in shown.views],
+        "first": shown.first,
         "classes": classes,
         "postprocessing": postprocessing,
         "values": values,
@@ -132,30 +199,44 @@ def _number(value) -> float | None:
     return None if value is None or math.isnan(value) else float(f"{value:.4g}")
 
 
-def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: int) -> tuple[dict[str, dict], int]:
+def pack_cases(results: Results, shown: Shown, cases: Sequence[str], allowance: int) -> Packed:
     """Pack the volumes of cases, in the order given, as long as they fit into `allowance` bytes together.
 
-    Returns:
-        The packed volumes by case, and the number of cases with a picture that were left out for their size.
+    The predictions of all trials are packed if the first case says that there is room for them, else those of one run
+    for each budget.
     """
-    data = results.plan.data
-    chosen, left_out = {}, 0
-    for case in cases:
-        if case not in results.pictures:
-            continue
-        predictions = [results.records[trial] / "predictions" / f"{case}.npz" for trial in shown.trials]
-        volumes = read_volumes(results.pictures[case], predictions, spacing_of(data, case), data.classes)
+    pictured = [case for case in cases if case in results.pictures]
+    trials, chosen, left_out = list(range(len(shown.trials))), {}, 0
+    for case in follow(pictured, "packing pictures"):
+        volumes = _packed(results, shown, case, trials)
+        if volumes is not None and not chosen and not left_out and _size(volumes) * len(pictured) > allowance:
+            trials = shown.main_trials
+            volumes = _packed(results, shown, case, trials)
         if volumes is None:
             continue
-        text = packed(volumes.stack.tobytes())
-        if len(text) + OVERHEAD > allowance:
+        if _size(volumes) > allowance:
             left_out += 1
             continue
-        allowance -= len(text) + OVERHEAD
-        chosen[case] = {
-            "size": list(volumes.stack.shape[1:]),
-            "spacing": list(volumes.spacing),
-            "missing": volumes.missing,
-            "data": text,
-        }
-    return chosen, left_out
+        allowance -= _size(volumes)
+        chosen[case] = volumes
+    return Packed(chosen, left_out, len(trials) < len(shown.trials))
+
+
+def _packed(results: Results, shown: Shown, case: str, trials: Sequence[int]) -> dict | None:
+    """A case as the viewer reads it, or None if its picture cannot be read."""
+    data = results.plan.data
+    predictions = [results.records[shown.trials[trial]] / "predictions" / f"{case}.npz" for trial in trials]
+    volumes = read_volumes(results.pictures[case], predictions, spacing_of(data, case), data.classes)
+    if volumes is None:
+        return None
+    return {
+        "size": list(volumes.stack.shape[1:]),
+        "spacing": list(volumes.spacing),
+        "trials": list(trials),
+        "missing": [trials[place] for place in volumes.missing],
+        "data": packed(volumes.stack.tobytes()),
+    }
+
+
+def _size(volumes: dict) -> int:
+    return len(volumes["data"]) + OVERHEAD + 10 * len(volumes["trials"])

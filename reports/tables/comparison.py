@@ -10,11 +10,12 @@ from reports import statistics
 from reports.measures import DICE, HD95, HD95_MM, Measure, measures
 from reports.results import Results
 from reports.significance import LEVEL
+from reports.statistics.friedman import FEWEST_METHODS
 from reports.tables.detectable import detectable_note
-from reports.tables.faults import collapse_note
+from reports.tables.faults import collapse_notes
 from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
-from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
-from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
+from reports.tables.notes import evaluation_note, ranks_note, with_notes
+from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, competing, measure_column, ranked_rows
 from reports.variance import variance_note
 
 BY_SEEDS, BY_CASES = "*", "(*)"
@@ -34,13 +35,12 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame, varian
         blocks.append(replace(block, notes=[*block.notes, of_budget]) if of_budget else block)
     notes = [
         evaluation_note(results),
-        "± is the standard deviation over test cases, not over seeds. Each case is first averaged over its seeds.",
-        f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
+        *_mean_notes(rows),
         *_uneven_notes(rows),
         *_perfect_notes(rows),
-        collapse_note(results),
+        *collapse_notes(results),
         *_test_notes(rows, results.plan.report.margin),
-        RANKS_NOTE,
+        ranks_note(rows),
     ]
     return with_notes(results, "comparison", rows, blocks, notes)
 
@@ -49,12 +49,12 @@ def comparison_block(
     heading: str, rows: pd.DataFrame, tests: pd.DataFrame, shown: Sequence[Measure], wanted: str | None
 ) -> Block:
     """The rows of one budget. `wanted`: the display name of the reference, which may have no results here."""
-    competing = rows[rows["role"] != "ceiling"]
-    reference = next(iter(competing["reference"].dropna()), None)
-    columns = _columns(shown, reference, ranked=bool(competing["rank"].notna().any()))
-    notes = [detectable_note(tests[tests["row"].isin(competing["row"])], competing["cases"].max())]
-    if reference is None and wanted is not None and len(competing):
-        lacking = competing.loc[competing["display"] == wanted, "left_out"].gt(0).any()
+    compared = rows[rows["role"] != "ceiling"]
+    reference = next(iter(compared["reference"].dropna()), None)
+    columns = _columns(shown, reference, ranked=bool(compared["rank"].notna().any()))
+    notes = [detectable_note(tests[tests["row"].isin(compared["row"])], compared["cases"].max())]
+    if reference is None and wanted is not None and len(compared):
+        lacking = compared.loc[compared["display"] == wanted, "left_out"].gt(0).any()
         why = "lacks runs that failed or diverged" if lacking else "has no results"
         notes.insert(0, f"No tests here: the reference {wanted} {why}.")
     return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
@@ -118,6 +118,19 @@ def _state_and_reason(line: dict) -> str:
     return textwrap.shorten(f"{state}: {line['reasons']}" if line["reasons"] else state, 80, placeholder=" …")
 
 
+def _mean_notes(rows: pd.DataFrame) -> list[str]:
+    """What the figures are of; nothing where there are none."""
+    counted = rows[rows["runs_counted"] > 0]
+    if counted.empty:
+        return []
+    over = "seeds and draws" if counted["draws"].str.contains(" ").any() else "seeds"
+    averaged = f" Each case is first averaged over its {over}." if (counted["runs_counted"] > 1).any() else ""
+    return [
+        f"± is the standard deviation over test cases, not over seeds.{averaged}",
+        f"Empty predictions: {int(rows['empty'].sum())} of {int(rows['predictions'].sum())}.",
+    ]
+
+
 def _uneven_notes(rows: pd.DataFrame) -> list[str]:
     """Which rows have runs so far apart that one of them may have failed without an error."""
     low, high = (rows[f"{DICE.name}_run_{end}"].astype(float) for end in ("low", "high"))
@@ -159,7 +172,11 @@ def _test_notes(rows: pd.DataFrame, margin: float) -> list[str]:
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
             for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
         ]
-    return notes + [RANK_NOTE] * bool(rows["rank"].notna().any())
+    if rows["rank"].notna().any():
+        p_of_budgets = competing(rows).groupby("labelled")["seeds_p_holm"]
+        by_seeds = ((p_of_budgets.size() >= FEWEST_METHODS) & (p_of_budgets.count() > 0)).any()
+        notes.append(RANK_NOTE + RANK_FIGURE * bool(by_seeds))
+    return notes
 
 
 def _few_seeds_notes(tested: pd.DataFrame) -> list[str]:
@@ -208,6 +225,6 @@ INTERVAL_NOTE = (
 )
 RANK_NOTE = (
     "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
-    "fewer than five seeds it is too narrow; with one, only cases are resampled. The figure of ranks shows which rows "
-    "the seed-aware test tells apart."
+    "fewer than five seeds it is too narrow; with one, only cases are resampled."
 )
+RANK_FIGURE = " The figure of ranks shows which rows the seed-aware test tells apart."

@@ -5,7 +5,7 @@ import pandas as pd
 from benchmark.records import collapse
 from benchmark.records.states import DIVERGED, FAILED
 from reports.measures import held_back, with_rows
-from reports.results import Results, is_left_out, trained
+from reports.results import Results, external, is_left_out, trained
 from reports.tables.formats import FAULT
 
 BY_LOSS = " or ".join(f"{name} below {limit:g}" for name, limit in collapse.DEAD_BELOW.items())
@@ -38,10 +38,13 @@ FAILED_OUT = (
 )
 
 
-def collapse_note(results: Results) -> str:
-    """The rule by which a run counts as collapsed, and which runs did."""
+def collapse_notes(results: Results) -> list[str]:
+    """The rule by which a run counts as collapsed, and which runs did; nothing where no run was trained here."""
+    cells = results.cells
+    if not (trained(cells) & ~external(cells)).any():
+        return []
     found = [f"{_run(cell)}: {cell['collapsed']}" for cell in _collapsed(results).to_dict("records")]
-    return f"{RULE} Here: {'; '.join(found) or 'none'}."
+    return [f"{RULE} Here: {'; '.join(found) or 'none'}."]
 
 
 def _collapsed(results: Results) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """How numbers, methods and runs are written in the cells of tables."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from benchmark.records.models import EXTERNAL
@@ -50,6 +52,18 @@ def name_of(line: dict) -> str:
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
     faults = sum(line[fault] for fault in FAULTS) if line["runs_done"] else 0
     return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0) + FAULT * (faults > 0)
+
+
+def counted(numbers: Iterable[int], what: str) -> str:
+    """How many there are, where that may differ.
+
+    Example:
+        >>> counted([1], "seed"), counted([3, 2, 2], "seed"), counted([1, 2, 5], "seed")
+        ('1 seed', '2 or 3 seeds', '1 to 5 seeds')
+    """
+    found = sorted({int(number) for number in numbers})
+    text = f"{found[0]} to {found[-1]}" if len(found) > 2 else " or ".join(map(str, found))
+    return f"{text} {what}{'s' * (found != [1])}"
 
 
 def with_mean_of_all(text: str, mean: float) -> str:

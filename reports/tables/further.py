@@ -7,7 +7,7 @@ from reports import statistics
 from reports.measures import DICE, Scores, further_measures
 from reports.results import Results
 from reports.tables.formats import FAULTS, MISSING, number, state_of, with_mean_of_all
-from reports.tables.notes import RANKS_NOTE, evaluation_note, with_notes
+from reports.tables.notes import evaluation_note, ranks_note, with_notes
 from reports.tables.rows import summaries, with_those_left_out
 from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, measure_column, ranked_rows
 
@@ -49,7 +49,7 @@ def further(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
         "true volume in per cent of the true one. Errors of both signs cancel in its mean, so look at its standard "
         "deviation, too.",
         *_incomplete(frame, names),
-        RANKS_NOTE,
+        ranks_note(rows),
     ]
     return with_notes(results, "further", frame, blocks, notes, title="further measures")
 

@@ -147,7 +147,7 @@ COLUMNS_SHOWN = [
     Column("published", "Published Dice / Jaccard / ASD / 95HD"),
     Column("mean", "Ours"),
     Column("seeds", "Seeds"),
-    Column("gap", "Ours − published"),
+    Column("gap", "Ours − published", on_demand=True),
     Column("low", "Dice: 95 % interval of the difference"),
     Column("verdict", "Verdict", numeric=False),
 ]
@@ -244,6 +244,10 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
     notes = [
         f"Published figures of Dice with a row of ours: {counts}. {int((verdicts == NOT_PLANNED).sum())} further ones "
         "are of methods, variants or budgets that are not planned here. ledger.csv has them all.",
+    ]
+    if compared.empty:
+        return notes
+    notes += [
         "Dice and Jaccard are in percent, ASD and 95HD in voxels. Ours are means over seeds of the last checkpoint, "
         "scored under the published postprocessing where it is known (see the sources), else under the plan's. So a "
         "figure here may differ from that of the comparison.",

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.records.models import EXTERNAL, Data
-from benchmark.records.protocol import YOUNGER, Training
 from benchmark.records.states import DIVERGED, DONE, NOT_RUN
 from reports import published
 from reports.measures import HD95, hd95, with_rows
-from reports.results import Results, trained
+from reports.protocol_words import further_settings, network_of
+from reports.results import Results, external, trained
 from reports.tables.faults import fault_notes
 from reports.tables.table import Block, Table
 
@@ -19,17 +19,12 @@ EMPTY_POLICY = {
     "exclude": "a case has no distances in a row if a run misses a structure of it or predicts one that is not there; "
     "a mean over fewer cases says so and is not ranked",
 }
-RANKS_NOTE = "Bold: best of a budget. Underlined: second best. Rows with all cases labelled are not ranked."
 CROSS_VALIDATION = (
     "Cross-validation: every case is a test case once, and a run is one network for each fold. Networks of different "
     "folds share most of their training cases, and cases of a fold share a network. No test here accounts for that, so "
     "p values are somewhat too small. Costs are those of one training, averaged over folds. A report on a single fold "
     "has pictures and losses."
 )
-NETWORKS = {
-    "vnet": "V-Net", "resvnet": "ResV-Net", "unet_2d": "2D U-Net", "unet_3d": "3D U-Net", "dynunet": "DynUNet",
-    "swin_unetr": "SwinUNETR",
-}  # fmt: skip
 MARKS = {
     "reconstruction": "† Reconstruction: parts that the method's description leaves open were filled in.",
     EXTERNAL: "‡ External masks: made elsewhere and scored here. How they were trained cannot be checked here.",
@@ -65,50 +60,37 @@ def _status(results: Results) -> str:
     if done == planned:
         return f"Complete: all {planned} planned trials are done{stale}."
     counts = ", ".join(f"{count} {state}" + stale * (state == DONE) for state, count in states.items())
-    if done and cells["scored"].all():  # those that diverged are results, too
-        return f"Complete: all {planned} planned trials have ended: {counts}."
+    excluded = cells["state"].eq(DIVERGED) & ~cells["scored"].astype(bool)  # evaluation.diverged: exclude
+    if done and (cells["scored"].astype(bool) | excluded).all():
+        left_out = "; those that diverged are excluded" if excluded.any() else ""
+        return f"Complete: all {planned} planned trials have ended: {counts}{left_out}."
     return f"{'Unfinished' if done else 'Nothing is done yet'}. Of {planned} planned trials: {counts}."
 
 
 def _protocol(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
     data, training, tuned = results.plan.data, results.plan.training, results.plan.tuned
+    masks = external(results.cells)
     spacing = published.millimetres(data.native_spacing) + " mm"
     if not published.native(data):
-        spacing = (
-            f"trained at {published.millimetres(data.spacing)} mm, scored on the cases' own grid "
-            f"{published.own_grid(data)}"
-        )
+        trained_at = "" if len(masks) and masks.all() else f"trained at {published.millimetres(data.spacing)} mm, "
+        spacing = f"{trained_at}scored on the cases' own grid {published.own_grid(data)}"
     names = f" ({', '.join(data.class_names)})" if data.class_names else ""
     structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures{names}"
+    training_note = (
+        f"Training{', external masks aside' * bool(masks.any())}: {training.iterations} iterations, batch of "
+        f"{training.batch_size}, patches of {published.times(training.patch)} voxels, {network_of(training)}, "
+        f"learning rate {training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
+        f"{further_settings(training)}"
+    )
     return [
         f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
-        f"Training: {training.iterations} iterations, batch of {training.batch_size}, patches of "
-        f"{published.times(training.patch)} voxels, {_network(training)}, learning rate "
-        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
-        f"{_further(training)}",
+        *([] if len(masks) and masks.all() else [training_note]),
         *_more_patches(results),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
     ]
-
-
-def _network(training: Training) -> str:
-    name, arguments = training.network.name, training.network.arguments
-    chosen = "".join(f", {key} {value}" for key, value in arguments.items())
-    head = "" if training.head == "sigmoid" else f", {training.head}"
-    return f"{NETWORKS.get(name, name)} with {training.width} filters{chosen}{head}"
-
-
-def _further(training: Training) -> str:
-    """Settings that most experiments leave at their default."""
-    default = Training()
-    changed = [
-        key for key in YOUNGER if key not in ("network", "head") and getattr(training, key) != getattr(default, key)
-    ]
-    values = training.model_dump(mode="json", exclude_defaults=True)
-    return "".join(f" {key.replace('_', ' ').capitalize()}: {values[key]}." for key in changed)
 
 
 def _more_patches(results: Results) -> list[str]:
@@ -148,11 +130,21 @@ def _normalised(how: str | list[float]) -> str:
 def evaluation_note(results: Results) -> str:
     evaluation = results.plan.evaluation
     unit = "voxels of the cases' own grid" if hd95(results) is HD95 else "mm, because voxels are not cubes of one size"
+    masks = external(results.cells)
+    how = f"last checkpoint, sliding window with stride {published.times(evaluation.stride)}"
+    if masks.any():
+        how = "masks as they were given" if masks.all() else f"{how} (external masks as they were given)"
     return (
-        f"Evaluation: last checkpoint, sliding window with stride {published.times(evaluation.stride)}, "
+        f"Evaluation: {how}, "
         f"{POSTPROCESSING[evaluation.postprocessing]}; {EMPTY_POLICY[evaluation.empty]}. "
         f"ASD is directed, from prediction to truth; ASD and 95HD are in {unit}."
     )
+
+
+def ranks_note(frame: pd.DataFrame) -> str:
+    """What bold and underlined figures mean, and which rows have none."""
+    note = "Bold: best of a budget. Underlined: second best."
+    return note + " Rows with all cases labelled are not ranked." * bool(frame["role"].eq("ceiling").any())
 
 
 def stale_notes(results: Results) -> list[str]:

@@ -1,4 +1,4 @@
-"""Published and equally tuned settings side by side: what a method gains when all are tuned alike."""
+"""Published and tuned settings side by side: what each method gains from the same search."""
 
 import json
 from functools import partial
@@ -19,7 +19,7 @@ COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", 
 SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over both sides
 SIDE = ["mean", "sd", "mean_of_all"]  # figures of each side
 BESIDE = [f"{side}_{figure}" for side in ("published", "tuned") for figure in SIDE[1:]]
-AS_PUBLISHED = "as published"
+AS_PUBLISHED, NOT_TUNED = "as published", "not tuned"
 NOTE = (
     "p over cases: two-sided paired t-test over cases, each averaged over seeds. p over seeds and 95 % interval: "
     "seed-aware test; with one seed the interval is that over cases. Nothing is corrected for the number of rows. "
@@ -45,6 +45,7 @@ def tuning_frame(
         .rename(columns=dict(zip(dice, (f"{side}_{figure}" for figure in SIDE), strict=True)))
         for side, (rows, _) in (("published", published), ("tuned", tuned))
     ]  # fmt: skip
+    searched = results.plan.tuned.methods
     scored = (results.plan.evaluation.postprocessing, DICE.name)
     lines = []
     for line in sides[0].merge(sides[1], on=keys, suffixes=("_published", "")).to_dict("records"):
@@ -52,6 +53,7 @@ def tuning_frame(
         for key in SUMMED:
             line[key] += line[f"{key}_published"]
         line["same"] = line["settings"] == line["settings_published"]
+        line["kept"] = AS_PUBLISHED if searched is None or line["display"] in searched else NOT_TUNED
         if first is not None and second is not None and not line["same"] and not line["left_out"]:
             by_case = statistics.paired_t_test(second.mean(), first.mean())
             by_seed = statistics.seed_aware_test(second, first)
@@ -59,7 +61,7 @@ def tuning_frame(
             line |= {"difference": by_case.difference, "low": interval.low, "high": interval.high,
                      "cases_p": by_case.p, "seeds_p": by_seed.p}  # fmt: skip
         lines.append(line)
-    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", *BESIDE])
+    return pd.DataFrame(lines, columns=[*COLUMNS, "method", "fidelity", *SUMMED, "same", "kept", *BESIDE])
 
 
 def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
@@ -81,9 +83,9 @@ def _settings(line: dict) -> str:
     return ", ".join(f"{key} = {value}" for key, value in json.loads(line["settings"]).items())
 
 
-def _where_tuned(text, otherwise: str):
-    """`text` of lines whose settings are not the published ones."""
-    return lambda line: otherwise if line["same"] else text(line)
+def _where_tuned(text):
+    """`text` of lines whose settings changed. Other lines say why they did not."""
+    return lambda line: line["kept"] if line["same"] else text(line)
 
 
 SHOWN = [
@@ -91,8 +93,8 @@ SHOWN = [
     *(Column(f"{side}_mean", f"{side.capitalize()} [Dice %]",
              line=partial(_mean, side=side))
       for side in ("published", "tuned")),
-    Column("difference", "Tuned − published [95 % interval]", line=_where_tuned(difference, AS_PUBLISHED)),
+    Column("difference", "Tuned − published [95 % interval]", line=_where_tuned(difference)),
     Column("cases_p", "p over cases", p_value),
     Column("seeds_p", "p over seeds", p_value),
-    Column("settings", "Settings that were chosen", line=_where_tuned(_settings, AS_PUBLISHED), numeric=False),
+    Column("settings", "Settings that were chosen", line=_where_tuned(_settings), numeric=False),
 ]  # fmt: skip

@@ -119,7 +119,7 @@ def sweep(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
         blocks = [across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])]
     else:
         blocks = []
-    return with_notes(results, "sweep", frame, blocks, NOTES, title="labelled cases")
+    return with_notes(results, "sweep", frame, blocks, _notes(frame, quantities), title="labelled cases")
 
 
 def _mean(measure: Measure) -> Column:
@@ -181,10 +181,20 @@ def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
     ]
 
 
-NOTES = [
-    "Means over test cases, each averaged over its seeds and draws. “2 of 3” in brackets says how many of the planned "
-    "runs a mean has. Floor: the baseline trained on the labelled cases alone. Ceiling: the baseline with all cases "
-    "labelled.",
+def _notes(frame: pd.DataFrame, quantities: list[Column]) -> list[str]:
+    """What the cells mean, as far as there are such cells."""
+    roles = set(frame["role"])
+    parts = ["Means over test cases, each averaged over its seeds and draws."]
+    if (frame["runs_counted"] < frame["runs_planned"]).any():
+        parts.append("“2 of 3” in brackets says how many of the planned runs a mean has.")
+    if "floor" in roles:
+        parts.append("Floor: the baseline trained on the labelled cases alone.")
+    if "ceiling" in roles:
+        parts.append("Ceiling: the baseline with all cases labelled.")
+    return [" ".join(parts), *(GAP_NOTES if GAP in quantities else [])]
+
+
+GAP_NOTES = [
     "Gap closed: (Dice − floor) / (ceiling − floor) at the same budget. It is negative below the floor. The floor "
     "usually fills its batches with labelled patches, while methods that use unlabelled cases fill half of each batch, "
     "as published. So the floor sees each label twice as often.",

@@ -27,6 +27,7 @@ class Cell:
     value: float | str | None = None
     rank: int = 0
     span: int = 1  # columns
+    quiet: bool = False  # grey on the page: a figure to be taken with care
 
     @property
     def raw(self) -> str:
@@ -48,6 +49,7 @@ class Column:
         numeric: whether its values are numbers.
         figure: whether rows without runs show their state here.
         on_demand: whether the page shows it only to readers who ask for all columns, after the others.
+        quiet: of which lines the value is grey on the page, and never marked as best.
     """
 
     key: str
@@ -59,10 +61,11 @@ class Column:
     numeric: bool = True
     figure: bool = False
     on_demand: bool = False
+    quiet: Callable[[dict], bool] = lambda line: False
 
     def cell(self, line: dict, rank: int = 0) -> Cell:
-        value = line[self.key]
-        return Cell(self.line(line) if self.line else self.format(value), value, rank)
+        value, quiet = line[self.key], bool(self.quiet(line))
+        return Cell(self.line(line) if self.line else self.format(value), value, 0 if quiet else rank, quiet=quiet)
 
     def ranks(self, frame: pd.DataFrame) -> dict:
         """{index: 1 or 2} of the best and second best values as printed, where there is anything to choose from."""
@@ -186,5 +189,10 @@ def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(heading_of(labelled), frame[ceiling | frame["labelled"].eq(labelled)]) for labelled in budgets]
 
 
-NAME = Column("display", "Method", line=name_of, numeric=False)
+def _name(line: dict) -> str:
+    """The name in a table of one budget. The ceiling may be the floor's method, so it says what it is."""
+    return name_of(line) + (f" ({line['labelled']} labelled)" if line["role"] == "ceiling" else "")
+
+
+NAME = Column("display", "Method", line=_name, numeric=False)
 SEEDS = Column("runs_done", "Seeds", line=runs_of)

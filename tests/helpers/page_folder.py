@@ -47,7 +47,7 @@ def write_pictures(folder: Path, planned: dict, shape=SHAPE) -> None:
     for number, record in enumerate(sorted((folder / "records").iterdir())):
         (record / "predictions").mkdir(exist_ok=True)
         for case in CASES:
-            predicted = labels(shape, classes, shift=number % 3 + 1.0, island=True)
+            predicted = labels(shape, classes, shift=number % 5 + 1.0, island=True)
             write_prediction(record / "predictions" / f"{case}.npz", predicted, classes)
 
 

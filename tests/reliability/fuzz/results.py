@@ -72,7 +72,7 @@ def make_input(chance: random.Random, examples: Path, folder: Path) -> Input:
         ["evaluate", "results", "--check-metrics", record],
         ["predict", f"results/records/{record}", "masks", "--to", "to"],
         ["add-masks", "masks", "--name=Other tool", "--labelled=2", "--results=results"],
-        ["report", "results", "results/../results", "--packed-timings"],
+        ["report", "results", "results/../results"],
     ))  # fmt: skip
     one_cell = all(place in DONE_FOLDERS for place in places)
     return Input(
