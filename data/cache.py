@@ -59,7 +59,7 @@ class Dataset:
         self.left_out = [i for i in self.labelled_pool if i not in self.train_ids]
 
     def image(self, case_id: str) -> np.ndarray:
-        """The image on the training grid: a read-only float32 memory map (H, W, D)."""
+        """The image on the training grid: a read-only float32 memory map (H, W, D), or (H, W, D, M) of M channels."""
         return _array(self._training[case_id], "image")
 
     def label(self, case_id: str) -> np.ndarray:
@@ -73,7 +73,7 @@ class Dataset:
 
     def native_shape(self, case_id: str) -> tuple[int, int, int]:
         """Voxels of the case on its own grid, from the header of its image. The label is not opened."""
-        return _array(self._native[case_id], "image").shape
+        return _array(self._native[case_id], "image").shape[:3]
 
     def label_files(self, case_id: str) -> list[Path]:
         """All files with the label of a training or test case: in the cache, and where it was read from."""
@@ -217,7 +217,7 @@ def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, f
 
 
 def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
-    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
+    shape = resample.grid_shape(case.shape, case.spacing, spacing)
     if math.prod(shape) > MOST_VOXELS:
         sizes, mm = " x ".join(map(str, shape)), " x ".join(f"{each:g}" for each in dict.fromkeys(spacing))
         raise DataError(f"data.spacing {mm} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")

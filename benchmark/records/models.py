@@ -109,11 +109,16 @@ class Data(Stored):
     @field_validator("reading")
     @classmethod
     def _a_way_to_read(cls, reading: dict[str, Any]) -> dict[str, Any]:
-        how = reading.get("normalise")
-        window = isinstance(how, list) and len(how) == 2 and all(isinstance(end, int | float) for end in how)
-        if not (how is None or isinstance(how, str) or window):
-            raise ValueError("normalise must be a word or two numbers")
+        how, channels = reading.get("normalise"), reading.get("channel")
+        each = isinstance(how, list) and isinstance(channels, list) and len(how) == len(channels)
+        if not (how is None or _normalises(how) or (each and all(map(_normalises, how)))):
+            raise ValueError("normalise must be a word or two numbers, or a list of these, one a channel")
         return reading
+
+
+def _normalises(how: Any) -> bool:
+    window = isinstance(how, list) and len(how) == 2 and all(isinstance(end, int | float) for end in how)
+    return isinstance(how, str) or window
 
 
 class Tuned(Stored):

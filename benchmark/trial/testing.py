@@ -65,14 +65,14 @@ def score_cases(
     for number, case_id in enumerate(trial.test, start=1):
         yield say(f"scoring {number}/{len(trial.test)}")
         native = dataset.native(case_id)
-        masks = read_masks(stored_prediction(folder, case_id), (dataset.classes, *native.image.shape))
+        masks = read_masks(stored_prediction(folder, case_id), (dataset.classes, *native.shape))
         if masks is None:
             raise ResultsError(f"{stored_prediction(folder, case_id)} cannot be read: run the same command again")
         labels = labels_of(masks)
         rows += score_case(labels, native, dataset.classes, trial.evaluation)
         if number <= CASES:
-            log.add_slice(case_id, native.image, native.label, labels)
-        write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
+            log.add_slice(case_id, native.shown, native.label, labels)
+        write_case(results, case_id, native.shown, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
     values = [CaseValue(*(row[column] for column in COLUMNS)) for row in rows]
     means = {metric: mean_score(values, metric, trial.evaluation.postprocessing) for metric in ("dice", "jaccard")}

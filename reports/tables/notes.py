@@ -115,17 +115,24 @@ def _images(data: Data) -> str:
     """What was done to the images, as far as the record knows."""
     reading = data.reading
     parts = []
-    if (how := reading.get("normalise")) == "zscore":
-        parts.append("z-scored, each as a whole")
-    elif how == "none":
-        parts += [] if data.preparation else ["as stored"]
-    elif how is not None:
-        parts.append(f"clipped to {how[0]:g}..{how[1]:g} and scaled")
+    how, channels = reading.get("normalise"), reading.get("channel")
+    if isinstance(channels, list):
+        parts.append(f"{len(channels)} channels")
+    if isinstance(how, list) and not isinstance(how[0], int | float):
+        parts += [f"channel {number} {_normalised(each)}" for number, each in zip(channels, how, strict=True)]
+    elif how is not None and not (how == "none" and data.preparation):
+        parts.append(_normalised(how))
     if reading.get("orientation", "stored") != "stored":
         parts.append(f"axes {reading['orientation']}")
     if data.preparation:
         parts.append(data.preparation)
     return f" Images: {', '.join(parts)}." if parts else ""
+
+
+def _normalised(how: str | list[float]) -> str:
+    if isinstance(how, str):
+        return {"zscore": "z-scored, each as a whole", "none": "as stored"}.get(how, how)
+    return f"clipped to {how[0]:g}..{how[1]:g} and scaled"
 
 
 def evaluation_note(results: Results) -> str:
