@@ -99,7 +99,7 @@ EXPERIMENTS = [
     ({"methods": ["ict"], "training": {"batch_size": 2}}, ["training.batch_size 2: ICT", "must be a multiple of 4"]),
     ({"training": {"precision": "fp8"}}, ["key 'training.precision'", "'bf16', 'fp16' or 'fp32', got 'fp8'"]),
     ({"training": {"augmentation": "flip"}}, ["key 'training.augmentation'", "must be one of uamt_exact", "'flip'"]),
-    ({"training": {"patch": [16, 16]}}, ["key 'training.patch.2' is missing"]),
+    ({"training": {"patch": [16]}}, ["key 'training.patch': give three numbers, or two for slices, got [16]"]),
     ({"training": {"patch": [16, 16, 8]}}, ["key 'training.patch'", "between 16", "512"]),
     ({"training": {"patch": [16, 16, 48]}}, ["training.patch [16, 16, 48] is more than twice", "choose a smaller one"]),
     ({"evaluation": {"stride": [16, 17, 16]}}, ["evaluation.stride [16, 17, 16]", "training.patch", "leave gaps"]),
