@@ -36,6 +36,7 @@ class PhantomSettings(CommonSettings):
     """How many synthetic cases, how large, and from which seed."""
 
     source: Literal["phantom"]
+    name: str = Field("Phantom", min_length=1, description="what tables call the data")
     train: int = Field(20, ge=1, le=MOST_CASES, description="training cases")
     test: int = Field(6, ge=1, le=MOST_CASES, description="test cases")
     size: tuple[Side, Side, Side] = Field(
@@ -48,7 +49,6 @@ class PhantomSettings(CommonSettings):
 class PhantomSource:
     """Synthetic cases. Each depends on (seed, size, id) alone, so their number does not change the single cases."""
 
-    name = "Phantom"
     classes = 1
     class_names = {"atrium": 1}
     preparation = None
@@ -58,6 +58,7 @@ class PhantomSource:
 
     def __init__(self, settings: PhantomSettings):
         self._settings = settings
+        self.name = settings.name
         self.channels: int = settings.channels
         self.channel_names = CHANNELS[: self.channels]
         self.reading = Reading(orientation="stored", channel=[0, 1] if self.channels > 1 else None)

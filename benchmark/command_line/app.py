@@ -188,11 +188,17 @@ def report(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the report. Default: report in the first folder.")
     ] = None,
+    budgets: Annotated[
+        list[str],
+        typer.Option(
+            "--budget", metavar="NAME=N,N", help="Numbers of labelled cases to compare, one for each data set in order."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Write the report of a results folder. Several folders give one report."""
+    """Write the report of a results folder. Several folders give one report, also those of several data sets."""
     from benchmark.command_line.reporting import show_report
 
-    show_report(console, *map(ResultsFolder, folders), to=to)
+    show_report(console, *map(ResultsFolder, folders), to=to, budgets=budgets)
 
 
 @app.command()
@@ -201,6 +207,7 @@ def status(folder: Folder) -> None:
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_score
     from benchmark.records.collapse import far_below_in_rows
+    from benchmark.records.selection import best_on_validation
     from benchmark.records.states import DONE, MEANING, planned_states
 
     results = ResultsFolder(folder)
@@ -216,6 +223,8 @@ def status(folder: Folder) -> None:
         lines.append(Line(cell, state.state, reason, None if math.isnan(dice) else dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    for line in best_on_validation([(cell, state.curve) for cell, state in states], postprocessing):
+        console.print(line, soft_wrap=True)
     if marked:
         console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):

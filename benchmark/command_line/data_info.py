@@ -58,10 +58,10 @@ def show_data(settings: DataSettings, picture: Path, console: Console) -> bool:
 def _print_cases(dataset: Dataset, console: Console) -> None:
     """A table of all cases. Of many structures, further tables have the volumes. A voxel size of all is said below."""
     names = list(dataset.source.class_names)
-    ids = [*dataset.train_ids, *dataset.test_ids]
+    ids = [*dataset.train_ids, *dataset.validation_cases, *dataset.test_ids]
     unlabelled = [case_id for case_id in dataset.train_ids if case_id not in dataset.with_label]
     kinds = dict.fromkeys(dataset.train_ids, "training") | dict.fromkeys(unlabelled, UNLABELLED)
-    kinds |= dict.fromkeys(dataset.test_ids, "test")
+    kinds |= dict.fromkeys(dataset.validation_cases, "validation") | dict.fromkeys(dataset.test_ids, "test")
     shapes, spacings, volumes = [], [], []
     for case_id in follow(ids, "measuring cases"):
         case = dataset.native(case_id)

@@ -95,6 +95,7 @@ class Data(Stored):
     test: Count
     classes: int = Field(ge=1, le=MOST_CLASSES)
     class_names: dict[str, int] = {}
+    validation_cases: Count = Field(0, description="labelled cases that choose a checkpoint and are not trained on")
     reading: dict[str, Any] = {}
     preparation: str | None = None
 
@@ -171,6 +172,7 @@ class Record(Stored):
     labelled: list[str] | None = None
     unlabelled: list[str] | None = None
     test: list[str] | None = None
+    validation: list[str] | None = Field(None, description="labelled cases that chose a checkpoint")
     masks: str | None = Field(None, description="hash of the masks that another tool made")
     training: Training | None = None
     evaluation: Evaluation

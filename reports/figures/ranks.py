@@ -1,6 +1,6 @@
 """The critical-difference diagram: the ranks of methods, and which of them the tests do not tell apart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, score_tables, setting
 from reports.figures.pairwise_map import seed_aware_p
-from reports.figures.style import SMALL, new_figure
+from reports.figures.style import SMALL, Look, new_figure
 from reports.measures import DICE
-from reports.statistics import critical_difference, ranking
+from reports.statistics import CriticalDifference, critical_difference, ranking
 from reports.statistics.friedman import FEWEST_METHODS
 
 PER_BUDGET = True
@@ -31,7 +31,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
 def _of_methods(source: Measured, runs: pd.DataFrame, labelled: int, p: pd.DataFrame) -> Pages:
     """Mean ranks over resampled seeds and cases; bars by the seed-aware test."""
     ranked = ranking(score_tables(runs))
-    figure, axes = _diagram(source, ranked["mean_rank"], p.fillna(1))  # without a test nothing is told apart
+    figure, axes = diagram(ranked["mean_rank"], p.fillna(1), source.look)  # without a test nothing is told apart
     axes.set_title("mean rank by Dice, seeds and cases resampled (1 = best)", pad=10)
     caption = (
         f"Rank by mean Dice with {labelled} labelled cases, averaged over resamples of seeds and of test cases; 1 is "
@@ -48,12 +48,7 @@ def _of_checkpoints(source: Measured, runs: pd.DataFrame, labelled: int) -> Page
     result = critical_difference(per_case(runs, DICE))
     if result.reason:
         return f"No ranks to compare: {result.reason}."
-    figure, axes = _diagram(source, result.mean_ranks, result.pairwise)
-    best, end = result.mean_ranks.iloc[0], result.mean_ranks.iloc[0] + result.distance
-    axes.plot([best, end], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
-    axes.text((best + end) / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
-    axes.set_title("mean rank by Dice (1 = best)", pad=10)
-    figure.set_figheight(0.6 + 0.16 * axes.dataLim.height)
+    figure = nemenyi_diagram(result, source.look)
     p = "< 0.001" if result.p < 0.001 else f"= {result.p:.3f}"
     caption = (
         f"Mean rank by Dice over {result.n} test cases with {labelled} labelled cases; 1 is the best. Friedman's test "
@@ -65,7 +60,18 @@ def _of_checkpoints(source: Measured, runs: pd.DataFrame, labelled: int) -> Page
     return Pages(caption, [figure])
 
 
-def _diagram(source: Measured, ranks: pd.Series, p: pd.DataFrame) -> tuple[Figure, Axes]:
+def nemenyi_diagram(result: CriticalDifference, look: Mapping[str, Look]) -> Figure:
+    """Mean ranks with the critical difference, and bars that join what it does not tell apart."""
+    figure, axes = diagram(result.mean_ranks, result.pairwise, look)
+    best, end = result.mean_ranks.iloc[0], result.mean_ranks.iloc[0] + result.distance
+    axes.plot([best, end], [1.6, 1.6], color="black", linewidth=0.8, marker="|")
+    axes.text((best + end) / 2, 1.7, f"CD = {result.distance:.2f}", ha="center", va="bottom", fontsize=SMALL)
+    axes.set_title("mean rank by Dice (1 = best)", pad=10)
+    figure.set_figheight(0.6 + 0.16 * axes.dataLim.height)
+    return figure
+
+
+def diagram(ranks: pd.Series, p: pd.DataFrame, look: Mapping[str, Look]) -> tuple[Figure, Axes]:
     """Methods on a line of ranks, joined where p is 0.05 or more."""
     from scikit_posthocs import critical_difference_diagram  # here, because it loads pyplot, which takes a second
 
@@ -81,7 +87,7 @@ def _diagram(source: Measured, ranks: pd.Series, p: pd.DataFrame) -> tuple[Figur
         elbow_props={"linewidth": 0.9},
         marker_props={"s": 14},
         crossbar_props={"color": "#444444", "linewidth": 2.4, "solid_capstyle": "butt", "marker": "o", "markersize": 4},
-        color_palette={row: source.look[row].colour for row in ranks.index},
+        color_palette={row: look[row].colour for row in ranks.index},
     )
     for label in diagram["labels"]:
         label.set_color("black")

@@ -18,6 +18,7 @@ from reports.page.viewer_cases import Packed, View, choose, describe_cases, meas
 from reports.page.viewer_volumes import packed
 from reports.results import Results
 from reports.tables import Table, Tables
+from reports.tables.datasets import OverDatasets
 from reports.tables.latex import latex
 from reports.tables.structures import MEAN
 
@@ -30,6 +31,8 @@ LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly"
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
     "tuning": "Published and tuned settings", "structures": "Each structure", "further": "Further measures",
+    "selection": "Choice of the checkpoint",
+    "datasets": "Methods by data sets",
 }  # fmt: skip
 NO_PICTURES = Packed({}, 0, False)
 FILTERED = ("Labelled", "Predictions", "Structure", "Measure", "Unit")
@@ -44,20 +47,37 @@ class ReportedExperiment:
     left_out: Sequence = ()
 
 
-def write_page(experiments: Sequence[ReportedExperiment], folder: Path | str, limit: int = LIMIT) -> Path:
+@dataclass(frozen=True)
+class ReportedComparison:
+    """What the page shows of several data sets together: `figures` and `left_out` as of `draw_over_datasets`."""
+
+    over: OverDatasets
+    figures: Sequence = ()
+    left_out: Sequence = ()
+
+
+def write_page(
+    experiments: Sequence[ReportedExperiment],
+    folder: Path | str,
+    limit: int = LIMIT,
+    compared: ReportedComparison | None = None,
+) -> Path:
     """Write FOLDER/index.html and return its path; the same experiments give the same bytes.
+
+    What compares several data sets stands first, before what there is of each.
 
     Where all pictures would make the page larger than `limit` bytes, it has predictions of one run for each number of
     labelled cases, then fewer cases, the hardest. It says so.
     """
     shown = [_experiment(f"e{number}", experiment) for number, experiment in enumerate(experiments, start=1)]
-    page = _render(shown)
+    first = _comparison(compared) if compared else None
+    page = _render(shown, first)
     room = limit - len(page)
     for number, (experiment, text) in enumerate(zip(experiments, shown, strict=True)):
         room -= _add_volumes(experiment.tables.results, text["cases"], room // (len(shown) - number))
     path = Path(folder) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_render(shown) if room < limit - len(page) else page)
+    path.write_bytes(_render(shown, first) if room < limit - len(page) else page)
     return path
 
 
@@ -81,6 +101,21 @@ def _experiment(prefix: str, experiment: ReportedExperiment) -> dict:
         "statistics": (tests, contents.filters(tests, {"Structure": MEAN, "Measure": ""})),
         "measures": (measures, contents.filters(measures, dict.fromkeys(FILTERED, "") | {"Predictions": chosen})),
         "protocol": contents.protocol_of(results),
+    }
+
+
+def _comparison(compared: ReportedComparison) -> dict:
+    """All that the template shows of several data sets together."""
+    over = compared.over
+    return {
+        "id": "datasets",
+        "title": over.table.title if over.table else "Several data sets",
+        "reason": over.reason,
+        "status": over.table.status if over.table else "",
+        "links": [(f"e{place + 1}", name) for name, place in over.names.items()],
+        "tables": _tables("datasets", [over.table] if over.table else []),
+        "figures": [_figure(drawn) for drawn in compared.figures],
+        "left_out": compared.left_out,
     }
 
 
@@ -145,7 +180,7 @@ def _library(name: str) -> str:
     return packed((resources.files(package) / path).read_bytes())
 
 
-def _render(experiments: list[dict]) -> bytes:
+def _render(experiments: list[dict], compared: dict | None) -> bytes:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -157,6 +192,7 @@ def _render(experiments: list[dict]) -> bytes:
     text = environment.get_template("template.html").render(
         title=f"{titles} – SemiSeg-Bench" if titles else "SemiSeg-Bench",
         experiments=experiments,
+        compared=compared,
         libraries={name: _library(name) for name in LIBRARIES},
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),

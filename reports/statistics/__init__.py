@@ -25,6 +25,7 @@ Example:
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
 from reports.statistics.components import Components, variance_components
+from reports.statistics.datasets import means_by_dataset, rank_over_datasets
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
 from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
@@ -74,9 +75,11 @@ __all__ = [
     "interval_over_runs",
     "mean_interval",
     "mean_squares",
+    "means_by_dataset",
     "paired_t_test",
     "pool_variances",
     "probability_of_improvement",
+    "rank_over_datasets",
     "ranking",
     "run_pool",
     "saved_interval",

@@ -98,11 +98,7 @@ def ranking(
     columns = ["mean", "rank", "mean_rank", "rank_low", "rank_high", "first"]
     if not methods or (table[["runs", "cases"]] == 0).any(axis=None):
         return table.assign(**dict.fromkeys(columns, np.nan))
-    case_weights, *run_weights = _cached_weights(seed, resamples, int(table["cases"].iloc[0]), *table["runs"].tolist())
-    resampled = np.stack(
-        [_resampled_means(m, weights, case_weights) for m, weights in zip(matrices.values(), run_weights, strict=True)],
-        axis=1,
-    )
+    resampled = resampled_method_means(list(matrices.values()), resamples, seed)
     sign = -1 if larger_is_better else 1
     means = np.array([matrix.mean() for matrix in matrices.values()])
     ranks = stats.rankdata(sign * resampled, axis=1)
@@ -111,6 +107,28 @@ def ranking(
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     values = [means, stats.rankdata(sign * means), ranks.mean(axis=0), low, high, shares]
     return table.assign(**dict(zip(columns, values, strict=True))).sort_values("rank", kind="stable")
+
+
+def resampled_method_means(matrices: Sequence[np.ndarray], resamples: int, seed: int | tuple[int, ...]) -> np.ndarray:
+    """Means of several methods when runs are resampled within each method, and cases once for all.
+
+    Args:
+        matrices: scores of each method, of shape (runs, cases), on the same cases; as from `score_matrices`.
+        resamples: number of bootstrap resamples.
+        seed: seed of the random numbers.
+
+    Returns:
+        Of shape (resamples, methods), in the scores' unit.
+
+    Example:
+        >>> means = resampled_method_means([np.array([[90.0, 80.0]]), np.array([[70.0, 60.0]])], resamples=100, seed=0)
+        >>> means.shape, sorted(set(means[:, 0].tolist()))
+        ((100, 2), [80.0, 90.0])
+    """
+    case_weights, *run_weights = _cached_weights(seed, resamples, matrices[0].shape[1], *map(len, matrices))
+    return np.stack(
+        [_resampled_means(m, weights, case_weights) for m, weights in zip(matrices, run_weights, strict=True)], axis=1
+    )
 
 
 def bootstrap_weights(rng: np.random.Generator, resamples: int, *counts: int) -> list[np.ndarray]:
@@ -165,6 +183,6 @@ def _resampled_means(scores: np.ndarray, run_weights: np.ndarray, case_weights: 
 
 
 @lru_cache(maxsize=8)
-def _cached_weights(seed: int, resamples: int, *counts: int) -> list[np.ndarray]:
+def _cached_weights(seed: int | tuple[int, ...], resamples: int, *counts: int) -> list[np.ndarray]:
     """Kept for all pairs of methods with as many runs: random numbers take longer than all that is done with them."""
     return bootstrap_weights(np.random.default_rng(seed), resamples, *counts)

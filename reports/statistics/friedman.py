@@ -14,7 +14,7 @@ class CriticalDifference:
     """Result of Friedman's test and of Nemenyi's test after it.
 
     Attributes:
-        n: number of cases.
+        n: number of cases, or of whatever the blocks are.
         mean_ranks: mean rank of each method over cases, best first. Rank 1 is the best.
         p: p value of Friedman's test that all methods rank alike.
         distance: Nemenyi's critical difference. Mean ranks further apart than this differ at the 5 % level.
@@ -30,7 +30,9 @@ class CriticalDifference:
     reason: str = ""
 
 
-def critical_difference(per_case: pd.DataFrame, larger_is_better: bool = True) -> CriticalDifference:
+def critical_difference(
+    per_case: pd.DataFrame, larger_is_better: bool = True, block: str = "case"
+) -> CriticalDifference:
     """Compare several methods by their ranks within each case.
 
     Like every test over cases alone, this one compares trained checkpoints and not methods. The p value of a pair
@@ -44,6 +46,8 @@ def critical_difference(per_case: pd.DataFrame, larger_is_better: bool = True) -
         per_case: scores of shape (cases, methods), averaged over runs. Index: case; columns: method.
             A case that lacks a value for any method is left out.
         larger_is_better: whether the largest score gets rank 1.
+        block: what a line of `per_case` is, for `reason`. A comparison over data sets has one line for each of them, as
+            from `means_by_dataset`.
 
     Returns:
         Mean ranks, Friedman's p value, Nemenyi's critical difference and p values. p values and distance are missing
@@ -65,7 +69,7 @@ def critical_difference(per_case: pd.DataFrame, larger_is_better: bool = True) -
         >>> print(f"A and C: p = {result.pairwise.loc['A', 'C']:.4f}")
         A and C: p = 0.0045
     """
-    for what, names in (("case", per_case.index), ("method", per_case.columns)):
+    for what, names in ((block, per_case.index), ("method", per_case.columns)):
         if not names.is_unique:
             raise ValueError(f"{what} {names[names.duplicated()][0]!r} occurs twice")
     per_case = per_case.dropna()
@@ -73,12 +77,12 @@ def critical_difference(per_case: pd.DataFrame, larger_is_better: bool = True) -
     if k < FEWEST_METHODS:
         return CriticalDifference(n, reason=f"fewer than {FEWEST_METHODS} methods")
     if n < FEWEST_CASES:
-        return CriticalDifference(n, reason=f"fewer than {FEWEST_CASES} cases with a value for every method")
+        return CriticalDifference(n, reason=f"fewer than {FEWEST_CASES} {block}s with a value for every method")
     oriented = per_case.astype(float) * (-1 if larger_is_better else 1)
     ranks = oriented.rank(axis=1)
     mean_ranks = ranks.mean().sort_values(kind="stable")
     if ranks.eq((k + 1) / 2).all(axis=None):
-        return CriticalDifference(n, mean_ranks, reason="the methods are tied in every case")
+        return CriticalDifference(n, mean_ranks, reason=f"the methods are tied in every {block}")
     import scikit_posthocs  # here, because it loads pyplot, which takes a second
 
     pairwise = scikit_posthocs.posthoc_nemenyi_friedman(oriented)

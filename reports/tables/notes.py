@@ -88,9 +88,17 @@ def _protocol(results: Results) -> list[str]:
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         *([] if len(masks) and masks.all() else [training_note]),
         *_more_patches(results),
+        *([validation_note(data.validation_cases)] if data.validation_cases else []),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
     ]
+
+
+def validation_note(cases: int) -> str:
+    """What validation cases cost."""
+    which = "1 labelled case chooses" if cases == 1 else f"{cases} labelled cases choose"
+    trained = "is not trained on. Its label is" if cases == 1 else "are not trained on. Their labels are"
+    return f"Validation: {which} a checkpoint and {trained} a cost, too: “(+{cases} val)” beside the labelled cases."
 
 
 def _more_patches(results: Results) -> list[str]:

@@ -11,6 +11,7 @@ from reports.tables.formats import (
     MISSING,
     fewer_cases,
     heading_of,
+    labelled_of,
     mean_and_sd,
     name_of,
     number,
@@ -115,7 +116,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """What a report shows of one experiment under one name.
+    """What a report shows of one experiment, or of several data sets, under one name.
 
     name: of its files. frame: its numbers, as its CSV has them. status: what is done. literature: numbered sources.
     """
@@ -195,4 +196,5 @@ def _name(line: dict) -> str:
 
 
 NAME = Column("display", "Method", line=_name, numeric=False)
+LABELLED = Column("labelled", "Labelled", line=labelled_of)
 SEEDS = Column("runs_done", "Seeds", line=runs_of)
