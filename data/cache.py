@@ -26,6 +26,7 @@ from data.sources import DataSettings, Source, open_source
 from data.version import PREPARATION
 from data.voxel_size import differ
 
+OTHERS = "name other training cases"
 MOST_VOXELS = 2**29  # of a case on the training grid: 2 GB
 
 
@@ -39,8 +40,9 @@ class Dataset:
         spacing: mm of a voxel of the training grid, one number or one an axis; None: each case's own grid.
         train_ids, test_ids: the training cases, and the cases that are scored.
         with_label: the training cases that have a label.
-        left_out: cases with a label that data.validation takes out of training.
+        left_out: cases with a label that data.validation or data.validation_cases take out of training.
         labelled_pool: both of these, in the order of the split.
+        validation_cases: those that data.validation_cases names.
     """
 
     def __init__(self, source: Source, settings: DataSettings, native: dict[str, Path], training: dict[str, Path]):
@@ -49,7 +51,7 @@ class Dataset:
         self.classes: int = source.classes
         self.channels: int = source.channels
         self.spacing = settings.spacing
-        self.train_ids, self.test_ids = _sides(source, settings)
+        self.train_ids, self.test_ids, self.validation_cases = _sides(source, settings)
         self._native = native
         self._training = training
         self.labelled_pool = [i for i in source.train_ids if _has_label(native[i])]
@@ -57,7 +59,7 @@ class Dataset:
         self.left_out = [i for i in self.labelled_pool if i not in self.train_ids]
 
     def image(self, case_id: str) -> np.ndarray:
-        """The image on the training grid: a read-only float32 memory map (H, W, D)."""
+        """The image on the training grid: a read-only float32 memory map (H, W, D), or (H, W, D, M) of M channels."""
         return _array(self._training[case_id], "image")
 
     def label(self, case_id: str) -> np.ndarray:
@@ -71,7 +73,7 @@ class Dataset:
 
     def native_shape(self, case_id: str) -> tuple[int, int, int]:
         """Voxels of the case on its own grid, from the header of its image. The label is not opened."""
-        return _array(self._native[case_id], "image").shape
+        return _array(self._native[case_id], "image").shape[:3]
 
     def label_files(self, case_id: str) -> list[Path]:
         """All files with the label of a training or test case: in the cache, and where it was read from."""
@@ -160,22 +162,31 @@ def cache_folder(cache: Path | None = None) -> Path:
     return Path(expanded).absolute()
 
 
-def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]]:
-    """Training and test cases. With data.validation, these training cases take the place of the test cases.
+def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str], list[str]]:
+    """Training, test and validation cases.
 
-    Other scans of their patients are then not for training either.
+    With data.validation these training cases stand in the place of the test cases. Those that data.validation_cases
+    names choose a checkpoint. No other scan of the patients of either is for training.
     """
-    held_out = settings.validation
-    if not held_out:
-        return list(source.train_ids), list(source.test_ids)
-    if unknown := [case_id for case_id in held_out if case_id not in source.train_ids]:
-        raise DataError(f"data.validation names {shorten_list(unknown)}, which are no training cases of {source.name}")
-    theirs = {source.patient_of(case_id) for case_id in held_out}
-    return [i for i in source.train_ids if source.patient_of(i) not in theirs], list(held_out)
+    test, chosen = settings.validation, settings.validation_cases
+    choosing = chosen if isinstance(chosen, list) else []
+    for key, named in (("validation", test), ("validation_cases", choosing)):
+        if tested := [case_id for case_id in named if case_id in source.test_ids]:
+            raise DataError(f"data.{key} names {shorten_list(tested)}, which are test cases of {source.name}: {OTHERS}")
+        if unknown := [case_id for case_id in named if case_id not in source.train_ids]:
+            raise DataError(f"data.{key} names {shorten_list(unknown)}, which are no training cases of {source.name}")
+    theirs = {source.patient_of(case_id) for case_id in test}
+    if both := [case_id for case_id in choosing if source.patient_of(case_id) in theirs]:
+        raise DataError(
+            f"data.validation_cases names {shorten_list(both)}, whose patients are scored (data.validation): {OTHERS}"
+        )
+    theirs |= {source.patient_of(case_id) for case_id in choosing}
+    train = [i for i in source.train_ids if source.patient_of(i) not in theirs]
+    return train, list(test or source.test_ids), list(choosing)
 
 
-def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str]]) -> list[str]:
-    """Problems that only all cases together show: the same image twice, or a test case without a label."""
+def _problems_together(native: dict[str, Path], sides: tuple[list[str], ...]) -> list[str]:
+    """Problems that only all cases together show: the same image twice, or a scored case without a label."""
     described = {case_id: _description(entry) for case_id, entry in native.items()}
     problems = []
     first: dict[str, str] = {}
@@ -184,8 +195,9 @@ def _problems_together(native: dict[str, Path], sides: tuple[list[str], list[str
             across = "a training and a test case" if (case_id in sides[1]) != (other in sides[1]) else "two cases"
             problems.append(f"{other} and {case_id} have the same image, and are {across}: remove one")
     problems += [
-        f"{case_id}: a test case without a label, which cannot be scored: add it, or take the case out of the test"
-        for case_id in sides[1]
+        f"{case_id}: a {kind} case without a label, which cannot be scored: add it, or take the case out of the {kind}"
+        for kind, ids in (("test", sides[1]), ("validation", sides[2]))
+        for case_id in ids
         if case_id in described and "label.npy" not in described[case_id]["files"]
     ]
     return problems
@@ -205,7 +217,7 @@ def _three(spacing: float | tuple[float, float, float]) -> tuple[float, float, f
 
 
 def _check_spacing(case: Case, spacing: tuple[float, float, float]) -> None:
-    shape = resample.grid_shape(case.image.shape, case.spacing, spacing)
+    shape = resample.grid_shape(case.shape, case.spacing, spacing)
     if math.prod(shape) > MOST_VOXELS:
         sizes, mm = " x ".join(map(str, shape)), " x ".join(f"{each:g}" for each in dict.fromkeys(spacing))
         raise DataError(f"data.spacing {mm} makes {sizes} voxels of case {case.id}: choose a larger one, in mm")

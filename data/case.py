@@ -53,7 +53,7 @@ class Case:
 
     Args:
         id: names the case in lists, tables and files.
-        image: (H, W, D), float32.
+        image: (H, W, D), float32; (H, W, D, M) with several channels.
         label: (H, W, D), uint8; 0 is background and 1..C are the classes. None for a case without a label.
         spacing: mm of a voxel along each axis.
     """
@@ -62,6 +62,16 @@ class Case:
     image: np.ndarray
     label: np.ndarray | None
     spacing: tuple[float, float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along the three axes, without the channels."""
+        return self.image.shape[:3]
+
+    @property
+    def shown(self) -> np.ndarray:
+        """What pictures show, (H, W, D): the image, or the first of its channels."""
+        return self.image if self.image.ndim == 3 else self.image[..., 0]
 
 
 def shorten_list(items: list[str], most: int = 6) -> str:

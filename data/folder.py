@@ -1,9 +1,9 @@
 """A folder of scans in the layout of nnU-Net and the Medical Segmentation Decathlon.
 
-    imagesTr/<case>.nii.gz      training scans; or <case>_0000.nii.gz, as nnU-Net names channels
+    imagesTr/<case>.nii.gz      training scans; or <case>_0000.nii.gz, <case>_0001.nii.gz, as nnU-Net names channels
     labelsTr/<case>.nii.gz      their labels; a case without this file is always unlabelled
     imagesTs, labelsTs          test scans, if the folder defines the split
-    dataset.json                optional: `name`, and `labels` as in nnU-Net or the Decathlon
+    dataset.json                optional: `name`, `labels` and names of channels, as in nnU-Net or the Decathlon
 
 NIfTI, NRRD, MetaImage and FreeSurfer's files are read with their geometry. An h5 file holds `image` and perhaps
 `label`.
@@ -14,24 +14,23 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from data.case import Case, DataError, collect_problems, raise_problems, shorten_list
+from data.channels import CHANNEL, choose_channels, found_channels, group_channels, read_channels
+from data.dataset_json import channel_names, problem_of_labels, read_description, structures
 from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES, read_header, suffix_of
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
 from data.scan_files import scan_files
-from data.scans import file_hash, has_label, read_geometry, read_image, read_label
+from data.scans import file_hash, has_label, read_geometry, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import ListFiles, Split, check_patients, divide, patients, read_lists
 
 FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "labelsTs")
-CHANNEL = re.compile(r"(.+)_(\d{4})")
-MAX_VALUE = 65535  # of a structure, in files
-MAX_STRUCTURES = 255  # label arrays are uint8
 
 
 class FolderSettings(CommonSettings, Reading):
@@ -51,7 +50,7 @@ class FolderSettings(CommonSettings, Reading):
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: dict[str, int] | None) -> dict[str, int] | None:
-        if labels is not None and (problem := _problem_of(labels)):
+        if labels is not None and (problem := problem_of_labels(labels)):
             raise ValueError(problem)
         return labels
 
@@ -75,17 +74,15 @@ class FolderSource:
         DataError: the folder as a whole cannot be used.
     """
 
-    channels = 1
     preparation = None  # how images are prepared is part of the settings, which records hold
 
     def __init__(self, settings: FolderSettings):
         self.reading = Reading.model_validate({key: getattr(settings, key) for key in Reading.model_fields})
         self._root = existing_folder(settings.root, "imagesTr")
-        description = _read_description(self._root)
-        self.modality = _modality(description)
+        description = read_description(self._root)
         self.name = settings.name or str(description.get("name") or self._root.name)
-        structures = settings.labels or _structures(description, self._root)
-        self.class_names = dict(sorted(structures.items(), key=lambda item: item[1]))
+        values = settings.labels or structures(description, self._root)
+        self.class_names = dict(sorted(values.items(), key=lambda item: item[1]))
         self.classes = len(self.class_names)
         self.patient_of = patients(settings.patients)
         self.problems: list[str] = []
@@ -94,12 +91,17 @@ class FolderSource:
         self._look_beside()
         self._labels = self._label_files(files)
         # Four digits at the end of a name are no channel if a label has the whole name.
+        found, names = [], channel_names(description)
         numbered = bool(files["imagesTr"]) and all(map(CHANNEL.fullmatch, files["imagesTr"]))
         if numbered and not any(stem in self._labels for stem in files["imagesTr"]):
-            channel = self._choose_channel(files)
-            train, test = (self._images_of_channel(name, files[name], channel) for name in ("imagesTr", "imagesTs"))
+            found = found_channels([*files["imagesTr"], *files["imagesTs"]])
+        self.reading = choose_channels(self.reading, found, names, self._root)
+        if found:
+            train, test = (self._images_of_channels(name, files[name]) for name in ("imagesTr", "imagesTs"))
         else:
-            train, test = files["imagesTr"], files["imagesTs"]
+            train, test = ({case: [path] for case, path in files[name].items()} for name in ("imagesTr", "imagesTs"))
+        self.channels = self.reading.channels
+        self.channel_names = [names.get(number, "") for number in self.reading.channel_numbers or [0]]
         if not train:
             because = f" ({self.problems[0]})" if self.problems else ""
             raise DataError(
@@ -121,7 +123,7 @@ class FolderSource:
     def content_key(self, case_id: str) -> str:
         """The sha256 of the case's files and of how they are read."""
         reading = json.dumps([self.reading.cache_key(), self._values()], sort_keys=True)
-        paths = [path for path in (self._images[case_id], self._labels.get(case_id)) if path is not None]
+        paths = [path for path in (*self._images[case_id], self._labels.get(case_id)) if path is not None]
         try:
             files = [file_hash(path) for path in paths]
             # Earlier versions took such sizes for mm. The unit in the key keeps their cache entries from being used.
@@ -135,7 +137,7 @@ class FolderSource:
         problems: list[str] = []
         label = None
         with collect_problems(problems):
-            image, geometry = read_image(self._images[case_id], self.reading)
+            image, geometry = read_channels(self._images[case_id], self.reading)
         if case_id in self._labels:
             with collect_problems(problems):
                 label, _ = read_label(self._labels[case_id], self.reading, self._values())
@@ -148,7 +150,7 @@ class FolderSource:
         """How the grid of a label differs from that of its image. A file that cannot be read is reported elsewhere."""
         with suppress(DataError):
             geometry = read_geometry(self._labels[case_id], self.reading, "label")
-            return geometry.mismatch(read_geometry(self._images[case_id], self.reading), self.reading.grid_tolerance)
+            return geometry.mismatch(read_geometry(self._images[case_id][0], self.reading), self.reading.grid_tolerance)
         return ""
 
     def label_files(self, case_id: str) -> list[Path]:
@@ -160,7 +162,7 @@ class FolderSource:
 
     def geometry(self, case_id: str) -> Geometry | None:
         """The geometry of the case's image; None for an h5 file, which does not state it."""
-        path = self._images[case_id]
+        path = self._images[case_id][0]
         return None if suffix_of(path) in H5 else read_geometry(path, self.reading)
 
     def _values(self) -> list[int]:
@@ -185,39 +187,19 @@ class FolderSource:
                 f"{self._root}: scans that are not read: {shorten_list(scans)}; they belong into imagesTr or labelsTr"
             )
 
-    def _choose_channel(self, files: dict[str, dict[str, Path]]) -> str:
-        """The channel of the settings, or the only one in the folder, which then becomes part of `reading`."""
-        stems = [*files["imagesTr"], *files["imagesTs"]]
-        channels = sorted({found[2] for stem in stems if (found := CHANNEL.fullmatch(stem))})
-        if self.reading.channel is None:
-            if len(channels) > 1:
-                raise DataError(
-                    f"{self._root} has the channels {shorten_list(channels)}, but networks take one: set data.channel "
-                    "to its number"
-                )
-            self.reading = self.reading.model_copy(update={"channel": int(channels[0])})
-        channel = f"{self.reading.channel:04d}"
-        if channel not in channels:
-            raise DataError(
-                f"data.channel {self.reading.channel}: {self._root} has {shorten_list(channels)}; choose one of these"
-            )
-        return channel
-
-    def _images_of_channel(self, name: str, files: dict[str, Path], channel: str) -> dict[str, Path]:
-        """The image of each case that has this channel."""
-        matches = {stem: CHANNEL.fullmatch(stem) for stem in files}
-        if unnumbered := [stem for stem, match in matches.items() if match is None]:
+    def _images_of_channels(self, name: str, files: dict[str, Path]) -> dict[str, list[Path]]:
+        """The files of each case that has the chosen channels."""
+        if unnumbered := [stem for stem in files if CHANNEL.fullmatch(stem) is None]:
             self.problems.append(
                 f"{shorten_list(unnumbered)}: no channel in the name in {self._root / name}, as imagesTr has them: "
                 "rename the file"
             )
-        numbered = {stem: (match[1], match[2]) for stem, match in matches.items() if match is not None}
-        images = {case: files[stem] for stem, (case, number) in numbered.items() if number == channel}
-        if others := len(numbered) - len(images):
-            self.notes.append(f"{self._root / name}: {others} files of other channels than {channel} are not taken")
-        if missing := sorted({case for case, _ in numbered.values()} - set(images)):
-            self.problems.append(
-                f"{shorten_list(missing)}: no channel {channel} in {self._root / name}: add it, or remove the case"
+        images, lacking = group_channels(files, self.reading.channel_numbers)
+        if lacking:
+            self.problems.append(f"{lacking} in {self._root / name}: add the file, or remove the case")
+        if others := sorted(set(found_channels(files)) - set(self.reading.channel_numbers)):
+            self.notes.append(
+                f"{self._root / name}: channels that are not taken: {', '.join(f'{number:04d}' for number in others)}"
             )
         return images
 
@@ -258,58 +240,3 @@ class FolderSource:
             chosen = [case for case in train if patient_of(case) not in tested], chosen_test
         check_patients(*chosen, patient_of)
         return chosen
-
-
-def _read_description(root: Path) -> dict:
-    path = root / "dataset.json"
-    if not path.exists() and not path.is_symlink():
-        return {}
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}; correct it, or remove it and set data.labels") from error
-    return description if isinstance(description, dict) else {}
-
-
-def _modality(description: dict) -> str:
-    """What dataset.json calls the first channel, as nnU-Net or the Decathlon do: "CT", "MRI"; "" if it says nothing."""
-    channels = description.get("channel_names") or description.get("modality")
-    return str(next(iter(channels.values()), "")) if isinstance(channels, dict) else ""
-
-
-def _structures(description: dict, root: Path) -> dict[str, int]:
-    """The structures of dataset.json and their values: nnU-Net has {"liver": 1}, the Decathlon {"1": "liver"}."""
-    path, labels = root / "dataset.json", description.get("labels")
-    if not labels:
-        raise DataError(f"{path} names no structure: set data.labels, for instance {{atrium: 1}}, or add the file")
-    if not isinstance(labels, dict):
-        raise DataError(f'{path}: labels must be pairs such as {{"liver": 1}}: correct them, or set data.labels')
-    pairs = [(value, key) if _to_integer(key) is not None else (key, value) for key, value in labels.items()]
-    if ignored := [f"{key!r}: {value!r}" for key, value in labels.items() if "ignore" in (key, value)]:
-        raise DataError(f"{path}: label {ignored[0]}: voxels to be ignored are not supported; set data.labels")
-    values = [(str(name), _to_integer(number)) for name, number in pairs]
-    if unreadable := [pair for pair, (_, value) in zip(pairs, values, strict=True) if value is None]:
-        raise DataError(
-            f"{path}: label {unreadable[0][0]!r} is {unreadable[0][1]!r}, which is no whole number (nnU-Net's regions "
-            "are not supported): correct it, or set data.labels"
-        )
-    values = [(name, value) for name, value in values if value != 0]
-    problem = "names a structure twice" if len(dict(values)) < len(values) else _problem_of(dict(values))
-    if problem:
-        raise DataError(f"{path}: labels {problem}: correct it, or set data.labels")
-    return dict(values)
-
-
-def _to_integer(number: Any) -> int | None:
-    """An integer, also if it is written as text; None for anything else."""
-    if isinstance(number, str):
-        return int(number) if re.fullmatch("[0-9]+", number) else None
-    return number if type(number) is int else None
-
-
-def _problem_of(labels: dict[str, int]) -> str | None:
-    if not labels or min(labels.values()) < 1 or max(labels.values()) > MAX_VALUE:
-        return f"must name at least one structure, each with a value from 1 to {MAX_VALUE}; 0 is background"
-    if len(labels) > MAX_STRUCTURES:
-        return f"names {len(labels)} structures, where at most {MAX_STRUCTURES} are possible"
-    return "gives two structures the same value" if len(set(labels.values())) < len(labels) else None

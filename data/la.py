@@ -47,6 +47,7 @@ class LASource:
     name = "LA"
     classes = 1
     channels = 1
+    channel_names = ["LGE-MRI"]
     class_names = {"left atrium": 1}
     reading = Reading(orientation="stored", normalise="none", voxel=(MM, MM, MM))
     patient_of = staticmethod(str)

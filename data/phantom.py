@@ -2,7 +2,8 @@
 
 The target is a blob with veins, in noise and a bias field. Other structures have the same brightness: two chambers in
 front of it, separated by a wall that vanishes at some points; a vessel behind it; and the veins beyond the end of the
-label. Intensity alone does therefore not separate the target, but position and shape do.
+label. Intensity alone does therefore not separate the target, but position and shape do. A second channel shows the
+same structures in another contrast: blood is dark and muscle bright.
 
 Positions and radii are in units of half the nominal volume, which spans about -1..1 along each axis.
 """
@@ -24,6 +25,8 @@ from data.reading import Reading
 from data.settings import CommonSettings
 
 SPACING = 1.25  # mm
+CHANNELS = ["bright blood", "black blood"]
+BLACK_BLOOD = ([0.1, 0.4, 0.9], [0.1, 1.0, 0.2])  # of lung, muscle and blood: brightness in the first, in the second
 
 Side = Annotated[int, Field(ge=16, le=512)]
 MOST_CASES = 10_000
@@ -40,15 +43,14 @@ class PhantomSettings(CommonSettings):
         (64, 64, 40), description="voxels of the smallest case; others are up to an eighth larger along x and y"
     )
     seed: int = Field(0, ge=0)
+    channels: Literal[1, 2] = Field(1, description="2: a second channel shows blood dark and muscle bright")
 
 
 class PhantomSource:
     """Synthetic cases. Each depends on (seed, size, id) alone, so their number does not change the single cases."""
 
     classes = 1
-    channels = 1
     class_names = {"atrium": 1}
-    reading = Reading(orientation="stored")
     preparation = None
     patient_of = staticmethod(str)
     problems: list[str] = []
@@ -57,18 +59,28 @@ class PhantomSource:
     def __init__(self, settings: PhantomSettings):
         self._settings = settings
         self.name = settings.name
+        self.channels: int = settings.channels
+        self.channel_names = CHANNELS[: self.channels]
+        self.reading = Reading(orientation="stored", channel=[0, 1] if self.channels > 1 else None)
         self.train_ids = [f"train-{i:03d}" for i in range(settings.train)]
         self.test_ids = [f"test-{i:03d}" for i in range(settings.test)]
 
     def content_key(self, case_id: str) -> str:
         """The sha256 of what the case is computed from: the settings and this file."""
-        text = f"{case_id} {self._settings.size} {self._settings.seed}".encode() + Path(__file__).read_bytes()
-        return hashlib.sha256(text).hexdigest()
+        channels = f" {self.channels} channels" if self.channels > 1 else ""
+        text = f"{case_id} {self._settings.size} {self._settings.seed}{channels}".encode()
+        return hashlib.sha256(text + Path(__file__).read_bytes()).hexdigest()
 
     def read(self, case_id: str) -> Case:
         """The case, computed."""
         sys.audit(READ_CASE, case_id)
-        image, label = _phantom(generator(self._settings.seed, f"phantom {case_id}"), self._settings.size)
+        rng = generator(self._settings.seed, f"phantom {case_id}")
+        tissue, label = _phantom(rng, self._settings.size)
+        image = _scan(tissue, rng)
+        if self.channels > 1:
+            # Numbers of their own: the first channel is that of a phantom with one.
+            others = generator(self._settings.seed, f"phantom {case_id} second channel")
+            image = np.stack([image, _scan(np.interp(tissue, *BLACK_BLOOD), others)], axis=-1)
         return Case(case_id, image, label, (SPACING,) * 3)
 
     def label_files(self, case_id: str) -> list[Path]:
@@ -80,6 +92,7 @@ class PhantomSource:
 
 
 def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The brightness of each voxel's tissue, and the label."""
     shape = (size[0] + int(rng.integers(size[0] // 8 + 1)), size[1] + int(rng.integers(size[1] // 8 + 1)), size[2])
     grid = np.stack(
         np.meshgrid(*((np.arange(n) - (n - 1) / 2) / (s / 2) for n, s in zip(shape, size, strict=True)), indexing="ij")
@@ -98,14 +111,18 @@ def _phantom(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.n
         image = np.where((field + wobble > 0) & (atrium < -wall), rng.uniform(0.9, 1.1), image)
     image = np.where(atrium > 0, 1 + 0.06 * _smooth(rng, shape, 4), image)
     scar = (np.abs(atrium) < 0.05) & (_smooth(rng, shape, 5) > 1)  # late enhancement of the wall, at some points
-    image = np.where(scar, image + 0.3, image)
+    return np.where(scar, image + 0.3, image), label.astype(np.uint8)
 
-    image = ndimage.gaussian_filter(image, rng.uniform(0.5, 0.8)) * np.exp(0.15 * _smooth(rng, shape, 3))
+
+def _scan(tissue: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A scan of this tissue: blurred, in a bias field and noise, z-scored."""
+    shape = tissue.shape
+    image = ndimage.gaussian_filter(tissue, rng.uniform(0.5, 0.8)) * np.exp(0.15 * _smooth(rng, shape, 3))
     sigma = rng.uniform(0.08, 0.16)
     image = np.hypot(image + sigma * rng.standard_normal(shape), sigma * rng.standard_normal(shape))  # Rician noise
     image = (image - image.mean()) / image.std()
     # Rounded, so that processors which differ in the last bits make the same case and the same fingerprint.
-    return image.round(3).astype(np.float32), label.astype(np.uint8)
+    return image.round(3).astype(np.float32)
 
 
 def _atrium(grid: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:

@@ -20,7 +20,7 @@ def write_preview(dataset: Dataset, file: Path) -> None:
     """Draw up to 12 cases, spread evenly over the list of cases.
 
     Each case has three panels, one for each plane. A panel is the slice with the largest labelled area, or the middle
-    slice of a case without a label. Structures are outlined and tinted.
+    slice of a case without a label. Structures are outlined and tinted. Of several channels the first is shown.
 
     Args:
         dataset: a prepared data set.
@@ -62,11 +62,11 @@ def _plane(orientation: str, axis: int) -> str:
 
 def _draw(panel: Axes, case: Case, axis: int) -> None:
     """One slice across an axis of the array. The last axis of the slice goes down, and up if it is that of slices."""
-    label = np.zeros(case.image.shape, np.uint8) if case.label is None else np.asarray(case.label)
+    label = np.zeros(case.shape, np.uint8) if case.label is None else np.asarray(case.label)
     across = [number for number in range(3) if number != axis]
     areas = (label > 0).sum(tuple(across))
-    depth = int(areas.argmax()) if areas.any() else case.image.shape[axis] // 2
-    image, shown = case.image.take(depth, axis).T, label.take(depth, axis).T
+    depth = int(areas.argmax()) if areas.any() else case.shape[axis] // 2
+    image, shown = case.shown.take(depth, axis).T, label.take(depth, axis).T
     low, high = np.percentile(image, (1, 99))
     aspect = case.spacing[across[1]] / case.spacing[across[0]]
     panel.imshow(

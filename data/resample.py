@@ -64,6 +64,25 @@ def _averaged(volume: np.ndarray, count: int, axis: int) -> np.ndarray:
     return np.diff(at_borders, axis=axis) * (count / volume.shape[axis])
 
 
+def resample_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Resample an image, channel by channel.
+
+    Args:
+        image: (H, W, D), or (H, W, D, M) with several channels.
+        shape: voxels of the new grid.
+
+    Returns:
+        float32, of this shape, with as many channels.
+
+    Example:
+        >>> resample_image(np.zeros((8, 8, 4, 2), np.float32), (4, 4, 4)).shape
+        (4, 4, 4, 2)
+    """
+    if image.ndim == 3:
+        return resample(image, shape)
+    return np.stack([resample(image[..., channel], shape) for channel in range(image.shape[3])], axis=-1)
+
+
 def resample_label(label: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray:
     """Resample a label to a grid of the same extent, class by class.
 
@@ -108,6 +127,6 @@ def resample_case(case: Case, spacing: tuple[float, float, float], classes: int)
         >>> resample_case(case, (2.0, 2.0, 2.0), classes=1).image.shape
         (4, 4, 4)
     """
-    shape = grid_shape(case.image.shape, case.spacing, spacing)
+    shape = grid_shape(case.shape, case.spacing, spacing)
     label = None if case.label is None else resample_label(case.label, shape, classes)
-    return Case(case.id, resample(case.image, shape), label, spacing)
+    return Case(case.id, resample_image(case.image, shape), label, spacing)

@@ -26,12 +26,18 @@ class CommonSettings(BaseModel):
         [], description="training cases that are scored instead of the test cases, which are then not opened"
     )
 
-    @field_validator("validation")
+    validation_cases: Annotated[int, Field(ge=0)] | list[str] = Field(
+        0,
+        description="labelled cases that choose a checkpoint and are not trained on: how many of each budget, or names",
+    )
+
+    @field_validator("validation", "validation_cases")
     @classmethod
-    def _no_repetition(cls, validation: list[str]) -> list[str]:
-        if repeated := sorted({case for case in validation if validation.count(case) > 1}):
+    def _no_repetition(cls, cases: int | list[str]) -> int | list[str]:
+        names = cases if isinstance(cases, list) else []
+        if repeated := sorted({case for case in names if names.count(case) > 1}):
             raise ValueError(f"names {repeated[0]} twice: remove one")
-        return validation
+        return cases
 
 
 def existing_folder(root: str, holds: str) -> Path:

@@ -27,6 +27,7 @@ class Source(Protocol):
         name: of the data set, for tables.
         classes: the number C of foreground classes.
         channels: the number M of channels of an image.
+        channel_names: one name a channel; empty text where it is not known.
         class_names: the structures, with their values in the files.
         train_ids, test_ids: the cases of the two sides of the split.
         reading: how a new scan has to be read to look like these cases.
@@ -39,6 +40,7 @@ class Source(Protocol):
     name: str
     classes: int
     channels: int
+    channel_names: list[str]
     class_names: dict[str, int]
     train_ids: list[str]
     test_ids: list[str]

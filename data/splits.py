@@ -217,6 +217,38 @@ def labelled_ids(
     return chosen[:count]
 
 
+def without_validation(drawn: list[str], count: int, patient_of: Callable[[str], str]) -> tuple[list[str], list[str]]:
+    """Divide labelled cases into those to train on and those that choose a checkpoint.
+
+    The last of the draw choose, so that the training cases of nested draws stay nested. Other scans of their patients
+    are not trained on.
+
+    Args:
+        drawn: the labelled cases, in the order of their draw.
+        count: how many of them choose.
+        patient_of: the patient of a case.
+
+    Returns:
+        The cases to train on, and those that choose.
+
+    Raises:
+        DataError: no case is left to train on.
+
+    Example:
+        >>> without_validation(["a1", "b1", "a2", "c1"], 2, patient_of=lambda case: case[0])
+        (['b1'], ['a2', 'c1'])
+    """
+    choosing = drawn[max(len(drawn) - count, 0) :]
+    patients = {patient_of(case_id) for case_id in choosing}
+    labelled = [case_id for case_id in drawn if patient_of(case_id) not in patients]
+    if not labelled:
+        raise DataError(
+            f"data.validation_cases {count} leaves none of {len(drawn)} labelled cases to train on: choose fewer of "
+            "them, or more labelled cases"
+        )
+    return labelled, choosing
+
+
 def unlabelled_ids(train_ids: list[str], labelled: list[str]) -> list[str]:
     """The training cases that are not labelled, in the order of the list.
 

@@ -111,8 +111,10 @@ def held_back(results: Results) -> set[int]:
     return set(cells.loc[is_left_out(cells), "row"]) & set(cells.loc[cells["scored"].astype(bool), "row"])
 
 
-def scores(results: Results, of: Sequence[Measure] = (), structure: int | None = None) -> Scores:
-    """The values of the last checkpoint under every postprocessing, by row of the tables.
+def scores(
+    results: Results, of: Sequence[Measure] = (), structure: int | None = None, checkpoint: str = CHECKPOINT
+) -> Scores:
+    """The values of one checkpoint under every postprocessing, by row of the tables.
 
     A case counts with its mean over structures. One that is neither in the truth nor in the prediction plays no part.
     If a value of any other structure is undefined, so is the case's: missing a structure must not pay. A case that is
@@ -122,6 +124,7 @@ def scores(results: Results, of: Sequence[Measure] = (), structure: int | None =
         results: what a results folder holds.
         of: which measures; by default `measures`.
         structure: the number of a structure, to have its values instead of means over structures.
+        checkpoint: the last, or the rule that chose another.
 
     Returns:
         A table for each row that has a defined case, in the unit that the measure is shown in.
@@ -131,7 +134,7 @@ def scores(results: Results, of: Sequence[Measure] = (), structure: int | None =
     cells = cells.loc[cells["scored"].astype(bool), ["trial", "row", "draw"]].astype({"draw": str})
     cells = cells.assign(run=range(len(cells)))
     index = ["draw", "trial"] if cells["draw"].nunique() > 1 else ["trial"]
-    cases = results.cases[results.cases["checkpoint"] == CHECKPOINT].merge(cells, on="trial")
+    cases = results.cases[results.cases["checkpoint"] == checkpoint].merge(cells, on="trial")
     if structure is not None:
         cases = cases[cases["class"] == structure]
     cases = cases[cases["value"].notna() | ~_neither_there_nor_found(cases)]

@@ -61,6 +61,7 @@ def _merge(parts: list[Results]) -> Results:
         unplanned=sorted({trial for part in parts for trial in part.unplanned} - set(chosen)),
         records={trial: of.records[trial] for trial, (of, _) in chosen.items() if trial in of.records},
         pictures={case: path for part in reversed(parts) for case, path in part.pictures.items()},
+        curves={trial: of.curves[trial] for trial, (of, _) in chosen.items() if trial in of.curves},
     )
 
 

@@ -1,7 +1,7 @@
 """Reads a results folder into pandas frames; nothing here writes or decides what a number means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark.records.case_values import COLUMNS
 from benchmark.records.models import EXTERNAL, SHARING, Cell, StoredPlan
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import Point
 from benchmark.records.states import CellState, planned_states
 from data.errors import visible
 from reports.worst import WITHOUT_VALUES, counts, worst_frame
@@ -37,6 +38,7 @@ class Results:
     records: {trial: folder of its record}, of the cells that were scored.
     pictures: {case: file with its image and truth}, of the test cases that have one. A file whose name is no text is
         no case's.
+    curves: {trial: Dice over its stored checkpoints}, of trials that have some.
     """
 
     plan: StoredPlan
@@ -47,6 +49,7 @@ class Results:
     unplanned: list[str]
     records: dict[str, Path]
     pictures: dict[str, Path]
+    curves: dict[str, list[Point]] = field(default_factory=dict)
 
 
 def read_results(folder: Path | str) -> Results:
@@ -77,6 +80,7 @@ def read_results(folder: Path | str) -> Results:
         unplanned=sorted({visible(path.parent.name) for path in results.folder.glob("records/*/trial.yaml")} - planned),
         records={cell.trial: results.record(cell.trial) for cell, state in found if state.values is not None},
         pictures=pictures,
+        curves={cell.trial: state.curve for cell, state in found if state.curve},
     )
 
 

@@ -207,6 +207,7 @@ def status(folder: Folder) -> None:
     from benchmark.command_line.cells import Line, print_cells
     from benchmark.records.case_values import mean_score
     from benchmark.records.collapse import far_below_in_rows
+    from benchmark.records.selection import best_on_validation
     from benchmark.records.states import DONE, MEANING, planned_states
 
     results = ResultsFolder(folder)
@@ -222,6 +223,8 @@ def status(folder: Folder) -> None:
         lines.append(Line(cell, state.state, reason, None if math.isnan(dice) else dice))
     print_cells(lines, console)
     console.print(f"{sum(state.state == DONE for _, state in states)} of {len(states)} cells done")
+    for line in best_on_validation([(cell, state.curve) for cell, state in states], postprocessing):
+        console.print(line, soft_wrap=True)
     if marked:
         console.print(f"{marked} collapsed without an error: tables count and mark them", soft_wrap=True)
     for name in dict.fromkeys(state.state for _, state in states if state.state != DONE):
@@ -344,19 +347,29 @@ def verify(
 
 @data_app.command()
 def prepare(
-    name: Annotated[Literal["la-raw"], typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The training set, one folder per case.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the prepared cases.")] = Path("la-prepared"),
+    name: Annotated[
+        Literal["la-raw", "acdc"],
+        typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd. acdc: the h5 files of SSL4MIS."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="la-raw: the training set, one folder per case. acdc: holds data.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the prepared cases: la-prepared or acdc.")
+    ] = None,
     crop: Annotated[
         Literal["label", "centre"],
-        typer.Option(help="Crop around the ground truth, as published, or without looking at it."),
+        typer.Option(help="Of la-raw: crop around the ground truth, as published, or without looking at it."),
     ] = "label",
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Seed of the crop's margins.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la-raw: seed of the crop's margins.")] = 0,
 ) -> None:
-    """Make a left-atrium folder from raw scans. Each scan is z-scored, then cropped. Records state the rule."""
+    """Make a left-atrium folder from raw scans, z-scored and cropped; or a folder of scans from ACDC's h5 files."""
     from benchmark.command_line import data_commands
 
-    data_commands.prepare_la_raw(folder, to, seed, crop, console)
+    if name == "acdc":
+        data_commands.prepare_acdc_folder(folder, to or Path("acdc"), console)
+    else:
+        data_commands.prepare_la_raw(folder, to or Path("la-prepared"), seed, crop, console)
 
 
 @data_app.command()

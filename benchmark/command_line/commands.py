@@ -114,6 +114,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
             write_plan(plan)
             todo = [planned for planned in plan.trials if planned.state == RESCORE]
             console.print(f"{len(todo)} of {len(plan.trials)} cells to score again, none to train")
+            _print_remarks(plan, console)
             if stale := sum(planned.state == STALE for planned in plan.trials):
                 console.print(
                     f"{stale} stale cells are not scored, because other numerics versions made their weights. "
@@ -397,3 +398,11 @@ def _print_counts(plan: Plan, todo: Iterable[PlannedTrial], console: Console) ->
         if kept:
             line = f"{len(kept)} {state} cells stay as they are ({kept[0].reason}): `{option}` runs them again"
             console.print(line, soft_wrap=True)
+    _print_remarks(plan, console)
+
+
+def _print_remarks(plan: Plan, console: Console) -> None:
+    """What a user should know of cells that are done, such as that their records lack stored checkpoints."""
+    remarks = [planned.reason for planned in plan.trials if planned.state == DONE and planned.reason]
+    if remarks:
+        console.print(f"{len(remarks)} done cells: {remarks[0]}", soft_wrap=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from data import fetch
+from data.acdc import acdc_volumes, prepare_acdc
 from data.example import write_example
 from data.la_raw import Crop, prepare_la, raw_cases
 from data.progress import bar, follow
@@ -49,6 +50,12 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
         for difference in case.grid:
             console.print(f"{case.case}: {difference}", soft_wrap=True)
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
+
+
+def prepare_acdc_folder(folder: Path, to: Path, console: Console) -> None:
+    """Make a folder of scans from the ACDC volumes that papers share."""
+    volumes = list(follow(prepare_acdc(folder, to), "preparing volumes", total=len(acdc_volumes(folder))))
+    console.print(f"{len(volumes)} volumes in {to}; `source: folder` with `root: {to}` reads them", soft_wrap=True)
 
 
 def example(folder: Path, console: Console) -> None:

@@ -58,14 +58,14 @@ def show_data(settings: DataSettings, picture: Path, console: Console) -> bool:
 def _print_cases(dataset: Dataset, console: Console) -> None:
     """A table of all cases. Of many structures, further tables have the volumes. A voxel size of all is said below."""
     names = list(dataset.source.class_names)
-    ids = [*dataset.train_ids, *dataset.test_ids]
+    ids = [*dataset.train_ids, *dataset.validation_cases, *dataset.test_ids]
     unlabelled = [case_id for case_id in dataset.train_ids if case_id not in dataset.with_label]
     kinds = dict.fromkeys(dataset.train_ids, "training") | dict.fromkeys(unlabelled, UNLABELLED)
-    kinds |= dict.fromkeys(dataset.test_ids, "test")
+    kinds |= dict.fromkeys(dataset.validation_cases, "validation") | dict.fromkeys(dataset.test_ids, "test")
     shapes, spacings, volumes = [], [], []
     for case_id in follow(ids, "measuring cases"):
         case = dataset.native(case_id)
-        shapes.append(case.image.shape)
+        shapes.append(case.shape)
         spacings.append("x".join(f"{mm:g}" for mm in case.spacing))
         volumes.append(_volumes(case, len(names)))
     columns = {"case": ids, "set": list(kinds.values()), "voxels": ["x".join(map(str, shape)) for shape in shapes]}
@@ -82,10 +82,17 @@ def _print_cases(dataset: Dataset, console: Console) -> None:
     ranges = " x ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(low, high, strict=True))
     console.print(
         f"{dataset.name}: {len(dataset.train_ids)} training cases, {len(dataset.with_label)} of them with a label, "
-        f"and {len(dataset.test_ids)} test cases, {ranges} voxels{of_all}"
+        f"and {len(dataset.test_ids)} test cases, {ranges} voxels{of_all}{_channels(dataset)}"
     )
     if unlabelled:
         console.print(f"{UNLABELLED}: {shorten_list(unlabelled, most=10)}")
+
+
+def _channels(dataset: Dataset) -> str:
+    if dataset.channels == 1:
+        return ""
+    names = zip(dataset.source.reading.channel_numbers, dataset.source.channel_names, strict=True)
+    return f", {dataset.channels} channels ({', '.join(name or f'{number:04d}' for number, name in names)})"
 
 
 def _volumes(case: Case, classes: int) -> list[str]:

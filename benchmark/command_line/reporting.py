@@ -11,6 +11,8 @@ from rich.text import Text
 
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import best_on_validation
+from reports.results import Results
 from reports.tables.table import Block, Cell
 
 STYLES = {1: "bold", 2: "underline"}  # of the best and the second best
@@ -41,6 +43,7 @@ def show_report(console: Console, *folders: ResultsFolder, to: Path | None = Non
         ) from error
     for experiment in experiments:
         _print_blocks(experiment.cuts[0].blocks, console)
+        _print_best_on_validation(experiment.results, console)
     if over is not None:
         _print_blocks(over.cut.blocks if over.cut else [], console)
         if over.reason:
@@ -53,6 +56,12 @@ def _print_blocks(blocks: Sequence[Block], console: Console) -> None:
         console.print(_table(block))
         for note in block.notes:
             console.print(note, soft_wrap=True)
+
+
+def _print_best_on_validation(results: Results, console: Console) -> None:
+    runs = [(cell, results.curves.get(cell.trial, ())) for cell in results.plan.cells]
+    for line in best_on_validation(runs, results.plan.evaluation.postprocessing):
+        console.print(line, soft_wrap=True)
 
 
 def _table(block: Block) -> Table:

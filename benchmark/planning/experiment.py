@@ -211,6 +211,16 @@ class Experiment(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _checkpoints_before_the_end(self) -> "Experiment":
+        every, iterations = self.evaluation.checkpoints, self.training.iterations
+        if every is not None and every >= iterations:
+            raise ValueError(
+                f"evaluation.checkpoints {every} stores none before the end of {iterations} training.iterations: "
+                "choose a smaller number, or null"
+            )
+        return self
+
     def seeds_of(self, labelled: int) -> list[int]:
         """The seeds of a budget. The ceiling's budget, if it is not in `labelled`, has the longest list."""
         if isinstance(self.seeds, list):

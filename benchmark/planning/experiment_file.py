@@ -26,6 +26,11 @@ def load_experiment(path: str | Path, overrides: list[str] = (), plugins: list[s
     Raises ExperimentError, or registry.MethodError for a plug-in, with one line that names the file and the key.
     """
     experiment = read_experiment(path, overrides)
+    if experiment.data.validation_cases and experiment.evaluation.checkpoints is None:
+        raise ExperimentError(
+            f"{path}: data.validation_cases choose a checkpoint, but evaluation.checkpoints is null: say every how "
+            "many iterations weights are stored, or leave the cases out"
+        )
     files = [*experiment.plugins, *_absolute(plugins)]
     for file in files:
         registry.load_plugin(file)

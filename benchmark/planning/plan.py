@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from benchmark.planning.case_roles import case_roles
 from benchmark.planning.experiment import Experiment, ExperimentError, MethodEntry
 from benchmark.planning.networks import check_network
 from benchmark.planning.single_values import check_single_values
@@ -26,7 +27,7 @@ from benchmark.trial.specification import Trial, digest_of
 from data.augment import AUGMENTATIONS
 from data.cache import Dataset, prepare
 from data.errors import one_line
-from data.splits import Fold, labelled_ids, split_hash, unlabelled_ids
+from data.splits import Fold, split_hash
 from methods.shared import registry
 from methods.shared.method import Method, MethodSettings
 from methods.shared.networks.registry import network_plugin
@@ -224,10 +225,9 @@ def _make_trial(
 ) -> Trial:
     method = registry.get(entry.name)
     settings = registry.settings_of(entry.name, entry.settings)
-    labelled = labelled_ids(dataset.labelled_pool, count, draw, dataset.left_out)
     supervised = _is_supervised(entry, experiment)
-    unlabelled = [] if supervised else unlabelled_ids(dataset.train_ids, labelled)
-    used = [*labelled, *unlabelled, *dataset.test_ids]
+    labelled, unlabelled, validation = case_roles(experiment, dataset, count, draw, supervised)
+    used = [*labelled, *unlabelled, *dataset.test_ids, *validation]
     digest = digest_of(
         dataset.fingerprint(used), labelled, unlabelled, dataset.test_ids, entry.name,
         settings.model_dump(mode="json"), seed, experiment.training,
@@ -257,9 +257,9 @@ def _make_trial(
     )
     return Trial(
         id=trial_id, cell=cell, settings=settings.model_dump(mode="json"), labelled=labelled, unlabelled=unlabelled,
-        test=dataset.test_ids, data=_absolute(experiment.data.model_dump(mode="json")), data_summary=summary,
-        training=experiment.training, evaluation=experiment.evaluation, plugins=experiment.plugins,
-        numerics=numerics.current(entry.name, method_file, network_file),
+        test=dataset.test_ids, validation=validation, data=_absolute(experiment.data.model_dump(mode="json")),
+        data_summary=summary, training=experiment.training, evaluation=experiment.evaluation,
+        plugins=experiment.plugins, numerics=numerics.current(entry.name, method_file, network_file),
     )  # fmt: skip
 
 
@@ -304,6 +304,7 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> Data:
         test=len(dataset.test_ids),
         classes=dataset.classes,
         class_names=dataset.source.class_names,
+        validation_cases=len(dataset.validation_cases) or experiment.data.validation_cases or 0,
         reading=dataset.source.reading.model_dump(mode="json"),
         preparation=dataset.source.preparation,
     )

@@ -47,7 +47,7 @@ def suggest(dataset: Dataset, settings: DataSettings) -> list[Suggestion]:
         settings: by which they were read.
     """
     cases = [dataset.native(case_id) for case_id in dataset.train_ids]
-    sizes, shapes = [case.spacing for case in cases], [case.image.shape for case in cases]
+    sizes, shapes = [case.spacing for case in cases], [case.shape for case in cases]
     tests = [dataset.native(case_id).spacing for case_id in dataset.test_ids]
     spacing, reason = target_spacing(sizes, shapes)
     if reason == MEDIAN and not differ([*sizes, *tests]):
@@ -137,33 +137,54 @@ def _multiple(voxels: float) -> int:
 
 
 def _normalisation(dataset: Dataset, settings: FolderSettings) -> tuple[str, str]:
-    """`data.normalise` with its reason, from intensities as the files have them."""
+    """`data.normalise` with its reason, from intensities as the files have them. Several channels make a list."""
     source = open_source(settings.model_copy(update={"normalise": "none"}))
     ids = dataset.with_label or dataset.train_ids
     chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(SAMPLED_CASES, len(ids))).astype(int))]
     lowest, highest, foreground = [], [], []
     for case_id in follow(chosen, "reading intensities"):
         case = source.read(case_id)
-        lowest.append(float(case.image.min()))
-        highest.append(float(case.image.max()))
+        image = case.image.reshape(*case.shape, source.channels)
+        lowest.append(image.min((0, 1, 2)))
+        highest.append(image.max((0, 1, 2)))
         if case.label is not None:
-            voxels = case.image[case.label > 0]
+            voxels = image[case.label > 0]
             foreground.append(voxels[:: max(1, len(voxels) // SAMPLED_VOXELS)])
+    inside = np.concatenate(foreground) if foreground else np.zeros((0, source.channels))
+    found = [
+        _of_channel(name, lows, highs, voxels, len(chosen))
+        for name, lows, highs, voxels in zip(
+            source.channel_names, np.transpose(lowest), np.transpose(highest), inside.T, strict=True
+        )
+    ]
+    if len({value for value, _ in found}) == 1:
+        return found[0]
+    numbers = source.reading.channel_numbers
+    reasons = "; ".join(f"channel {number:04d}: {why}" for number, (_, why) in zip(numbers, found, strict=True))
+    return f"[{', '.join(value for value, _ in found)}]", reasons
+
+
+def _of_channel(name: str, lowest: np.ndarray, highest: np.ndarray, inside: np.ndarray, cases: int) -> tuple[str, str]:
+    """The normalisation of a channel, with its reason.
+
+    Args:
+        name: in dataset.json; "" if it has none.
+        lowest, highest: intensity of each sampled case.
+        inside: intensities of labelled voxels.
+        cases: how many were sampled.
+    """
     values = f"intensities from {min(lowest):.4g} to {max(highest):.4g}"
-    named = source.modality.casefold()
+    named = name.casefold()
     looks_like_ct = np.median(lowest) < AIR
     if not (named == "ct" or (looks_like_ct and not named)):
-        why = f"dataset.json says {source.modality}" if named else f"{values} are no Hounsfield units"
+        why = f"dataset.json says {name}" if named else f"{values} are no Hounsfield units"
         return "zscore", f"z-score of each scan, as for MR: {why}"
     why = "dataset.json says CT" if named else f"{values} look like Hounsfield units (CT)"
-    inside = np.concatenate(foreground) if foreground else np.zeros(0)
     low, high = np.percentile(inside, CLIPPED) if len(inside) else (0, 0)
     if math.floor(low) >= math.ceil(high):
         return "zscore", f"{why}, but no labelled voxels give a window"
     window = [math.floor(low), math.ceil(high)]
-    return _listed(
-        window
-    ), f"{why}: percentiles {CLIPPED[0]} and {CLIPPED[1]} of labelled voxels in {len(chosen)} cases"
+    return _listed(window), f"{why}: percentiles {CLIPPED[0]} and {CLIPPED[1]} of labelled voxels in {cases} cases"
 
 
 def _listed(values: Sequence[float]) -> str:

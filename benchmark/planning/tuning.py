@@ -138,6 +138,7 @@ def search_experiment(
         "name": f"{experiment.name}-tuning", "title": f"{experiment.title or experiment.name}: search",
         "data": experiment.data.model_copy(update={"validation": held_out}), "methods": list(entries.values()),
         "baseline": None, "reference": None, "labelled": [budget], "draws": experiment.draws[:1],
+        "evaluation": experiment.evaluation.model_copy(update={"checkpoints": None}),
         "seeds": [experiment.tuning.seed], "tuning": None, "execution": _copied_to(experiment, "tuning"),
     })  # fmt: skip
 

@@ -12,7 +12,8 @@ from benchmark.records.files import ResultsError
 from benchmark.records.spreadsheets import original
 from data.errors import one_line
 
-CHECKPOINT = "last"
+CHECKPOINT = "last"  # the headline's, in the column `checkpoint`
+BEST_ON_VALIDATION, BEST_ON_TEST = SELECTED = ("best_on_validation", "best_on_test")  # chosen among stored weights
 POSTPROCESSINGS = ("none", "largest_component")
 # Metrics that came later. Records without them stay valid, and `evaluate` adds them.
 LATER = (("hd95_max", "voxel"), ("hd95_max", "mm"), ("nsd", ""), ("volume_error", "percent"))
@@ -68,19 +69,27 @@ def read_case_values(path: Path, cases: int, classes: int) -> list[CaseValue]:
     names = {row.case for row in rows}
     if len(names) != cases:
         raise ResultsError(f"cases.csv has {len(names)} of the {cases} test cases")
-    lacking = lacking_metrics(rows)
-    expected = {
-        (CHECKPOINT, postprocessing, structure, case, *metric)
-        for postprocessing in POSTPROCESSINGS for structure in range(1, classes + 1)
-        for case in names for metric in METRICS if metric not in lacking
-    }  # fmt: skip
-    if not expected <= keys:
-        raise ResultsError("cases.csv lacks some metrics of some cases")
+    for checkpoint in {CHECKPOINT, *(row.checkpoint for row in rows)}:
+        lacking = lacking_metrics([row for row in rows if row.checkpoint == checkpoint])
+        expected = {
+            (checkpoint, postprocessing, structure, case, *metric)
+            for postprocessing in POSTPROCESSINGS for structure in range(1, classes + 1)
+            for case in names for metric in METRICS if metric not in lacking
+        }  # fmt: skip
+        if not expected <= keys:
+            raise ResultsError("cases.csv lacks some metrics of some cases")
     return rows
+
+
+def of_last(values: Iterable[CaseValue]) -> list[CaseValue]:
+    """The values of the last checkpoint alone."""
+    return [value for value in values if value.checkpoint == CHECKPOINT]
 
 
 def mean_score(values: Iterable[CaseValue], metric: str, postprocessing: str) -> float:
     """The mean over cases, each averaged over the structures that it has; NaN if no case has a score.
+
+    Only the last checkpoint counts.
 
     Args:
         values: of one record.
@@ -88,7 +97,7 @@ def mean_score(values: Iterable[CaseValue], metric: str, postprocessing: str) ->
         postprocessing: which of its predictions count.
     """
     cases: dict[str, list[float]] = defaultdict(list)
-    for value in values:
+    for value in of_last(values):
         if (value.metric, value.postprocessing) == (metric, postprocessing) and not math.isnan(value.value):
             cases[value.case].append(value.value)
     return fmean(map(fmean, cases.values())) if cases else math.nan

@@ -95,6 +95,7 @@ class Data(Stored):
     test: Count
     classes: int = Field(ge=1, le=MOST_CLASSES)
     class_names: dict[str, int] = {}
+    validation_cases: Count = Field(0, description="labelled cases that choose a checkpoint and are not trained on")
     reading: dict[str, Any] = {}
     preparation: str | None = None
 
@@ -108,11 +109,16 @@ class Data(Stored):
     @field_validator("reading")
     @classmethod
     def _a_way_to_read(cls, reading: dict[str, Any]) -> dict[str, Any]:
-        how = reading.get("normalise")
-        window = isinstance(how, list) and len(how) == 2 and all(isinstance(end, int | float) for end in how)
-        if not (how is None or isinstance(how, str) or window):
-            raise ValueError("normalise must be a word or two numbers")
+        how, channels = reading.get("normalise"), reading.get("channel")
+        each = isinstance(how, list) and isinstance(channels, list) and len(how) == len(channels)
+        if not (how is None or _normalises(how) or (each and all(map(_normalises, how)))):
+            raise ValueError("normalise must be a word or two numbers, or a list of these, one a channel")
         return reading
+
+
+def _normalises(how: Any) -> bool:
+    window = isinstance(how, list) and len(how) == 2 and all(isinstance(end, int | float) for end in how)
+    return isinstance(how, str) or window
 
 
 class Tuned(Stored):
@@ -166,6 +172,7 @@ class Record(Stored):
     labelled: list[str] | None = None
     unlabelled: list[str] | None = None
     test: list[str] | None = None
+    validation: list[str] | None = Field(None, description="labelled cases that chose a checkpoint")
     masks: str | None = Field(None, description="hash of the masks that another tool made")
     training: Training | None = None
     evaluation: Evaluation

@@ -128,6 +128,10 @@ class Evaluation(Block):
         "worst", description="a run that diverged: Dice 0 and distances of the image diagonal, or left out unranked"
     )
     nsd_tolerance: PositiveFloat = Field(2.0, description="mm up to which surfaces count as equal in NSD")
+    checkpoints: PositiveInt | None = Field(
+        None,
+        description="weights are stored and scored every so many iterations, to choose among; null: only the last",
+    )
 
 
 # Keys of `Evaluation` that choose among what is known of each record: a change of them needs no new scoring.

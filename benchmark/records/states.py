@@ -4,12 +4,13 @@ import time
 from dataclasses import dataclass, field
 
 from benchmark.records import collapse, numerics
-from benchmark.records.case_values import CaseValue, read_case_values
+from benchmark.records.case_values import CaseValue, of_last, read_case_values
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Cell, Data, Record, StoredPlan
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import CHOSEN_BY_REPORT, Evaluation, Training, differences
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import Point, missing_weights, read_curve
 from data.errors import one_line
 from data.progress import follow
 
@@ -67,8 +68,9 @@ class CellState:
     """One of the states above, and why.
 
     `values` are the measured values if tables may show them. That is so for a cell that is done, or that differs from
-    today's only in numerics versions. `outdated` says which versions differ. `collapsed` says why its network counts as
-    dead. `record` and `provenance` are what was read on the way.
+    today's only in numerics versions. `curve` is Dice over the stored checkpoints, empty where there are none.
+    `outdated` says which versions differ. `collapsed` says why its network counts as dead. `record` and `provenance`
+    are what was read on the way.
     """
 
     state: str
@@ -76,6 +78,7 @@ class CellState:
     record: Record | None = None
     provenance: dict = field(default_factory=dict)
     values: list[CaseValue] | None = None
+    curve: list[Point] = field(default_factory=list)
     outdated: str = ""
     collapsed: str = ""
 
@@ -111,22 +114,27 @@ def cell_state(folder: ResultsFolder, trial: str, wanted: Wanted) -> CellState:
         return CellState(OTHER_PROTOCOL, "; ".join(others), record, provenance)
 
     old_scores = numerics.changed(record.numerics, wanted.numerics, "scoring")
-    other_evaluation = differences(record.evaluation, wanted.evaluation, "evaluation", CHOSEN_BY_REPORT)
-    values, damage = None, ""
+    other_evaluation = differences(
+        record.evaluation, wanted.evaluation, "evaluation", (*CHOSEN_BY_REPORT, "checkpoints")
+    )
+    selects, to_select, unselected = _selection(folder, trial, record, wanted)
+    values, curve, damage = None, [], ""
     if not other_evaluation:
         try:
             values = read_case_values(folder.record(trial) / "cases.csv", wanted.data.test, wanted.data.classes)
+            values = values if selects else of_last(values)
+            curve = read_curve(folder.record(trial)) if selects else []
         except ResultsError as error:
-            damage = str(error)
+            values, damage = None, str(error)
     outdated = "; ".join([*old_weights, *old_scores])
     collapsed = collapse.dead_in_record(folder.record(trial)) if record.collapsed is None else record.collapsed
-    known = (record, provenance, values, outdated, one_line(collapsed))
+    known = (record, provenance, values, curve, outdated, one_line(collapsed))
     if old_weights:
         return CellState(STALE, "; ".join(old_weights), *known)
     other_labels = _other_labels(folder, trial, record, wanted)
-    if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [damage])]:
+    if reasons := [*other_evaluation, *other_labels, *old_scores, *filter(None, [to_select, damage])]:
         return CellState(RESCORE, "; ".join(reasons), *known)
-    return CellState(DONE, unknown, *known)
+    return CellState(DONE, "; ".join(filter(None, [unselected, unknown])), *known)
 
 
 def planned_states(folder: ResultsFolder) -> list[tuple[Cell, CellState]]:
@@ -161,6 +169,18 @@ def _other_protocol(record: Record, wanted: Wanted) -> list[str]:
     if record.data.fingerprint != wanted.data.fingerprint:
         found.append(f"data.fingerprint is {record.data.fingerprint}, the plan's {wanted.data.fingerprint}")
     return found
+
+
+def _selection(folder: ResultsFolder, trial: str, record: Record, wanted: Wanted) -> tuple[bool, str, str]:
+    """Whether the record has the checkpoints that the plan chooses among. If not, why it is to be scored again for
+    them, or why it stays without: a valid result is not trained anew unless somebody asks."""
+    recorded, planned = record.evaluation.checkpoints, wanted.evaluation.checkpoints
+    if planned is None or record.training is None or recorded == planned:
+        return planned is not None and record.training is not None, "", ""
+    if missing_weights(folder.record(trial), planned, record.training.iterations):
+        why = f"it has no weights of every {planned} iterations (evaluation.checkpoints)"
+        return False, "", f"{why}: remove {folder.record(trial)} to train it again with them"
+    return False, f"evaluation.checkpoints is {recorded}, the plan's {planned}", ""
 
 
 def _other_labels(folder: ResultsFolder, trial: str, record: Record, wanted: Wanted) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from benchmark.records.files import write_atomically
+from benchmark.records.selection import missing_weights
 from benchmark.trial.training import TrainingState
 
 CHECKPOINT_FORMAT = 2
@@ -39,13 +40,16 @@ def save_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
         old.unlink(missing_ok=True)
 
 
-def load_checkpoint(state: TrainingState, folder: Path, numerics: dict) -> None:
-    """Bring `state` to the newest readable checkpoint of the same numerics in `folder`; with none it stays as it is."""
+def load_checkpoint(state: TrainingState, folder: Path, numerics: dict, stored_every: int | None = None) -> None:
+    """Bring `state` to the newest readable checkpoint of the same numerics in `folder`; with none it stays as it is.
+
+    `stored_every`: of `evaluation.checkpoints`. A training that lacks stored weights of before is not continued.
+    """
     for path in sorted(_checkpoints(folder), reverse=True):
         content = _read_checkpoint(path)
         if (content.get("format"), content.get("numerics")) != (CHECKPOINT_FORMAT, numerics):
             continue
-        if not _fits(content, state):
+        if not _fits(content, state) or missing_weights(folder, stored_every, content["step"]):
             continue
         state.method.load_state_dict(content["method"])
         for phase, optimizer in state.optimizers.items():

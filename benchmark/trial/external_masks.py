@@ -79,7 +79,7 @@ def score_masks(
     target = results.unpublished(trial)
     for case_id in masks:
         native = dataset.native(case_id)
-        write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
+        write_case(results, case_id, native.shown, native.label, dataset.fingerprint([case_id]))
     facts = {"scored": datetime.now(UTC).isoformat(timespec="seconds"), "masks": str(folder.absolute())}
     (target / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     _finish(target, cell, plan.data, masks, dataset, plan.evaluation, results)
@@ -200,6 +200,6 @@ def _mask(path: Path, dataset: Dataset, case: Case) -> np.ndarray:
         labels, geometry = read_label(path, source.reading, values)
         if mismatch := geometry.mismatch(grid, source.reading.grid_tolerance):
             raise DataError(f"{path}: not on the grid of its case: {mismatch}")
-    if labels.shape != case.image.shape:
-        raise DataError(f"{path}: {labels.shape} voxels, but {case.id} has {case.image.shape}")
+    if labels.shape != case.shape:
+        raise DataError(f"{path}: {labels.shape} voxels, but {case.id} has {case.shape}")
     return labels

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from benchmark.records.arrays import labels_of, read_masks
-from benchmark.records.case_values import CaseValue, lacking_metrics, read_case_values
+from benchmark.records.case_values import CaseValue, lacking_metrics, of_last, read_case_values
 from benchmark.records.files import ResultsError, csv_text, write_text
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import Record
@@ -37,7 +37,7 @@ def add_later_metrics(results: ResultsFolder, trial: str, dataset: Dataset) -> b
         if record is None:
             return False
         path = results.record(trial) / "cases.csv"
-        values = read_case_values(path, len(record.test), dataset.classes)
+        values = of_last(read_case_values(path, len(record.test), dataset.classes))
         lacking = lacking_metrics(values)
         if not lacking:
             return False

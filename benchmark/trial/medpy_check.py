@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmark.records.arrays import read_masks
-from benchmark.records.case_values import CaseValue, read_case_values
+from benchmark.records.case_values import CaseValue, of_last, read_case_values
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.metrics import largest_components
@@ -31,7 +31,7 @@ def differences(folder: ResultsFolder, trial: str, dataset: Dataset) -> Iterator
     record = folder.finished_record(trial)
     if record is None:
         raise ResultsError(f"{trial} is no finished trial of {folder.folder}: see `status {folder.folder}`")
-    values = read_case_values(folder.record(trial) / "cases.csv", len(record.test), dataset.classes)
+    values = of_last(read_case_values(folder.record(trial) / "cases.csv", len(record.test), dataset.classes))
     metrics = {"dice": binary.dc, "jaccard": binary.jc, "asd": binary.asd, "hd95": binary.hd95, "assd": binary.assd}
     masks: dict[str, dict[str, np.ndarray]] = {}
     for value in values:

@@ -28,14 +28,14 @@ from benchmark.trial.weights import load_weights
 from data.augment import AUGMENTATIONS
 from data.cache import MOST_VOXELS
 from data.case import DataError, collect_problems, raise_problems
-from data.folder import CHANNEL
+from data.channels import CHANNEL, group_channels, read_channels
 from data.formats.dispatch import suffix_of
 from data.names import name_problems
 from data.reader import reading_scans
 from data.reading import Reading
-from data.resample import grid_shape, resample
+from data.resample import grid_shape, resample_image
 from data.scan_files import ScanFiles, scan_files, stem_of
-from data.scans import read_image, write_labels
+from data.scans import write_labels
 from methods.shared import registry
 from methods.shared.method import Method
 
@@ -98,17 +98,18 @@ def _predict(
         reading = reading.model_copy(update={"voxel": _voxel(voxel)})
     scans = _scans(images, reading, to)
     targets = {name: to / f"{name}.nii.gz" for name in scans}
-    if over := [target for target in targets.values() if _absolute(target) in set(map(_absolute, scans.values()))]:
+    given_files = {_absolute(file) for files in scans.values() for file in files}
+    if over := [target for target in targets.values() if _absolute(target) in given_files]:
         raise ExperimentError(
             f"--to {to}: the labels would take the place of the scan {over[0]}: choose another folder"
         )
     problems = []
-    for file in scans.values():
+    for files in scans.values():
         with collect_problems(problems):
-            image, geometry = read_image(file, reading)
-            if math.prod(grid_shape(image.shape, geometry.array_spacing, spacing)) > MOST_VOXELS:
+            image, geometry = read_channels(files, reading)
+            if math.prod(grid_shape(image.shape[:3], geometry.array_spacing, spacing)) > MOST_VOXELS:
                 sizes = " x ".join(f"{size:g}" for size in geometry.array_spacing)
-                raise DataError(f"{file}: too large for the network's grid, because its voxels have {sizes} mm")
+                raise DataError(f"{files[0]}: too large for the network's grid, because its voxels have {sizes} mm")
     raise_problems([problem.replace("data.voxel", "--voxel") for problem in problems])
 
     try:
@@ -120,16 +121,16 @@ def _predict(
         training = training.model_copy(update={"precision": "fp32"})
     configure_torch(training)
     settings = registry.settings_of(cell.method, cell.settings)
-    method = build_method(cell.method, settings, training, len(values), cell.seed, place)
+    method = build_method(cell.method, settings, training, len(values), cell.seed, place, reading.channels)
     with _one_line(record, registry.get(cell.method)):
         load_weights(record, method, place)
     folded = fold_batch_norm(method)
-    for name, file in scans.items():
-        image, geometry = read_image(file, reading)
+    for name, files in scans.items():
+        image, geometry = read_channels(files, reading)
         spacing_of_scan = geometry.array_spacing
         same = all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(spacing_of_scan, spacing, strict=True))
-        grid = image if same else resample(image, grid_shape(image.shape, spacing_of_scan, spacing))
-        with _one_line(file, registry.get(cell.method)):
+        grid = image if same else resample_image(image, grid_shape(image.shape[:3], spacing_of_scan, spacing))
+        with _one_line(files[0], registry.get(cell.method)):
             probabilities = predict_volume(
                 folded.predict, grid, len(values), training.patch, evaluation.stride, 4, place,
                 resizes=AUGMENTATIONS[training.augmentation].resizes,
@@ -139,7 +140,7 @@ def _predict(
         write_labels(targets[name], labels, geometry, values)
         counts = np.bincount(labels.ravel(), minlength=len(values) + 1)[1:]
         millilitres = counts * np.prod(spacing_of_scan) / 1000
-        yield Segmented(file, targets[name], dict(zip(data.class_names, millilitres.tolist(), strict=True)))
+        yield Segmented(files[0], targets[name], dict(zip(data.class_names, millilitres.tolist(), strict=True)))
 
 
 @contextmanager
@@ -184,8 +185,8 @@ def _voxel(text: str) -> str | tuple[float, ...]:
     return sizes
 
 
-def _scans(images: Path, reading: Reading, to: Path) -> dict[str, Path]:
-    """The scan of each case: of nnU-Net's channels the one that the trial has seen."""
+def _scans(images: Path, reading: Reading, to: Path) -> dict[str, list[Path]]:
+    """The files of each case, one a channel: of nnU-Net's channels those that the trial has seen."""
     if os.path.isdir(images):
         files = scan_files(images, ignore=to)
     elif os.path.isfile(images) and suffix_of(images):
@@ -198,6 +199,8 @@ def _scans(images: Path, reading: Reading, to: Path) -> dict[str, Path]:
     found = files.scans
     if found:
         raise_problems(files.problems + name_problems(found))
+    if reading.channels > 1:
+        return _of_several_channels(images, found, reading)
     channel = f"_{reading.channel or 0:04d}"
     of_channel = {name.removesuffix(channel): file for name, file in found.items() if name.endswith(channel)}
     numbered = reading.channel is not None and (of_channel or all(map(CHANNEL.fullmatch, found)))
@@ -207,4 +210,15 @@ def _scans(images: Path, reading: Reading, to: Path) -> dict[str, Path]:
         because = f" ({files.problems[0]})" if files.problems else ""
         of = f" of channel {channel[1:]}" if reading.channel else ""
         raise ExperimentError(f"{images} holds no scan{of}{because}: give a scan or a folder of them")
-    return found
+    return {name: [file] for name, file in found.items()}
+
+
+def _of_several_channels(images: Path, found: dict[str, Path], reading: Reading) -> dict[str, list[Path]]:
+    cases, lacking = group_channels(found, reading.channel_numbers)
+    if lacking or not cases:
+        names = ", ".join(f"<case>_{number:04d}" for number in reading.channel_numbers)
+        raise ExperimentError(
+            f"{images}: {lacking or 'no scan has all channels'}: give a folder with {names} of each case, as the trial "
+            "was trained on"
+        )
+    return cases

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from benchmark.planning.experiment import Execution
 from benchmark.planning.pretrained import load_pretrained
 from benchmark.records import collapse, remote_copies
 from benchmark.records.case_values import mean_score, read_case_values
-from benchmark.records.files import ResultsError, csv_text, storage_error
+from benchmark.records.files import ResultsError, csv_text, remove, storage_error
 from benchmark.records.locks import trial_lock
 from benchmark.records.models import FORMAT, SHARING, Record
 from benchmark.records.results_folder import ResultsFolder
+from benchmark.records.selection import keep_weights
 from benchmark.records.states import DONE, INTERRUPTED, RESCORE, cell_state
 from benchmark.trial import provenance
 from benchmark.trial.checkpoints import load_checkpoint, save_checkpoint
@@ -28,6 +29,7 @@ from benchmark.trial.finite import DivergedError
 from benchmark.trial.label_watch import LabelWatch, install, peeked
 from benchmark.trial.process_state import ProcessState, changed_process
 from benchmark.trial.profiling import traced
+from benchmark.trial.selection import predict_checkpoints, scorable, score_checkpoints, store_weights
 from benchmark.trial.sessions import Sessions
 from benchmark.trial.setup import data_workers, dataset_of, set_up
 from benchmark.trial.specification import Progress, Trial
@@ -133,6 +135,8 @@ def write_failure(trial: Trial, results: ResultsFolder, state: str, reason: str)
 
 def _run(session: _Session, log: TrialLog, trained: bool) -> Iterator[Progress]:
     """`trained`: stored weights are only to be scored again."""
+    if trained:
+        session = replace(session, trial=scorable(session.trial, session.results, session.notes.append))
     trial, results = session.trial, session.results
     dataset = dataset_of(trial)  # which opens labels where the cache lacks cases
     with session.labels.watching(dataset, trial.labelled):
@@ -168,9 +172,10 @@ def _watched(
         }  # fmt: skip
     else:
         state = initial_state(method, trial.training)
-        load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights())
+        load_checkpoint(state, results.running(trial.id), trial.numerics.of_weights(), trial.evaluation.checkpoints)
         if state.step == 0:
             session.labels.forget_earlier_sessions()
+            remove(results.running(trial.id) / "checkpoints")
             loaded = load_pretrained(method, trial.training.pretrained, results, execution)
             session.notes.extend([loaded] * bool(loaded))
         log.start(run_of(trial, results, state.step))
@@ -193,12 +198,12 @@ def _watched(
 
     # From here to `publish` everything is written to a folder of its own, which becomes the record in one move.
     folder = results.unpublished(trial.id)
-    seconds = yield from _test(session, dataset, method, folder, log)
+    weights_of = results.record(trial.id) if trained else results.running(trial.id)
+    seconds = yield from _test(session, dataset, method, weights_of, folder, log)
     facts["inference_seconds_per_case"] = round(seconds / len(trial.test), 3)
     if not trained:  # weights that are only scored again have cost what they cost
         sessions.note(MEMORY, provenance.peak_memory(device))
         facts |= {"seconds_this_session": round(time.perf_counter() - begin, 3)} | sessions.most
-    torch.save(method.state_dict(), folder / "weights.pt")
     return folder, history, facts
 
 
@@ -206,7 +211,7 @@ def _train(
     session: _Session, dataset: Dataset, state: TrainingState, device: torch.device, log: TrialLog
 ) -> Iterator[Progress]:
     trial, results, execution = session.trial, session.results, session.execution
-    training, folder = trial.training, results.running(trial.id)
+    training, folder, stored_every = trial.training, results.running(trial.id), trial.evaluation.checkpoints
     numerics = trial.numerics.of_weights()
     stream = make_stream(state.method, dataset, trial.labelled, trial.unlabelled, training, trial.seed)
     last_report = last_checkpoint = time.monotonic()
@@ -227,6 +232,8 @@ def _train(
         for step in steps:
             step_is_over()
             session.watch.alive(step)
+            if stored_every and step % stored_every == 0 and step < training.iterations:
+                store_weights(state.method, folder, step)  # before a checkpoint that lies behind it
             log.add_pictures(state, trial, dataset)
             now = time.monotonic()
             every = execution.checkpoint_iterations
@@ -255,9 +262,12 @@ def _train(
 
 
 def _test(
-    session: _Session, dataset: Dataset, method: Method, folder: Path, log: TrialLog
+    session: _Session, dataset: Dataset, method: Method, weights_of: Path, folder: Path, log: TrialLog
 ) -> Generator[Progress, None, float]:
-    """Predict every test case, then score all: predictions/ and cases.csv. Returns the seconds of predicting alone."""
+    """Predict every test case, then score all: predictions/, weights.pt and cases.csv; of stored checkpoints, too.
+
+    `weights_of`: the folder that has these. Returns the seconds of predicting the test cases with the last weights.
+    """
     trial, results, watch = session.trial, session.results, session.watch
 
     def say(stage: str) -> Progress:
@@ -265,8 +275,17 @@ def _test(
 
     window_batch = session.execution.window_batch
     seconds = yield from predict_cases(method, dataset, trial, folder, window_batch, watch.alive, say)
+    torch.save(method.state_dict(), folder / "weights.pt")
+    keep_weights(weights_of, folder)
+    selects = trial.evaluation.checkpoints is not None
+    if selects:
+        yield from predict_checkpoints(
+            method, dataset, trial, folder, window_batch, watch.alive, say, session.notes.append
+        )
     with session.labels.scoring():
-        yield from score_cases(dataset, trial, folder, results, log, say)
+        rows = yield from score_cases(dataset, trial, folder, results, log, say)
+        if selects:
+            yield from score_checkpoints(dataset, trial, folder, rows, say)
     return seconds
 
 
@@ -274,7 +293,7 @@ def _record(trial: Trial, state: str, reason: str | None, **marks: str) -> Recor
     return Record(
         format=FORMAT, trial=trial.id, state=state, reason=reason, **marks, cell=trial.cell,
         data=trial.data_summary,
-        labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test,
+        labelled=trial.labelled, unlabelled=trial.unlabelled, test=trial.test, validation=trial.validation,
         training=trial.training.model_dump(), evaluation=trial.evaluation, numerics=trial.numerics,
     )  # fmt: skip
 

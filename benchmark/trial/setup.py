@@ -106,7 +106,7 @@ def check_data(trial: Trial) -> None:
         DataError: they have not, or cannot be read.
     """
     dataset = dataset_of(trial)
-    used = [*trial.labelled, *trial.unlabelled, *trial.test]
+    used = [*trial.labelled, *trial.unlabelled, *trial.test, *trial.validation]
     if missing := sorted(set(used) - {*dataset.train_ids, *dataset.test_ids, *dataset.labelled_pool}):
         raise DataError(f"{dataset.name} lacks {shorten_list(missing)}, which the run was planned with")
     digest = digest_of(

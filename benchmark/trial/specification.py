@@ -23,6 +23,7 @@ class Trial(BaseModel):
     labelled: list[str]
     unlabelled: list[str]
     test: list[str]
+    validation: list[str] = []  # labelled cases that choose a checkpoint
     data: dict  # the experiment's data block
     data_summary: Data  # what a record says of its data
     training: Training
@@ -53,7 +54,8 @@ class Trial(BaseModel):
 class Progress(BaseModel):
     """A sign of life.
 
-    stage: training, testing i/n, scoring i/n, interrupted, done, failed, diverged or stopped (by the disk).
+    stage: training, testing i/n, selecting i/n, scoring i/n, interrupted, done, failed, diverged or stopped (by the
+    disk).
     """
 
     trial: str

@@ -5,7 +5,7 @@ Both parts are generators. `say` makes a sign of life of a stage; they yield one
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from benchmark.records.arrays import labels_of, read_masks, write_case, write_prediction
@@ -45,7 +45,7 @@ def predict_cases(
         begin = time.perf_counter()
         labels = predict_labels(method, dataset, case_id, trial.training, trial.evaluation, window_batch, alive=alive)
         seconds += time.perf_counter() - begin
-        write_prediction(_stored(folder, case_id), labels, dataset.classes)
+        write_prediction(stored_prediction(folder, case_id), labels, dataset.classes)
         if (geometry := dataset.source.geometry(case_id)) is not None:  # for other tools: as the headline is scored
             masks = postprocessed(labels, dataset.classes, trial.evaluation)
             values = list(dataset.source.class_names.values())
@@ -55,8 +55,8 @@ def predict_cases(
 
 def score_cases(
     dataset: Dataset, trial: Trial, folder: Path, results: ResultsFolder, log: TrialLog, say: Say
-) -> Iterator[Progress]:
-    """Write cases.csv of a record from its stored predictions, and the pictures of the cases.
+) -> Generator[Progress, None, list[dict]]:
+    """Write cases.csv of a record from its stored predictions, and the pictures of the cases. Returns its rows.
 
     Raises:
         ResultsError: a prediction cannot be read back.
@@ -65,20 +65,22 @@ def score_cases(
     for number, case_id in enumerate(trial.test, start=1):
         yield say(f"scoring {number}/{len(trial.test)}")
         native = dataset.native(case_id)
-        masks = read_masks(_stored(folder, case_id), (dataset.classes, *native.image.shape))
+        masks = read_masks(stored_prediction(folder, case_id), (dataset.classes, *native.shape))
         if masks is None:
-            raise ResultsError(f"{_stored(folder, case_id)} cannot be read: run the same command again")
+            raise ResultsError(f"{stored_prediction(folder, case_id)} cannot be read: run the same command again")
         labels = labels_of(masks)
         rows += score_case(labels, native, dataset.classes, trial.evaluation)
         if number <= CASES:
-            log.add_slice(case_id, native.image, native.label, labels)
-        write_case(results, case_id, native.image, native.label, dataset.fingerprint([case_id]))
+            log.add_slice(case_id, native.shown, native.label, labels)
+        write_case(results, case_id, native.shown, native.label, dataset.fingerprint([case_id]))
     (folder / "cases.csv").write_text(csv_text(rows), encoding="utf-8")
     values = [CaseValue(*(row[column] for column in COLUMNS)) for row in rows]
     means = {metric: mean_score(values, metric, trial.evaluation.postprocessing) for metric in ("dice", "jaccard")}
     side = "validation" if trial.data["validation"] else "test"
     log.add_result({f"{side} {metric}": mean for metric, mean in means.items() if not math.isnan(mean)})
+    return rows
 
 
-def _stored(folder: Path, case_id: str) -> Path:
+def stored_prediction(folder: Path, case_id: str) -> Path:
+    """Where a record has its prediction of a test case."""
     return folder / "predictions" / f"{case_id}.npz"

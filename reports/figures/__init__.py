@@ -19,6 +19,7 @@ from reports.results import Results
 
 MODULES = ("distributions", "budgets", "variance", "ranks", "pairwise_map", "training_cost", "training_curves",
            "examples", "disagreement")  # fmt: skip
+SELECTION = "selection"  # where checkpoints were stored
 DRAWING = "drawing figures"
 MANY = 200  # planned runs x test cases from which starting other processes saves time
 
@@ -36,12 +37,13 @@ def draw_all(experiment: Results, folder: Path) -> tuple[list[Drawn], list[LeftO
         The figures drawn, and those left out with the reason.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    modules = MODULES + (SELECTION,) * (experiment.plan.evaluation.checkpoints is not None)
     save = partial(_save_module, source=measured_in(experiment), folder=folder)
     if len(experiment.cells) * experiment.plan.data.test < MANY:
-        parts = list(map(save, follow(MODULES, DRAWING)))
+        parts = list(map(save, follow(modules, DRAWING)))
     else:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:  # a fork copies Ray's locks
-            parts = list(follow(pool.map(save, MODULES), DRAWING, total=len(MODULES)))
+            parts = list(follow(pool.map(save, modules), DRAWING, total=len(modules)))
     figures = [figure for part in parts for figure in part]
     return [f for f in figures if isinstance(f, Drawn)], [f for f in figures if isinstance(f, LeftOut)]
 

@@ -11,6 +11,7 @@ from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
 from reports.measures import DICE, Measure, hd95, held_back, scores, with_rows
 from reports.results import Results, external, is_left_out, trained
+from reports.selection import selected_runs
 from reports.tables.formats import counted
 
 COLUMNS = ["row", "role", "labelled", "trial", "seed", "draw"]
@@ -28,11 +29,13 @@ class Measured:
             `distance`. Scores are means over structures. Runs that diverged and count with the worst values are among
             them where another run of their row was trained to the end.
         look: how each planned row is drawn, in the plan's order.
+        selected: one line per run that has an oracle, with `row` as in `runs` and the columns of `selected_runs`.
     """
 
     experiment: Results
     runs: pd.DataFrame
     look: dict[str, Look]
+    selected: pd.DataFrame
 
     @cached_property
     def segmentations(self) -> Segmentations:
@@ -87,9 +90,12 @@ def measured_in(experiment: Results) -> Measured:
     special = {"floor": FLOOR, "ceiling": CEILING}
     roles = dict(zip(cells["row"], cells["role"], strict=True))
     methods = looks(row for row, role in roles.items() if role not in special)
+    names = dict(zip(cells["trial"], cells["row"], strict=True))
+    selected = selected_runs(experiment)
+    selected = selected.assign(row=selected["trial"].map(names))
     none_of_them = experiment.cases[:0]  # it is sent to other processes
     experiment = replace(experiment, cases=none_of_them, left_out=none_of_them)
-    return Measured(experiment, runs, {row: special.get(role) or methods[row] for row, role in roles.items()})
+    return Measured(experiment, runs, {row: special.get(role) or methods[row] for row, role in roles.items()}, selected)
 
 
 def row_names(cells: pd.DataFrame) -> list[str]:

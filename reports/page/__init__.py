@@ -31,6 +31,7 @@ LIBRARIES = {"datatables": ("itables", "html/dt_bundle.js"), "plotly": ("plotly"
 HEADINGS = {
     "comparison": "Comparison", "sweep": "Label sweep", "cost": "Cost", "ledger": "Published and measured",
     "tuning": "Published and tuned settings", "structures": "Each structure", "further": "Further measures",
+    "selection": "Choice of the checkpoint",
     "datasets": "Methods by data sets",
 }  # fmt: skip
 NO_PICTURES = Packed({}, 0, False)

@@ -5,7 +5,14 @@ import pandas as pd
 from reports.protocol_words import network_of
 from reports.published import millimetres, native, own_grid, times
 from reports.results import Results, external
+from reports.selection import rules_of
 from reports.tables.formats import counted
+
+UNSELECTED = "No checkpoint was selected on test cases."
+SELECTED = (
+    "No checkpoint behind headline figures, tests and ranks was selected on test cases. A table of its own says what "
+    "other choices would give."
+)
 
 
 def lead(results: Results) -> str:
@@ -24,7 +31,7 @@ def lead(results: Results) -> str:
         sentences.append(
             f"{who} a {network_of(training)} for {training.iterations} iterations. A batch is "
             f"{training.batch_size} patches of {times(training.patch)} voxels{spacing}. The last checkpoint is scored "
-            f"{grid}. No checkpoint was selected on test cases."
+            f"{grid}. {SELECTED if rules_of(results) else UNSELECTED}"
         )
     if theirs:
         sentences.append(f"{'' if len(ours) else f'They are scored {grid}. '}How external masks were made is unknown.")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reports.measures import further_measures, scores, structure_names
 from reports.results import Results
+from reports.selection import with_selected
 from reports.significance import significance
 from reports.tables import rendering
 from reports.tables.comparison import comparison
@@ -17,10 +18,11 @@ from reports.tables.cost import cost
 from reports.tables.further import further
 from reports.tables.latex import latex
 from reports.tables.ledger import ledger
-from reports.tables.long import cases_frame, long_frame
+from reports.tables.long import cases_frame, curves_frame, long_frame
 from reports.tables.publication import publication
 from reports.tables.published_and_tuned import protocol_differences, tuning, tuning_frame
 from reports.tables.rows import table_rows
+from reports.tables.selection import selection
 from reports.tables.structures import MEAN, structures, with_structure
 from reports.tables.summary import summary
 from reports.tables.sweep import sweep
@@ -31,8 +33,8 @@ from reports.variance import variance_frame
 @dataclass(frozen=True)
 class Tables:
     """The tables of one experiment: comparison, further measures, sweep, cost and ledger; structures where there are
-    several; tuning where settings were tuned. Beside them two cuts of the comparison: the summary, which terminals
-    show, and what a paper prints.
+    several; selection where checkpoints were stored; tuning where settings were tuned. Beside them two cuts of the
+    comparison: the summary, which terminals show, and what a paper prints.
 
     name: the experiment's, fit for files and different from the others'. statistics: as of `significance`, with a
     column `structure`; those of the mean over structures stand first. variances: as of `variance_frame`.
@@ -69,13 +71,13 @@ def make_tables(experiments: Sequence[Results]) -> list[Tables]:
 def _tables(name: str, results: Results) -> Tables:
     scored = scores(results)
     tests = significance(results, scored)
-    rows = table_rows(results, scored, tests)
+    rows = with_selected(results, table_rows(results, scored, tests))
     variances = variance_frame(results, scored)
     beside = further(results, scored | scores(results, further_measures(results)), rows)
     by_structure, tests_by_structure = structures(results)
     tables = [
-        comparison(results, rows, tests, variances), by_structure, beside, sweep(results, scored, rows),
-        cost(results, rows), ledger(results, scored, rows),
+        comparison(results, rows, tests, variances), by_structure, beside, selection(results, rows),
+        sweep(results, scored, rows), cost(results, rows), ledger(results, scored, rows),
     ]  # fmt: skip
     names = list(structure_names(results).values())
     tests = with_structure(tests, names[0] if len(names) == 1 else MEAN)
@@ -94,10 +96,12 @@ def write_tables(experiments: Sequence[Tables], folder: Path) -> None:
         place.mkdir(exist_ok=True)
         for table in [*experiment.cuts, *experiment.tables]:
             write_table(table, place)
+    curves = any(experiment.results.curves for experiment in experiments)
     over_all = {
         "long": [long_frame(experiment.results) for experiment in experiments],
         "statistics": [experiment.statistics.drop(columns="row") for experiment in experiments],
         "variance": [experiment.variances for experiment in experiments],
+        "checkpoints": [curves_frame(experiment.results) for experiment in experiments] if curves else [None],
         "cases": [cases_frame(experiment.results) for experiment in experiments],
     }
     for name, frames in over_all.items():

@@ -6,16 +6,29 @@ from dataclasses import replace
 
 import pandas as pd
 
+from benchmark.records.case_values import SELECTED
 from reports import statistics
 from reports.measures import DICE, HD95, HD95_MM, Measure, measures
 from reports.results import Results
+from reports.selection import RULES, column_of
 from reports.significance import LEVEL
 from reports.statistics.friedman import FEWEST_METHODS
 from reports.tables.detectable import detectable_note
 from reports.tables.faults import collapse_notes
 from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import evaluation_note, ranks_note, with_notes
-from reports.tables.table import NAME, SEEDS, Block, Column, Table, by_budget, competing, measure_column, ranked_rows
+from reports.tables.table import (
+    LABELLED,
+    NAME,
+    SEEDS,
+    Block,
+    Column,
+    Table,
+    by_budget,
+    competing,
+    measure_column,
+    ranked_rows,
+)
 from reports.variance import variance_note
 
 BY_SEEDS, BY_CASES = "*", "(*)"
@@ -51,7 +64,10 @@ def comparison_block(
     """The rows of one budget. `wanted`: the display name of the reference, which may have no results here."""
     compared = rows[rows["role"] != "ceiling"]
     reference = next(iter(compared["reference"].dropna()), None)
-    columns = _columns(shown, reference, ranked=bool(compared["rank"].notna().any()))
+    rules = [rule for rule in SELECTED if column_of(rule, "mean") in rows]
+    columns = _columns(shown, rules, reference, ranked=bool(compared["rank"].notna().any()))
+    if "validation_cases" in rows:
+        columns = [LABELLED if column.key == LABELLED.key else column for column in columns]
     notes = [detectable_note(tests[tests["row"].isin(compared["row"])], compared["cases"].max())]
     if reference is None and wanted is not None and len(compared):
         lacking = compared.loc[compared["display"] == wanted, "left_out"].gt(0).any()
@@ -60,10 +76,10 @@ def comparison_block(
     return Block(heading, columns, ranked_rows(columns, rows, _state_and_reason), [note for note in notes if note])
 
 
-def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> list[Column]:
+def _columns(shown: Sequence[Measure], rules: Sequence[str], reference: str | None, ranked: bool) -> list[Column]:
     columns = [
         NAME,
-        Column("labelled", "Labelled", str, on_demand=True),
+        replace(LABELLED, on_demand=True),
         Column("unlabelled", "Unlabelled", str, on_demand=True),
         *(
             measure_column(measure, significance_mark)
@@ -71,6 +87,7 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
             else measure_column(measure, on_demand=measure not in (HD95, HD95_MM))
             for measure in shown
         ),
+        *map(_selected, rules),
         SEEDS,
         Column(
             "cases", "Cases", line=lambda line: str(line["cases"]) if line["runs_done"] else MISSING, on_demand=True
@@ -84,6 +101,12 @@ def _columns(shown: Sequence[Measure], reference: str | None, ranked: bool) -> l
             Column("seeds_p_holm", "p over seeds (Holm), verdict", line=_p_over_seeds),
         ]
     return columns + [Column("rank", "Rank [95 %]", line=_rank)] * ranked
+
+
+def _selected(rule: str) -> Column:
+    """Dice of a checkpoint that was chosen after training; never ranked."""
+    mean, sd = column_of(rule, "mean"), column_of(rule, "sd")
+    return Column(mean, f"Dice [%], {RULES[rule]}", line=lambda line: mean_and_sd(line[mean], line[sd]))
 
 
 def significance_mark(line: dict) -> str:

@@ -47,6 +47,12 @@ def heading_of(labelled: int) -> str:
     return f"{labelled} labelled cases"
 
 
+def labelled_of(line: dict) -> str:
+    """How many cases are labelled: those that are trained on, and those that choose a checkpoint."""
+    spent = line.get("validation_cases", 0)
+    return f"{line['labelled']} (+{spent} val)" if spent else str(line["labelled"])
+
+
 def name_of(line: dict) -> str:
     """A method's name with its marks."""
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")

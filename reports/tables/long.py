@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from benchmark.records.selection import Point
 from reports import statistics
 from reports.measures import DICE, ROW_KEYS, nsd, structure_names, with_rows
 from reports.results import Results
@@ -89,6 +90,14 @@ def cases_frame(results: Results) -> pd.DataFrame | None:
     run = [*ROW_KEYS, "draw", "seed", "trial"]
     frame = with_rows(results.cells)[run].merge(results.cases, on="trial")
     return _named(frame, results)[[*run, *SHOWN, "case", "value"]]
+
+
+def curves_frame(results: Results) -> pd.DataFrame:
+    """Mean Dice of every stored checkpoint of every run, between 0 and 1."""
+    lines = [(trial, *point) for trial, points in results.curves.items() for point in points]
+    run = [*ROW_KEYS, "draw", "seed", "trial"]
+    frame = with_rows(results.cells)[run].merge(pd.DataFrame(lines, columns=["trial", *Point._fields]), on="trial")
+    return frame[[*run, *Point._fields]]
 
 
 def _named(frame: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -88,9 +88,17 @@ def _protocol(results: Results) -> list[str]:
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         *([] if len(masks) and masks.all() else [training_note]),
         *_more_patches(results),
+        *([validation_note(data.validation_cases)] if data.validation_cases else []),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
     ]
+
+
+def validation_note(cases: int) -> str:
+    """What validation cases cost."""
+    which = "1 labelled case chooses" if cases == 1 else f"{cases} labelled cases choose"
+    trained = "is not trained on. Its label is" if cases == 1 else "are not trained on. Their labels are"
+    return f"Validation: {which} a checkpoint and {trained} a cost, too: “(+{cases} val)” beside the labelled cases."
 
 
 def _more_patches(results: Results) -> list[str]:
@@ -107,17 +115,24 @@ def _images(data: Data) -> str:
     """What was done to the images, as far as the record knows."""
     reading = data.reading
     parts = []
-    if (how := reading.get("normalise")) == "zscore":
-        parts.append("z-scored, each as a whole")
-    elif how == "none":
-        parts += [] if data.preparation else ["as stored"]
-    elif how is not None:
-        parts.append(f"clipped to {how[0]:g}..{how[1]:g} and scaled")
+    how, channels = reading.get("normalise"), reading.get("channel")
+    if isinstance(channels, list):
+        parts.append(f"{len(channels)} channels")
+    if isinstance(how, list) and not isinstance(how[0], int | float):
+        parts += [f"channel {number} {_normalised(each)}" for number, each in zip(channels, how, strict=True)]
+    elif how is not None and not (how == "none" and data.preparation):
+        parts.append(_normalised(how))
     if reading.get("orientation", "stored") != "stored":
         parts.append(f"axes {reading['orientation']}")
     if data.preparation:
         parts.append(data.preparation)
     return f" Images: {', '.join(parts)}." if parts else ""
+
+
+def _normalised(how: str | list[float]) -> str:
+    if isinstance(how, str):
+        return {"zscore": "z-scored, each as a whole", "none": "as stored"}.get(how, how)
+    return f"clipped to {how[0]:g}..{how[1]:g} and scaled"
 
 
 def evaluation_note(results: Results) -> str:

@@ -9,7 +9,7 @@ from reports.results import Results
 from reports.tables.formats import state_of
 from reports.tables.notes import MARKS, evaluation_note, with_notes
 from reports.tables.summary import mark_notes, mean_column
-from reports.tables.table import NAME, Block, Column, Table, by_budget, ranked_rows
+from reports.tables.table import LABELLED, NAME, Block, Column, Table, by_budget, ranked_rows
 
 
 def publication(results: Results, rows: pd.DataFrame) -> Table:
@@ -17,7 +17,7 @@ def publication(results: Results, rows: pd.DataFrame) -> Table:
     shown = measures(results)
     columns = [
         NAME,
-        Column("labelled", "Labelled scans", str),
+        replace(LABELLED, label="Labelled scans"),
         Column("unlabelled", "Unlabelled scans", str),
         *map(mean_column, shown),
     ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from benchmark.records.models import EXTERNAL
 from benchmark.records.states import DIVERGED, DONE
 from reports.measures import DICE, ROW_KEYS, Measure, Scores, empty_predictions, held_back, measures, scores, with_rows
 from reports.results import Results, is_left_out, trained
@@ -28,6 +29,7 @@ def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure:
     `…_seed_sd`, `…_run_low`, `…_run_high`: over runs, of their means over cases. `…_cases`: cases that have a value;
     `cases`: those with a Dice. `empty`: predictions without a voxel though there is a structure to find, of all runs x
     cases x classes.
+    `validation_cases`: labelled cases that choose a checkpoint, where there are any.
     `runs_counted`: those that were done, and those that count with the worst values.
     `collapsed`, `diverged`, `left_out`: how many of its runs have collapsed without an error, count with the worst
     values because they diverged, and are in no mean because they failed or diverged. `…_mean_of_all`: where runs are
@@ -50,6 +52,8 @@ def table_rows(results: Results, scored: Scores, tests: pd.DataFrame, structure:
         lines.append(line | {"significant": False} | (_test(tested.loc[row]) if row in tested.index else {}))
     figures = [f"{measure.name}_{what}" for measure in measures(results) for what in FIGURES]
     frame = pd.DataFrame(lines, columns=["row", *ROW_KEYS, *DESCRIPTION, *RUNS, *figures, *COUNTS, *TEST])
+    if spent := results.plan.data.validation_cases:
+        frame["validation_cases"] = frame["fidelity"].ne(EXTERNAL) * spent
     ceiling, floor = frame["role"].eq("ceiling"), frame["role"].eq("floor")
     order = pd.DataFrame({"ceiling": ceiling, "labelled": frame["labelled"], "method": ~floor})
     return frame.loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)

@@ -11,6 +11,7 @@ from reports.tables.formats import (
     MISSING,
     fewer_cases,
     heading_of,
+    labelled_of,
     mean_and_sd,
     name_of,
     number,
@@ -195,4 +196,5 @@ def _name(line: dict) -> str:
 
 
 NAME = Column("display", "Method", line=_name, numeric=False)
+LABELLED = Column("labelled", "Labelled", line=labelled_of)
 SEEDS = Column("runs_done", "Seeds", line=runs_of)
