@@ -78,7 +78,7 @@ EXPERIMENTS = [
     ({"seeds": [7, 8, 7]}, ["key 'seeds'", "7 is given twice: remove one"]),
     ({"seeds": ["a"]}, ["key 'seeds.0'", "valid integer", "got 'a'"]),
     ({"draws": ["fist"]}, ["key 'draws.0'", "'first' or input should be a valid integer", "got 'fist'"]),
-    ({"reference": "UA-MT"}, ["reference 'UA-MT' is not the display name of a planned method: V-Net"]),
+    ({"reference": "UA-MT"}, ["reference 'UA-MT' is no display name of a planned method: choose one of V-Net"]),
     ({"name": "../../x"}, ["key 'name'", "names a folder", "got '../../x'"]),
     ({"training": None}, ["key 'training'", "mapping of keys", "got None"]),
     ({"training": {"iterations": 0}}, ["key 'training.iterations'", "greater than 0, got 0"]),
