@@ -35,7 +35,7 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
     notes += mark_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
-    notes += never_found_notes(results) * (budgets[-1] == rows.loc[rows["role"] != "ceiling", "labelled"].max())
+    notes += never_found_notes(results) * bool(budgets[-1] == rows.loc[rows["role"] != "ceiling", "labelled"].max())
     return Block(block.heading, block.columns, block.rows, notes)
 
 
