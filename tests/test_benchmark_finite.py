@@ -191,6 +191,7 @@ def test_the_contract_says_the_same(tmp_path, monkeypatch, changes, words):
     registry.load_plugin(tiny.write_plugin(tmp_path, "faulty", **changes))
     title = "takes several classes"
     monkeypatch.setattr("benchmark.contract.checks.CHECKS", {title: CHECKS[title]})
+    monkeypatch.setattr("benchmark.contract.checks.SETTINGS", {})
     [outcome] = check("faulty")
     assert outcome.state == "broken" and words in outcome.reason
 

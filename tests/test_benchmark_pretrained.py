@@ -23,7 +23,7 @@ def written(folder, file, **changes):
     """An experiment file in `folder` whose networks begin with `file`."""
     path = folder / "experiment.yaml"
     values = tiny.merged(methods=["mean_teacher"], **changes)
-    values["training"]["pretrained"] = str(file)
+    values["training"] = values["training"] | {"pretrained": str(file)}
     path.write_text(yaml.safe_dump(values))
     return path
 

@@ -1,7 +1,11 @@
 """Checkpoints chosen from one run: the last, the best on validation cases, the best on test cases."""
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import tiny
@@ -12,6 +16,7 @@ from benchmark.planning.experiment import Execution
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan
 from benchmark.records.case_values import BEST_ON_TEST, BEST_ON_VALIDATION, CHECKPOINT, read_case_values
+from benchmark.records.files import StorageError
 from benchmark.records.selection import Point, best_on_validation, read_curve, weights_file, with_choices
 from benchmark.records.states import DONE, RESCORE, cell_state
 from benchmark.trial import run as trial_module
@@ -117,6 +122,29 @@ def test_a_trial_killed_between_two_checkpoints_ends_as_an_unbroken_one(chosen, 
     shutil.copytree(before.running(trial.id), killed.running(trial.id))
     assert tiny.run(trial, killed, planned)[-1].stage == "done"
     assert_same(files(killed, trial), files(results, trial))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "file"),
+    [(torch, "save", "checkpoints/.00000004.pt"), (np, "savez_compressed", "selection/2/")],
+    ids=["stored weights", "their predictions"],
+)
+def test_a_full_disk_stops_the_trial_and_costs_nothing(chosen, tmp_path, monkeypatch, owner, name, file):
+    trial, planned, results = chosen
+    write = getattr(owner, name)
+
+    def full(*arguments, **options):
+        if any(file in str(argument) for argument in arguments if isinstance(argument, Path)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*arguments, **options)
+
+    stopped = tiny.new_results(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        with pytest.raises(StorageError, match="No space left"):
+            tiny.run(trial, stopped, planned)
+    assert tiny.run(trial, stopped, planned)[-1].stage == "done"
+    assert_same(files(stopped, trial), files(results, trial))
 
 
 def test_a_training_that_lacks_stored_weights_of_before_begins_anew(chosen, tmp_path):

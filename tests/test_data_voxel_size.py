@@ -198,8 +198,8 @@ SHEAR = np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
         ({"sform": (0, 0, 0)}, "axis of length 0"),
         ({"sform": (0.8, 0, 3)}, "axis of length 0"),
         ({"sform": (0.8, np.nan, 3)}, "axis of length 0 or NaN"),
-        ({"pixdim": (-0.8, 0.8, 3)}, "pixdim is negative.*write positive sizes"),
-        ({"pixdim": (-0.8, 0.8, 3), "sform": None}, "pixdim is negative.*write positive sizes"),
+        ({"pixdim": (-0.8, 0.8, 3)}, "pixdim is negative.*Write positive sizes"),
+        ({"pixdim": (-0.8, 0.8, 3), "sform": None}, "pixdim is negative.*Write positive sizes"),
         ({"pixdim": (0.8, 0.8, -3), "sform": None, "qform": (1, 1, 3)}, "pixdim is negative"),
     ],
 )

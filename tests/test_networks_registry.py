@@ -105,7 +105,8 @@ def test_a_plugin_registers_a_network_that_an_experiment_trains(plugin, tmp_path
     results = tiny.new_results(tmp_path / "results")
     tiny.run(trial, results, experiment)
     record = results.read_record(trial.id)
-    assert record.state == "done" and record.numerics.network == trial.numerics.network
+    assert record.state == "done", record.reason
+    assert record.numerics.network == trial.numerics.network
 
 
 def test_a_changed_network_of_a_plugin_makes_records_stale(plugin):

@@ -325,7 +325,7 @@ def test_names_and_reasons_are_text_on_the_page(tmp_path):
     assert sorted(page.tags) == sorted(plain.tags)
     assert not any(name.startswith("on") for name in page.names)
     [viewer] = [data for data in page.data() if "cases" in data]
-    assert NASTY in viewer["methods"] and NASTY.replace("/", "") in viewer["cases"]
+    assert NASTY in viewer["views"][0]["labels"] and NASTY.replace("/", "") in viewer["cases"]
 
 
 def test_names_and_reasons_are_text_in_latex_and_markdown(tmp_path):

@@ -197,9 +197,9 @@ def _check_names(experiment: Experiment, trials: list[Trial]) -> None:
                 f"two methods are displayed as {trial.cell.display!r}: give one of them a `display` of its own"
             )
     if experiment.reference is not None and experiment.reference not in meaning:
-        raise ExperimentError(
-            f"reference {experiment.reference!r} is not the display name of a planned method: {', '.join(meaning)}"
-        )
+        same = [trial.cell.display for trial in trials if trial.method == experiment.reference]
+        advice = f"write {same[0]!r}" if same else f"choose one of {', '.join(meaning)}"
+        raise ExperimentError(f"reference {experiment.reference!r} is no display name of a planned method: {advice}")
 
 
 def _is_supervised(entry: MethodEntry, experiment: Experiment) -> bool:

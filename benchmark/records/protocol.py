@@ -86,6 +86,13 @@ class Training(Block):
     )
     deterministic: bool = Field(False, description="deterministic GPU kernels; on the CPU training always is")
 
+    @field_validator("patch", mode="before")
+    @classmethod
+    def _two_or_three_sides(cls, patch: Any) -> Any:
+        if isinstance(patch, list | tuple) and len(patch) not in (2, 3):
+            raise ValueError("give three numbers, or two for slices")
+        return patch
+
     @field_validator("patch")
     @classmethod
     def _sensible_patch(cls, patch: tuple[int, ...]) -> tuple[int, ...]:

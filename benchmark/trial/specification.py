@@ -89,7 +89,8 @@ def digest_of(
         "unlabelled": unlabelled,
         "test": test,
         "method": method,
-        "settings": settings,
+        # Settings that are null are off: a setting that is younger than a record leaves its id alone.
+        "settings": {key: value for key, value in settings.items() if value is not None},
         "seed": seed,
         "training": training.decisive(),
     }

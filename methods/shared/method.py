@@ -219,6 +219,11 @@ class Method(StepLog):
         self.head = backbone.head
         self.schedule = schedule
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "head" and isinstance(value, nn.Module):
+            raise AttributeError("self.head says what logits mean: give your layer another name, such as self.output")
+        super().__setattr__(name, value)
+
     @classmethod
     def patches(cls, settings: MethodSettings, batch_size: int) -> tuple[int, int]:
         """How many patches of a step are labelled and unlabelled; half and half by default.

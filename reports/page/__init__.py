@@ -109,7 +109,7 @@ def _comparison(compared: ReportedComparison) -> dict:
     over = compared.over
     return {
         "id": "datasets",
-        "title": over.table.title if over.table else "Several data sets",
+        "title": f"{len(over.names)} data sets: {', '.join(over.names)}" if over.table else "Several data sets",
         "reason": over.reason,
         "status": over.table.status if over.table else "",
         "links": [(f"e{place + 1}", name) for name, place in over.names.items()],

@@ -14,7 +14,7 @@ from reports.selection import RULES, column_of
 from reports.significance import LEVEL
 from reports.statistics.friedman import FEWEST_METHODS
 from reports.tables.detectable import detectable_note
-from reports.tables.faults import collapse_notes
+from reports.tables.faults import collapse_notes, never_found_notes
 from reports.tables.formats import MISSING, difference, mean_and_sd, p_value, state_of
 from reports.tables.notes import evaluation_note, ranks_note, with_notes
 from reports.tables.table import (
@@ -51,6 +51,7 @@ def comparison(results: Results, rows: pd.DataFrame, tests: pd.DataFrame, varian
         *_mean_notes(rows),
         *_uneven_notes(rows),
         *_perfect_notes(rows),
+        *never_found_notes(results),
         *collapse_notes(results),
         *_test_notes(rows, results.plan.report.margin),
         ranks_note(rows),

@@ -91,7 +91,7 @@ def over_datasets(experiments: Sequence[Tables], declared: Sequence[str] = ()) -
         notes.append("Experiments with tuned settings are left out here.")
     frame = pd.concat([frame_of(of, results) for of in compared], ignore_index=True)
     status = " ".join(f"{name}: {tables.tables[0].status}" for name, tables in found.items())
-    table = Table("datasets", f"{len(found)} data sets: {', '.join(found)}", status, blocks, notes, frame)
+    table = Table("datasets", "Methods by data sets", status, blocks, notes, frame)
     return OverDatasets(names, compared, table, replace(table, blocks=list(map(narrow, blocks))))
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmark.records import collapse
 from benchmark.records.states import DIVERGED, FAILED
-from reports.measures import held_back, with_rows
+from reports.measures import empty_predictions, held_back, structure_names, with_rows
 from reports.results import Results, external, is_left_out, trained
 from reports.tables.formats import FAULT
 
@@ -68,6 +68,24 @@ def fault_notes(results: Results) -> list[str]:
         notes.append(SHAPES_UNKNOWN)
     notes += [DIVERGED_OUT] * bool(lacking["state"].eq(DIVERGED).any())
     return notes + [FAILED_OUT] * bool(lacking["state"].eq(FAILED).any())
+
+
+def never_found_notes(results: Results) -> list[str]:
+    """Structures that a row finds in none of its predictions, a line each."""
+    postprocessing = results.plan.evaluation.postprocessing
+    cells = with_rows(results.cells)
+    notes = []
+    for number, name in structure_names(results).items():
+        counts = empty_predictions(results, number)
+        counts = counts[counts.index.get_level_values("postprocessing") == postprocessing].droplevel("postprocessing")
+        by_row = cells.join(counts, on="trial", how="inner").groupby("row", sort=False)
+        lines = by_row.agg(display=("display", "first"), labelled=("labelled", "first"),
+                           found=("predictions", "sum"), empty=("empty", "sum"))  # fmt: skip
+        lost = lines[lines["empty"].eq(lines["found"]) & lines["found"].gt(0)]
+        if len(lost):
+            of = ", ".join(f"{row.display} ({row.labelled} labelled)" for row in lost.itertuples())
+            notes.append(f"Never found: {name}, in no prediction of {of}. Its Dice is 0 in these means.")
+    return notes
 
 
 def _lacks_distances(results: Results, counted: pd.DataFrame) -> bool:

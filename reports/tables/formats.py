@@ -38,8 +38,12 @@ def p_value(p: float) -> str:
 
 
 def difference(line: dict) -> str:
-    """The difference of a line and, where it has one, its interval."""
-    interval = "" if pd.isna(line["low"]) else f" [{signed(line['low'])}, {signed(line['high'])}]"
+    """The difference of a line in points of Dice and, where it has one, its interval.
+
+    An interval beyond the range of Dice says nothing, so none is shown.
+    """
+    beyond = pd.isna(line["low"]) or max(abs(line["low"]), abs(line["high"])) > 100
+    interval = "" if beyond else f" [{signed(line['low'])}, {signed(line['high'])}]"
     return signed(line["difference"]) + interval
 
 

@@ -8,6 +8,7 @@ from reports.measures import DICE, Measure, hd95
 from reports.results import Results
 from reports.significance import LEVEL
 from reports.tables.comparison import BY_CASES, BY_SEEDS, significance_mark
+from reports.tables.faults import never_found_notes
 from reports.tables.formats import FAULT, FAULTS, number, with_mean_of_all
 from reports.tables.notes import with_notes
 from reports.tables.sweep import across_budgets
@@ -34,6 +35,7 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
     notes += mark_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
+    notes += never_found_notes(results) * (budgets[-1] == rows.loc[rows["role"] != "ceiling", "labelled"].max())
     return Block(block.heading, block.columns, block.rows, notes)
 
 

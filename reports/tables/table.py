@@ -192,7 +192,7 @@ def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _name(line: dict) -> str:
     """The name in a table of one budget. The ceiling may be the floor's method, so it says what it is."""
-    return name_of(line) + (f" ({line['labelled']} labelled)" if line["role"] == "ceiling" else "")
+    return name_of(line) + (f" ({line['labelled']} labelled)" if line.get("role") == "ceiling" else "")
 
 
 NAME = Column("display", "Method", line=_name, numeric=False)

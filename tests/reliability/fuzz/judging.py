@@ -130,7 +130,7 @@ def _undrawn() -> Iterator[None]:
     """No figures and no picture of the data: they take a hundred times as long as all the rest."""
     with (
         mock.patch("reports.report.draw_all", lambda *_: ([], [])),
-        mock.patch("benchmark.command_line.data_commands.write_preview", lambda *_: None),
+        mock.patch("benchmark.command_line.data_info.write_preview", lambda *_: None),
     ):
         yield
 
