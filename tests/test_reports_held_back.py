@@ -74,7 +74,7 @@ def test_maps_and_ranks_leave_such_a_row_out(tmp_path):
     source = measured_in(read_results(three_methods("exclude", folder=tmp_path)))
     assert sorted(source.competing(8)["row"].unique()) == ["B", "C"]
     [(_, drawn)] = pairwise_map.draw(source, 8)
-    assert "over the 1 pairs" in drawn.caption
+    assert "over the one pair" in drawn.caption
     [(_, reason)] = ranks.draw(source, 8)
     assert reason == "No ranks to compare: fewer than 3 methods."
     assert "1 of 9 planned trials" in setting(source, source.runs)

@@ -109,7 +109,8 @@ def test_a_mean_over_fewer_cases_says_so_and_is_not_the_best(tmp_path, name):
     for structure in (1, 2):
         miss(tables["b-8-1-first"], CASES[0], structure)
     _, of, _ = made(tmp_path, planned, tables)
-    for block in next(table for table in of.tables if table.name == name).blocks:
+    blocks = next(table for table in of.tables if table.name == name).blocks
+    for block in blocks[1:] if name == "structures" else blocks:  # the first one has all structures side by side
         place = next(n for n, column in enumerate(block.columns) if column.label.startswith("95HD"))
         better, worse = (next(r for r in block.rows if r.cells[0].text == m).cells[place] for m in "BA")
         assert better.value < worse.value and "(5 of 6 cases)" in better.text and better.rank == 0

@@ -245,7 +245,7 @@ def test_the_viewer_offers_what_exists_and_opens_what_most_methods_have(tmp_path
              cell("a", 28, 2, role="ceiling", unlabelled=0)]  # fmt: skip
     shown = choose(read_results(finished(tmp_path, plan(cells), pictures=False)))
     assert [(view.budget, view.run) for view in shown.views] == [
-        ("4", "seed 1"), ("8", "seed 1"), ("8", "seed 2"), ("8", "draw 1, seed 3")
+        ("4", "draw first, seed 1"), ("8", "draw first, seed 1"), ("8", "draw first, seed 2"), ("8", "draw 1, seed 3")
     ]  # fmt: skip
     assert (shown.first, shown.main) == (2, [0, 2])
     first = shown.views[shown.first]
@@ -255,7 +255,10 @@ def test_the_viewer_offers_what_exists_and_opens_what_most_methods_have(tmp_path
     assert shown.views[0].labels == ["A", "A, 28 labelled (seed 2)"]
     assert shown.views[0].keys[0] == first.keys[0] != first.keys[3]
     text = Page(page_of(tmp_path, out=tmp_path / "page")).text
-    assert "Shown at first: 8 labelled cases, seed 2. Choose others above the map. A method without the chosen" in text
+    assert (
+        "Shown at first: 8 labelled cases, draw first, seed 2. Choose others above the map. A method without the chosen"
+        in text
+    )
 
 
 def test_pictures_are_of_every_run_or_if_the_page_is_small_of_one_for_each_budget(tmp_path):
