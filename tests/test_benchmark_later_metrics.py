@@ -106,7 +106,7 @@ def test_evaluate_adds_them_without_any_network(command, tmp_path, monkeypatch):
     path, full, _ = forget(ResultsFolder(folder))
     monkeypatch.setattr("benchmark.cluster.scheduler.run_trials", lambda *_: pytest.fail("a trial was run"))
     status, out, _ = command("evaluate", folder)
-    assert status == 0 and "0 of 1 cells to score again" in out and "1 records got the metrics" in out
+    assert status == 0 and "0 of 1 cells to score again" in out and "1 records got metrics that they lacked" in out
     assert sorted(path.read_text().splitlines()) == sorted(full.splitlines())
     assert (copy / path.relative_to(folder)).read_text() == path.read_text(), "the copy has them, too"
     assert "records got" not in command("evaluate", folder)[1]

@@ -176,7 +176,7 @@ def test_an_interrupted_run_saves_its_checkpoints(tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 1, "".join(lines) + out
-    assert "run the same command again to go on" in out and "Traceback" not in out
+    assert "Run the same command again to go on" in out and "Traceback" not in out
     assert list(folder.glob("running/*/checkpoint-*.pt")) and states(folder) == {}
 
 

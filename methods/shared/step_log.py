@@ -62,15 +62,15 @@ class StepLog(nn.Module):
 
         Args:
             name: of the picture.
-            volume: the map of one patch, (C, H, W, D). The first channel is shown.
-            image: the patch that it belongs to, (1, H, W, D).
+            volume: the map of one patch, (C, H, W, D), or (C, H, W) of a slice. The first channel is shown.
+            image: the patch that it belongs to, (M, H, W, D) or (M, H, W). The first channel is shown.
 
         Raises:
             ValueError: they have other shapes.
         """
-        if volume.ndim != 4 or image.shape != (1, *volume.shape[1:]):
+        if volume.ndim not in (3, 4) or image.ndim != volume.ndim or image.shape[1:] != volume.shape[1:]:
             shapes = f"{tuple(volume.shape)} and {tuple(image.shape)}"
-            raise ValueError(f"log_image({name!r}) got {shapes}: give a map (C, H, W, D) and its patch (1, H, W, D)")
+            raise ValueError(f"log_image({name!r}) got {shapes}: give a map (C, H, W, D) and its patch (M, H, W, D)")
         if self._wants_images:
             self._images[name] = LoggedImage(volume.detach(), image.detach())
 
