@@ -64,7 +64,6 @@ class CPS(Method):
 
 def _initialise(network, draw):
     for module in network.modules():
-        if isinstance(
-            module, nn.Conv2d | nn.Conv3d
-        ):  # heads included; the release's network has no transposed convolutions
+        # Heads are included. The release's network has no transposed convolutions
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             draw(module.weight)

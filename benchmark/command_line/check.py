@@ -36,11 +36,11 @@ def check(subject: str, console: Console) -> bool:
 
 def _registered(subject: str) -> tuple[list[str], list[str]]:
     """The methods and the networks that a file registers, or the one of that name."""
-    if not (subject.endswith(".py") or os.path.isfile(subject)):
-        is_network = subject in network_names() and subject not in registry.names()
-        return ([], [subject]) if is_network else ([subject], [])
-    methods, file = registry.load_plugin(subject), os.path.realpath(subject)
-    return methods, [name for name in network_names() if os.path.realpath(network_plugin(name) or "/") == file]
+    if subject in network_names() and subject not in registry.names():
+        return [], [subject]
+    methods, file = registry.names_in(subject), os.path.realpath(subject)
+    plugins = {name: network_plugin(name) for name in network_names()}
+    return methods, [name for name, plugin in plugins.items() if plugin and os.path.realpath(plugin) == file]
 
 
 def _printed(name: str, outcomes: Iterator[Outcome], console: Console) -> Iterator[Outcome]:

@@ -349,7 +349,7 @@ def show_methods(console: Console) -> None:
 
 def show_method(method: str, console: Console) -> None:
     """Print a method, or all that a file registers, with its settings and their allowed values."""
-    for name in _names(method):
+    for name in registry.names_in(method):
         shown = registry.get(name)
         console.print(f"{shown.info.title} ({shown.info.source}), {shown.info.fidelity}\n")
         console.print(f"{inspect.getdoc(shown) or ''}\n")
@@ -359,12 +359,6 @@ def show_method(method: str, console: Console) -> None:
             may_be = registry.choices_of(field) or ([f"{search[0]} to {search[1]}"] if search else [])
             table.add_row(key, str(field.default), ", ".join(may_be), field.description or "")
         console.print(table)
-
-
-def _names(method: str) -> list[str]:
-    """The methods that a file registers, or the one of that name."""
-    is_file = method.endswith(".py") or os.path.isfile(method)
-    return registry.load_plugin(method) if is_file else [method]
 
 
 def new_method(name: str, console: Console) -> None:

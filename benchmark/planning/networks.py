@@ -7,7 +7,7 @@ import torch
 
 from benchmark.planning.experiment import ExperimentError
 from benchmark.records.protocol import Training
-from benchmark.trial.training import backbone_of, schedule_of
+from benchmark.trial.training import new_method
 from data.augment import AUGMENTATIONS
 from methods.shared import registry
 from methods.shared.networks.network import NetworkError
@@ -51,12 +51,12 @@ def _check_resizing(name: str, training: Training) -> None:
 
 @cache
 def _refusal(name: str, settings: str, protocol: str, classes: int, channels: int) -> str:
-    method, training = registry.get(name), Training.model_validate_json(protocol)
+    training = Training.model_validate_json(protocol)
+    chosen = registry.get(name).Settings.model_validate_json(settings)
     for device in ("meta", "cpu"):  # some transformers compute with weights as they are built, which needs memory
         with torch.random.fork_rng(devices=[]), torch.device(device), suppress(Exception):
             try:
-                backbone = backbone_of(training, classes, channels)
-                method(method.Settings.model_validate_json(settings), backbone, schedule_of(training))
+                new_method(name, chosen, training, classes, channels)
             except NetworkError as error:
                 return str(error)
             return ""

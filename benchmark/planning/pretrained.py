@@ -5,6 +5,7 @@ a cluster sees. So a folder can be continued and evaluated wherever the file was
 """
 
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def resolved(experiment: Experiment, folder: Path) -> Experiment:
     if given is None or given.startswith(HASH):
         return experiment
     path = os.path.realpath(folder / os.path.expanduser(given))
-    training = experiment.training.model_copy(update={"pretrained": _hash_of(Path(path))})
+    training = experiment.training.model_copy(update={"pretrained": _hash_of(_read(Path(path)))})
     execution = experiment.execution.model_copy(update={"pretrained_file": path})
     return experiment.model_copy(update={"training": training, "execution": execution})
 
@@ -49,7 +50,7 @@ def keep(experiment: Experiment, results: ResultsFolder) -> None:
     if (wanted := experiment.training.pretrained) is None or (kept := _kept(results, wanted)).exists():
         return
     content = _read(Path(experiment.execution.pretrained_file))
-    if HASH + hashlib.sha256(content).hexdigest() != wanted:
+    if _hash_of(content) != wanted:
         raise ExperimentError(f"training.pretrained: {experiment.execution.pretrained_file} has changed: restore it")
     kept.parent.mkdir(exist_ok=True)
     write_atomically(kept, lambda partial: partial.write_bytes(content))
@@ -74,9 +75,10 @@ def load_pretrained(method: Method, wanted: str | None, results: ResultsFolder, 
         return ""
     kept = _kept(results, wanted)
     path = kept if kept.exists() else Path(execution.pretrained_file)
-    if _hash_of(path) != wanted:
+    content = _read(path)
+    if _hash_of(content) != wanted:
         raise ExperimentError(f"training.pretrained: {path} has changed since the experiment was planned: restore it")
-    found = _weights_in(path)
+    found = _weights_in(content, path)
     counts = [_load(network, found, path) for network in method.modules() if isinstance(network, SegmentationNetwork)]
     return f"{len(counts)} networks begin with {counts[0]} tensors of {path.name}" if counts else ""
 
@@ -96,10 +98,10 @@ def _load(network: SegmentationNetwork, found: dict[str, Tensor], path: Path) ->
     return len(fitting)
 
 
-def _weights_in(path: Path) -> dict[str, Tensor]:
+def _weights_in(content: bytes, path: Path) -> dict[str, Tensor]:
     """Tensors by the names that a network has: of a network's state_dict, or of the first network of a record's."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # a pickle could run anything
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # a pickle could run anything
         names = [key for key, value in state.items() if isinstance(value, Tensor)]
     except Exception as error:  # garbage makes torch.load raise nearly anything
         raise ExperimentError(f"training.pretrained: {path} is no file of weights that torch can read") from error
@@ -112,8 +114,8 @@ def _kept(results: ResultsFolder, wanted: str) -> Path:
     return results.folder / FOLDER / f"{wanted.removeprefix(HASH)[:16]}.pt"
 
 
-def _hash_of(path: Path) -> str:
-    return HASH + hashlib.sha256(_read(path)).hexdigest()
+def _hash_of(content: bytes) -> str:
+    return HASH + hashlib.sha256(content).hexdigest()
 
 
 def _read(path: Path) -> bytes:

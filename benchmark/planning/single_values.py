@@ -12,10 +12,9 @@ import torch
 from benchmark.planning.experiment import ExperimentError
 from benchmark.records.protocol import Training
 from benchmark.trial.failures import SINGLE_VALUE
-from benchmark.trial.training import backbone_of, to_batch
+from benchmark.trial.training import new_method, to_batch
 from data.randomness import generator
 from methods.shared import registry
-from methods.shared.schedules import Schedule
 
 LARGEST = 32  # voxels of a side: no network here halves a patch more than five times
 STEPS = 100  # of the schedule that is tried, at its first and its last step
@@ -45,7 +44,8 @@ def check_single_values(name: str, settings: dict, training: Training, classes: 
 
     def fails(batch_size: int, patch: Patch) -> str | None:
         frozen = registry.settings_of(name, settings).model_dump_json()
-        tried = training.model_copy(update={"batch_size": batch_size, "patch": tuple(patch), "precision": "fp32"})
+        changed = {"batch_size": batch_size, "patch": tuple(patch), "precision": "fp32", "iterations": STEPS}
+        tried = training.model_copy(update=changed)
         return _single_value(name, frozen, tried.model_dump_json(), classes, channels)
 
     size, patch = training.batch_size, training.patch
@@ -84,7 +84,7 @@ def _single_value(name: str, settings: str, protocol: str, classes: int, channel
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             with torch.device("meta"):
-                method = method_class(chosen, backbone_of(training, classes, channels), Schedule(STEPS)).train()
+                method = new_method(name, chosen, training, classes, channels).train()
             extra = {key: compute(arrays, generator(0, key)) for key, compute in method.extra_arrays().items()}
             batch = to_batch({key: torch.as_tensor(array) for key, array in (arrays | extra).items()}, META)
             for step in (0, STEPS - 1):

@@ -36,8 +36,7 @@ def build_method(
 ) -> Method:  # fmt: skip
     """A freshly initialised method on `device`, whose weights depend on the seed alone. `channels`: of an image."""
     torch.manual_seed(integer_seed(seed, "initialisation"))
-    backbone = backbone_of(training, classes, channels)
-    method = registry.get(name)(settings, backbone, schedule_of(training)).to(device)
+    method = new_method(name, settings, training, classes, channels).to(device)
     convolution_format(method)
     if training.compile != "none":
         for network in filter(lambda module: isinstance(module, AutocastNetwork), method.modules()):
@@ -45,17 +44,14 @@ def build_method(
     return method
 
 
-def backbone_of(training: Training, classes: int, channels: int) -> Backbone:
-    """What methods make their networks with, for images of so many channels."""
-    return Backbone(
+def new_method(name: str, settings: MethodSettings, training: Training, classes: int, channels: int) -> Method:
+    """A method on torch's current device, with the network, head and schedules of a protocol."""
+    backbone = Backbone(
         classes, training.width, AMP_DTYPES[training.precision], channels, len(training.patch), training.network.name,
         training.network.arguments, training.head, training.strong_intensity,
     )  # fmt: skip
-
-
-def schedule_of(training: Training) -> Schedule:
-    """The ramps and the learning rate of a training."""
-    return Schedule(training.iterations, training.learning_rate_schedule, training.warm_up)
+    schedule = Schedule(training.iterations, training.learning_rate_schedule, training.warm_up)
+    return registry.get(name)(settings, backbone, schedule)
 
 
 def make_stream(

@@ -15,7 +15,39 @@ from methods.shared.losses import binary_entropy, dice_loss, one_hot
 EPSILON = 1e-6  # within logarithms, where a release has none
 
 
-class Sigmoid:
+class _Head:
+    """What follows alike from the parts of either head."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """The probabilities of foreground, (B, C, ...), of logits (B, K, ...): what a method's `predict` returns."""
+        return self.foreground(self.probabilities(logits))
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """Labels (B, ...), integers 0..C, as one binary channel for each of the head's channels, (B, K, ...)."""
+        return self.with_background(one_hot(labels, self.classes))
+
+    def segmentation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The supervised loss 0.5 (cross-entropy + Dice), a scalar.
+
+        Args:
+            logits: (B, K, ...).
+            labels: (B, ...), integers 0..C; 0 is background.
+
+        Source:
+            UA-MT release, `train_LA.py`; the same loss trains M_s in the DTML release.
+
+        Example:
+            >>> labels = torch.ones(1, 2, 2, 2, dtype=torch.uint8)
+            >>> round(Sigmoid(classes=1).segmentation_loss(torch.zeros(1, 1, 2, 2, 2), labels).item(), 3)
+            0.447
+            >>> round(Softmax(classes=1).segmentation_loss(torch.zeros(1, 2, 2, 2, 2), labels).item(), 3)
+            0.647
+        """
+        targets = self.targets(labels)
+        return 0.5 * (self.cross_entropy(logits, targets).mean() + dice_loss(self.probabilities(logits), targets))
+
+
+class Sigmoid(_Head):
     """One sigmoid channel for each class, K = C. Classes do not exclude one another.
 
     Args:
@@ -42,17 +74,9 @@ class Sigmoid:
         """The channels of foreground, (B, C, ...), of probabilities or one-hot labels (B, K, ...)."""
         return probabilities
 
-    def predict(self, logits: Tensor) -> Tensor:
-        """The probabilities of foreground, (B, C, ...), of logits (B, K, ...): what a method's `predict` returns."""
-        return logits.sigmoid()
-
     def with_background(self, masks: Tensor) -> Tensor:
         """Masks of foreground (B, C, ...) as the head's channels, (B, K, ...)."""
         return masks
-
-    def targets(self, labels: Tensor) -> Tensor:
-        """Labels (B, ...), integers 0..C, as one binary channel for each of the head's channels, (B, K, ...)."""
-        return one_hot(labels, self.classes)
 
     def hard(self, logits: Tensor) -> Tensor:
         """Pseudo-labels: the most likely value of each channel, 0 or 1, (B, K, ...), without gradient."""
@@ -79,26 +103,8 @@ class Sigmoid:
         foreground, background = probabilities ** (1 / temperature), (1 - probabilities) ** (1 / temperature)
         return foreground / (foreground + background)
 
-    def segmentation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The supervised loss 0.5 (cross-entropy + Dice), a scalar.
 
-        Args:
-            logits: (B, K, ...).
-            labels: (B, ...), integers 0..C; 0 is background.
-
-        Source:
-            UA-MT release, `train_LA.py`; the same loss trains M_s in the DTML release.
-
-        Example:
-            >>> labels = torch.ones(1, 2, 2, 2, dtype=torch.uint8)
-            >>> round(Sigmoid(classes=1).segmentation_loss(torch.zeros(1, 1, 2, 2, 2), labels).item(), 3)
-            0.447
-        """
-        targets = self.targets(labels)
-        return 0.5 * (F.binary_cross_entropy_with_logits(logits, targets) + dice_loss(logits.sigmoid(), targets))
-
-
-class Softmax:
+class Softmax(_Head):
     """A softmax over background and classes, K = C + 1. Channel 0 is background.
 
     Dice losses are means over all K channels, as in SSL4MIS.
@@ -127,17 +133,9 @@ class Softmax:
         """The channels of foreground, (B, C, ...), of probabilities or one-hot labels (B, K, ...)."""
         return probabilities[:, 1:]
 
-    def predict(self, logits: Tensor) -> Tensor:
-        """The probabilities of foreground, (B, C, ...), of logits (B, K, ...): what a method's `predict` returns."""
-        return self.foreground(self.probabilities(logits))
-
     def with_background(self, masks: Tensor) -> Tensor:
         """Masks of foreground (B, C, ...) as the head's channels, (B, K, ...)."""
         return torch.cat([1 - masks.sum(1, keepdim=True), masks], 1)
-
-    def targets(self, labels: Tensor) -> Tensor:
-        """Labels (B, ...), integers 0..C, as one binary channel for each of the head's channels, (B, K, ...)."""
-        return self.with_background(one_hot(labels, self.classes))
 
     def hard(self, logits: Tensor) -> Tensor:
         """Pseudo-labels: the most likely label, as one-hot channels (B, K, ...), without gradient."""
@@ -163,17 +161,6 @@ class Softmax:
         """p^(1/T), normalised over the channels, of the shape of `probabilities`."""
         powers = probabilities ** (1 / temperature)
         return powers / powers.sum(1, keepdim=True)
-
-    def segmentation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The supervised loss 0.5 (cross-entropy + Dice), a scalar; arguments as for `Sigmoid`.
-
-        Example:
-            >>> labels = torch.ones(1, 2, 2, 2, dtype=torch.uint8)
-            >>> round(Softmax(classes=1).segmentation_loss(torch.zeros(1, 2, 2, 2, 2), labels).item(), 3)
-            0.647
-        """
-        targets = self.targets(labels)
-        return 0.5 * (self.cross_entropy(logits, targets).mean() + dice_loss(logits.softmax(1), targets))
 
 
 HEADS = {"sigmoid": Sigmoid, "softmax": Softmax}

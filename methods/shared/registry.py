@@ -229,6 +229,22 @@ def names() -> list[str]:
     return sorted(_METHODS)
 
 
+def names_in(given: str) -> list[str]:
+    """The methods that a file registers, or the one of that name.
+
+    Args:
+        given: what a user typed: the path of a plug-in, or a name, which need not be registered.
+
+    Raises:
+        MethodError: the file cannot be used.
+
+    Example:
+        >>> names_in("ua_mt")
+        ['ua_mt']
+    """
+    return load_plugin(given) if given.endswith(".py") or os.path.isfile(given) else [given]
+
+
 def is_built_in(name: str) -> bool:
     """Whether a method of this name is a file of the folder `methods`, and so no plug-in.
 

@@ -77,24 +77,28 @@ class Conv2d(nn.Conv2d):
         return _in_fp32(self._conv_forward, images, self.weight, self.bias)
 
 
-class ConvTranspose3d(nn.ConvTranspose3d):
-    """ConvTranspose3d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+class _Transposed:
+    """A transposed convolution that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+
+    convolve: Callable[..., Tensor]
 
     def forward(self, images: Tensor) -> Tensor:
         if not _autocasts_on_cpu(images) or CPU_HAS_BF16:
             return super().forward(images)
-        convolve = partial(F.conv_transpose3d, stride=self.stride, padding=self.padding)
+        convolve = partial(self.convolve, stride=self.stride, padding=self.padding)
         return _in_fp32(convolve, images, self.weight, self.bias)
 
 
-class ConvTranspose2d(nn.ConvTranspose2d):
-    """ConvTranspose2d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+class ConvTranspose3d(_Transposed, nn.ConvTranspose3d):
+    """See above, for volumes."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        if not _autocasts_on_cpu(images) or CPU_HAS_BF16:
-            return super().forward(images)
-        convolve = partial(F.conv_transpose2d, stride=self.stride, padding=self.padding)
-        return _in_fp32(convolve, images, self.weight, self.bias)
+    convolve = staticmethod(F.conv_transpose3d)
+
+
+class ConvTranspose2d(_Transposed, nn.ConvTranspose2d):
+    """See above, for slices."""
+
+    convolve = staticmethod(F.conv_transpose2d)
 
 
 _SAFE = {
