@@ -51,7 +51,7 @@ def test_only_plain_numbers_are_curves(value):
 
 @pytest.mark.parametrize(
     ("of_map", "of_patch"),
-    [((1, 1, 4, 4, 4), (1, 4, 4, 4)), ((1, 4, 4, 4), (1, 4, 4, 5)), ((1, 4, 4, 4), (2, 4, 4, 4))],
+    [((1, 1, 4, 4, 4), (1, 4, 4, 4)), ((1, 4, 4, 4), (1, 4, 4, 5)), ((1, 4, 4), (1, 4, 4, 4))],
 )
 def test_a_map_has_the_shape_of_its_patch(of_map, of_patch):
     with pytest.raises(ValueError, match="give a map"):  # whether or not pictures are wanted

@@ -382,7 +382,7 @@ def test_a_results_folder_that_goes_during_a_run(command, copy, monkeypatch, no_
     monkeypatch.setattr(trial_run, "REPORT_SECONDS", 0)
     status, out, err = command("run", copy.config, "--results", copy.folder)
     assert seen and status == 2 and err.count("\n") == 1 and "Traceback" not in out + err, (status, out, err)
-    assert str(copy.folder) in err and ("moved or deleted" in err or "not whole" in err), err
+    assert str(copy.folder) in err and ("moved or deleted" in err or "is damaged" in err), err
     if what in ("moved", "deleted"):
         assert "moved or deleted" in err and not copy.folder.exists(), "nothing is made anew"
     if what == "moved":

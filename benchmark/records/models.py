@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import Evaluation, Report, Training
+from data.dataset_json import MAX_VALUE
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had hashes of source files instead of numerics versions
@@ -94,7 +95,7 @@ class Data(Stored):
     with_label: Count | None = None
     test: Count
     classes: int = Field(ge=1, le=MOST_CLASSES)
-    class_names: dict[str, int] = {}
+    class_names: dict[str, Annotated[int, Field(ge=1, le=MAX_VALUE)]] = {}
     validation_cases: Count = Field(0, description="labelled cases that choose a checkpoint and are not trained on")
     reading: dict[str, Any] = {}
     preparation: str | None = None
