@@ -1,0 +1,62 @@
+"""UniMatch (Yang et al., CVPR 2023)."""
+
+import torch
+
+from methods.fixmatch import FixMatch
+from methods.shared.losses import masked_dice_loss
+from methods.shared.method import Info, MethodSettings, Passes, setting
+from methods.shared.networks.layers import CHANNEL_DROPOUT
+from methods.shared.registry import register
+
+
+@register("unimatch")
+class UniMatch(FixMatch):
+    """FixMatch with two strong views, and a third one of features: the weak view's, after channel dropout.
+
+    The release is 2D, with a second unlabelled batch that is mixed in and predicted in eval mode. Here the box comes
+    from the next patch of the same batch, and its pseudo-labels from the same pass in train mode [A].
+    """
+
+    info = Info(
+        title="UniMatch", year=2023, source="Yang et al., CVPR 2023; authors' release", fidelity="adapted",
+        passes=Passes(train=9.2),
+    )  # fmt: skip
+
+    class Settings(MethodSettings):
+        threshold: float = setting(0.95, "confidence from which a pseudo-label counts", search=(0.7, 0.99), ge=0, le=1)
+        strong_weight: float = setting(0.25, "weight of each strong view", search=(0.05, 1), ge=0)
+        feature_weight: float = setting(0.5, "weight of the view of features", search=(0.1, 1), ge=0)
+        feature_dropout: float = setting(0.5, "channel dropout of the encoder's features", ge=0, lt=1)
+        mix_probability: float = setting(0.5, "probability that a strong view has a box of another patch", ge=0, le=1)
+
+    def __init__(self, settings, backbone, schedule):
+        super(FixMatch, self).__init__(settings, backbone, schedule)
+        self.network = backbone(separable=True)
+        self.dropout = CHANNEL_DROPOUT[backbone.dimensions](settings.feature_dropout)
+
+    def training_step(self, batch, step, phase):
+        labelled, size = len(batch.labelled_images), batch.images.shape[2:]
+        encoded = self.network.encode(batch.images)
+        logits = self.network.decode(encoded, size).logits
+        perturbed = [self.dropout(features[labelled:]) for features in encoded]
+        of_features = self.head.probabilities(self.network.decode(perturbed, size).logits)
+        supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
+
+        weak = logits[labelled:].detach()
+        views = [self.strong_target(batch.unlabelled_images, weak) for _ in range(2)]
+        strong = self.head.probabilities(self.network(torch.cat([images for images, _, _ in views])).logits)
+        first, second = (
+            masked_dice_loss(probabilities, targets, trusted)
+            for probabilities, (_, targets, trusted) in zip(strong.chunk(2), views, strict=True)
+        )
+        sure = (self.head.confidence(self.head.probabilities(weak)) >= self.settings.threshold).float()
+        features = masked_dice_loss(of_features, self.head.hard(weak), sure)
+
+        unlabelled = self.settings.strong_weight * (first + second) + self.settings.feature_weight * features
+        return {
+            "supervised": supervised,
+            "strong": 0.5 * (first + second),
+            "features": features,
+            "trusted": sure.mean(),
+            "total": 0.5 * (supervised + unlabelled),
+        }
