@@ -41,22 +41,30 @@ class FixMatch(Method):
         labelled = len(batch.labelled_images)
         logits = self.network(batch.images).logits  # weak views: the patches as they are
         supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
-        strong, targets, trusted = self.strong_target(batch.unlabelled_images, logits[labelled:].detach())
-        probabilities = self.head.probabilities(self.network(strong).logits)
-        consistency = masked_dice_loss(probabilities, targets, trusted)
+        strong, boxes = self.mixed_view(batch.unlabelled_images)
+        labels, trusted = self.pseudo_labels(logits[labelled:], self.settings.threshold, boxes)
+        consistency = self.loss_from(self.network(strong).logits, (labels, trusted))
 
         total = 0.5 * (supervised + self.settings.consistency_weight * consistency)
         return {"supervised": supervised, "consistency": consistency, "trusted": trusted.mean(), "total": total}
 
-    def strong_target(self, images, logits):
-        """A strong view of images, its pseudo-labels, and where they are trusted, from the logits of the weak view."""
-        confidence = self.head.confidence(self.head.probabilities(logits))
+    def mixed_view(self, images):
+        """A strong view of images, each with a box of the next one, and the boxes."""
         boxes = random_boxes(images, self.settings.mix_probability)
         # The patch that is mixed in has an intensity augmentation of its own, as in the release.
-        strong = paste(self.strong_view(images), self.strong_view(images).roll(1, 0), boxes)
-        hard = self.head.hard(logits)
-        confidence = paste(confidence, confidence.roll(1, 0), boxes)
-        return strong, paste(hard, hard.roll(1, 0), boxes), (confidence >= self.settings.threshold).float()
+        return paste(self.strong_view(images), self.strong_view(images).roll(1, 0), boxes), boxes
+
+    def pseudo_labels(self, logits, threshold, boxes=None):
+        """The hard labels of logits, and a map of 1 where their confidence reaches a threshold; mixed like a view."""
+        labels, confidence = self.head.hard(logits), self.head.confidence(self.head.probabilities(logits.detach()))
+        if boxes is not None:
+            labels = paste(labels, labels.roll(1, 0), boxes)
+            confidence = paste(confidence, confidence.roll(1, 0), boxes)
+        return labels, (confidence >= threshold).float()
+
+    def loss_from(self, logits, pseudo_labels):
+        """The Dice loss of logits over trusted voxels, from what `pseudo_labels` returns."""
+        return masked_dice_loss(self.head.probabilities(logits), *pseudo_labels)
 
     def predict(self, images):
         return self.head.predict(self.network(images).logits)

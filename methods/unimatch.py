@@ -3,7 +3,6 @@
 import torch
 
 from methods.fixmatch import FixMatch
-from methods.shared.losses import masked_dice_loss
 from methods.shared.method import Info, MethodSettings, Passes, setting
 from methods.shared.networks.layers import CHANNEL_DROPOUT
 from methods.shared.registry import register
@@ -35,28 +34,25 @@ class UniMatch(FixMatch):
         self.dropout = CHANNEL_DROPOUT[backbone.dimensions](settings.feature_dropout)
 
     def training_step(self, batch, step, phase):
-        labelled, size = len(batch.labelled_images), batch.images.shape[2:]
-        encoded = self.network.encode(batch.images)
-        logits = self.network.decode(encoded, size).logits
-        perturbed = [self.dropout(features[labelled:]) for features in encoded]
-        of_features = self.head.probabilities(self.network.decode(perturbed, size).logits)
+        labelled, size, threshold = len(batch.labelled_images), batch.images.shape[2:], self.settings.threshold
+        # One pass of the decoder for features with and without dropout, so that its batch norm sees both.
+        encoded = [torch.cat([level, self.dropout(level[labelled:])]) for level in self.network.encode(batch.images)]
+        logits, of_features = self.network.decode(encoded, size).logits.tensor_split([len(batch.images)])
         supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
 
-        weak = logits[labelled:].detach()
-        views = [self.strong_target(batch.unlabelled_images, weak) for _ in range(2)]
-        strong = self.head.probabilities(self.network(torch.cat([images for images, _, _ in views])).logits)
-        first, second = (
-            masked_dice_loss(probabilities, targets, trusted)
-            for probabilities, (_, targets, trusted) in zip(strong.chunk(2), views, strict=True)
-        )
-        sure = (self.head.confidence(self.head.probabilities(weak)) >= self.settings.threshold).float()
-        features = masked_dice_loss(of_features, self.head.hard(weak), sure)
+        weak = logits[labelled:]
+        (first, first_boxes), (second, second_boxes) = (self.mixed_view(batch.unlabelled_images) for _ in range(2))
+        of_first, of_second = self.network(torch.cat([first, second])).logits.chunk(2)
+        first = self.loss_from(of_first, self.pseudo_labels(weak, threshold, first_boxes))
+        second = self.loss_from(of_second, self.pseudo_labels(weak, threshold, second_boxes))
+        targets, trusted = self.pseudo_labels(weak, threshold)
+        features = self.loss_from(of_features, (targets, trusted))
 
         unlabelled = self.settings.strong_weight * (first + second) + self.settings.feature_weight * features
         return {
             "supervised": supervised,
             "strong": 0.5 * (first + second),
             "features": features,
-            "trusted": sure.mean(),
+            "trusted": trusted.mean(),
             "total": 0.5 * (supervised + unlabelled),
         }

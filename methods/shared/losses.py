@@ -51,7 +51,7 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def masked_dice_loss(probabilities: Tensor, targets: Tensor, trusted: Tensor) -> Tensor:
-    """Soft Dice loss over some voxels: 1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-10.
+    """Soft Dice loss over some voxels: 1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-5.
 
     Sums run over all trusted voxels of the batch at once. The loss is the mean over channels, and 0 if none is trusted.
 
@@ -73,7 +73,29 @@ def masked_dice_loss(probabilities: Tensor, targets: Tensor, trusted: Tensor) ->
     axes = (0, *range(2, probabilities.ndim))
     overlap = (trusted * probabilities * targets).sum(axes)
     size = (trusted * probabilities.square()).sum(axes) + (trusted * targets.square()).sum(axes)
-    return (1 - (2 * overlap + 1e-10) / (size + 1e-10)).mean()
+    return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
+
+
+def plain_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Soft Dice loss with a plain denominator: 1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e), e = 1e-8.
+
+    Sums run over all voxels of the batch at once. The loss is the mean over classes.
+
+    Args:
+        probabilities: p, (B, C, ...), in 0..1.
+        targets: y, of the same shape.
+
+    Source:
+        MC-Net and SS-Net releases, `utils/losses.py` (Binary_dice_loss).
+
+    Example:
+        >>> targets = torch.ones(1, 1, 2, 2, 2)
+        >>> round(plain_dice_loss(0.5 * targets, targets).item(), 3)
+        0.333
+    """
+    axes = (0, *range(2, probabilities.ndim))
+    overlap = (probabilities * targets).sum(axes)
+    return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:
