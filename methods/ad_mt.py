@@ -8,6 +8,7 @@ from torch import nn
 
 from methods.shared.cutmix import beta_boxes, paste
 from methods.shared.ema import make_teacher
+from methods.shared.intensity import uniform
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
 
@@ -135,12 +136,10 @@ def _averaged(network):
 
 def _released_view(images):
     """Contrast and brightness of intensities scaled to 0..1 and cut there, and noise of 2 deviations at most."""
-    ones = images.new_ones(len(images), *[1] * (images.ndim - 1))
-    draw = lambda low, high: torch.empty_like(ones).uniform_(low, high)  # noqa: E731
     axes = tuple(range(1, images.ndim))
     low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
-    scaled = (images - low) / (high - low).clamp(min=1e-6) * draw(0.5, 1.5)
-    scaled = (scaled + draw(-0.5, 0.5) * scaled.mean(axes, keepdim=True)).clamp(0, 1)
-    images = torch.where(draw(0, 1) < 0.8, low + scaled * (high - low), images)
-    noise = draw(0.1, 1) * torch.randn_like(images).clamp(-2, 2)
-    return torch.where(draw(0, 1) < 0.2, images + noise, images)
+    scaled = (images - low) / (high - low).clamp(min=1e-6) * uniform(images, 0.5, 1.5)
+    scaled = (scaled + uniform(images, -0.5, 0.5) * scaled.mean(axes, keepdim=True)).clamp(0, 1)
+    images = torch.where(uniform(images, 0, 1) < 0.8, low + scaled * (high - low), images)
+    noise = uniform(images, 0.1, 1) * torch.randn_like(images).clamp(-2, 2)
+    return torch.where(uniform(images, 0, 1) < 0.2, images + noise, images)

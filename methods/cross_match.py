@@ -24,7 +24,7 @@ class CrossMatch(FixMatch):
 
     info = Info(
         title="CrossMatch", year=2024, source="Zhao et al., JBHI 2024; authors' release", fidelity="adapted",
-        passes=Passes(train=12.8),
+        passes=Passes(train=12.5),
     )  # fmt: skip
 
     class Settings(MethodSettings):

@@ -19,7 +19,7 @@ class MCF(Method):
 
     info = Info(
         title="MCF", year=2023, source="Wang et al., CVPR 2023; authors' release", fidelity="adapted",
-        passes=Passes(train=8), networks=2,
+        passes=Passes(train=4, other=7.1), networks=2,
     )  # fmt: skip
 
     class Settings(MethodSettings):

@@ -27,7 +27,7 @@ class SSNet(Method):
 
     info = Info(
         title="SS-Net", year=2022, source="Wu et al., MICCAI 2022; authors' release", fidelity="faithful",
-        passes=Passes(train=11, extra=4),
+        passes=Passes(train=11.1, extra=4),
     )  # fmt: skip
 
     class Settings(MethodSettings):

@@ -118,11 +118,12 @@ def test_the_step_has_its_length_and_goes_where_the_release_goes():
     for step in steps:
         torch.testing.assert_close(step.norm(dim=1), torch.full((4,), 10.0))
     given = probe.images.detach().requires_grad_()
-    p, q = (z.detach().sigmoid() for z in (method.network(given).logits, target.logits))
-    p = method.network(given).logits.sigmoid()
+    p, q = method.network(given).logits.sigmoid(), target.logits.sigmoid()
     p, q = torch.stack([p, 1 - p]), torch.stack([q, 1 - q])
     (1 - (2 * (p * q).sum() + 1e-8) / (p.sum() + q.sum() + 1e-8)).backward()
-    torch.testing.assert_close(torch.cosine_similarity(given.grad.flatten(1), steps[1]), torch.ones(4))
+    torch.testing.assert_close(
+        torch.cosine_similarity(given.grad.flatten(1), steps[1]), torch.ones(4), atol=1e-3, rtol=0
+    )
 
 
 def test_batch_norm_learns_nothing_from_moved_images_and_parameters_get_no_gradient():
