@@ -8,6 +8,8 @@ import torch
 from helpers.tiny_methods import build, make_batch, no_dropout
 from helpers.watched import sigmoid, slopes, some_places, watch
 
+from methods.shared.networks.layers import frozen_statistics
+
 SIZE = (16, 16, 16)
 
 
@@ -50,10 +52,13 @@ def class_loss(method, queries, memory):
 
 
 def prepared(**settings):
+    """A method that calls half of all voxels foreground."""
     method = no_dropout(build("ss_net", **settings)).train()
-    with torch.no_grad():
-        method.network.segmentation[0].weight.mul_(8)
-    return method, make_batch(method, size=SIZE)
+    batch, head = make_batch(method, size=SIZE), method.network.segmentation[0]
+    with torch.no_grad(), frozen_statistics(method.network):
+        head.weight.mul_(8)
+        head.bias.sub_(method.network(batch.images).logits.median())
+    return method, batch
 
 
 @pytest.mark.parametrize(("step", "ramp"), [(0, math.exp(-5)), (3000, math.exp(-1.25)), (6000, 1.0)])
