@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from methods.shared.losses import plain_dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -45,7 +46,7 @@ class MCNet(Method):
         labelled = len(batch.labelled_images)
         outputs = [self.head.probabilities(output.logits) for output in self.network.forward_decoders(batch.images)]
         targets = self.head.targets(batch.labels)
-        supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
+        supervised = sum(plain_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
         sharp = [self.head.sharpen(probabilities, TEMPERATURE) for probabilities in outputs]  # not detached
         consistency = sum(
             (probabilities - peer).square().mean()  # all patches
@@ -73,10 +74,3 @@ class MCNetPlus(MCNet):
         fidelity="adapted", passes=Passes(train=13.5),
     )  # fmt: skip
     decoders = ("transposed", "linear", "nearest")
-
-
-def _dice_loss(probabilities, targets):
-    """Dice loss with an unsquared denominator and e = 1e-8, as in this release."""
-    axes = (0, *range(2, probabilities.ndim))
-    overlap = (probabilities * targets).sum(axes)
-    return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()

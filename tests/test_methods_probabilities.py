@@ -60,6 +60,23 @@ def test_what_every_head_holds_to(head, channels):
     assert sharp.shape == probabilities.shape
     assert head.entropy(sharp).mean() < head.entropy(probabilities).mean()
     torch.testing.assert_close(head.sharpen(probabilities, 1.0), probabilities)
+    assert head.most_likely(probabilities).equal(head.hard(values))
+
+
+@pytest.mark.parametrize(("head", "channels"), [(Sigmoid(2), 2), (Softmax(2), 3)])
+def test_disagreement_and_agreement_of_two_predictions(head, channels):
+    values, other = logits(channels), logits(channels, seed=1)
+    differ = head.disagreement(head.hard(values), head.hard(other))
+    p, q = head.probabilities(values), head.probabilities(other)
+    agreement = head.agreement(p, q)
+    if channels == 2:
+        assert differ.equal(((values > 0) != (other > 0)).float())
+        expected = torch.stack([p, 1 - p]), torch.stack([q, 1 - q])
+        torch.testing.assert_close(agreement, (expected[0] * expected[1]).sum(0))
+    else:
+        assert differ[:, 0].equal((values.argmax(1) != other.argmax(1)).float())
+        torch.testing.assert_close(agreement[:, 0], torch.einsum("bkxy,bkxy->bxy", p, q))
+    assert 0 < differ.mean() < 1 and differ.shape[1] == agreement.shape[1] == head.maps
 
 
 def test_one_sigmoid_channel_is_the_softmax_of_background_and_class():

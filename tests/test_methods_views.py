@@ -5,7 +5,7 @@ import torch
 
 from benchmark.contract.small_training import SmallTraining
 from data.intensity import STRONG, Intensity
-from methods.shared.cutmix import paste, random_box, random_boxes
+from methods.shared.cutmix import beta_boxes, paste, random_box, random_boxes
 from methods.shared.intensity import change_intensity
 
 ALWAYS = {"probability": 1.0, "blur_probability": 1.0, "noise_probability": 1.0}
@@ -95,6 +95,21 @@ def test_boxes_take_the_share_that_is_asked_for(through_depth):
     assert drawn.mean().item() == pytest.approx(0.21, abs=0.04)
     if through_depth:
         assert boxes.amax((2, 3))[share > 0].eq(1).all()
+
+
+@pytest.mark.parametrize("size", [(32, 24), (32, 24, 16)])
+def test_beta_boxes_share_their_sides_and_are_cut_at_the_border(size):
+    torch.manual_seed(0)
+    whole = []
+    for _ in range(40):
+        boxes = beta_boxes(torch.zeros(4, 1, *size))[:, 0]
+        sides = torch.stack([(box.nonzero().amax(0) - box.nonzero().amin(0) + 1) for box in boxes])
+        assert torch.equal(boxes.flatten(1).sum(1), sides.prod(1).float())
+        largest = sides.amax(0)
+        assert (largest <= torch.tensor(size)).all() and (sides <= largest).all()
+        whole.append(sides.float().mean(0) / torch.tensor(size))
+    # sqrt(1 - s) is 0.7 in the mean, of which the border takes about a quarter
+    assert torch.stack(whole).mean().item() == pytest.approx(0.52, abs=0.08)
 
 
 def test_pasting_takes_each_voxel_from_one_image():

@@ -64,6 +64,34 @@ def random_boxes(
     return boxes.to(images.device, non_blocking=True)
 
 
+def beta_boxes(images: Tensor, concentration: float = 4.0) -> Tensor:
+    """A box for each image: 1 inside, 0 outside, (B, 1, ...), on the device of the images.
+
+    Its sides are sqrt(1 - s) of the patch, with one s ~ Beta(concentration, concentration) a batch. Each image has a
+    centre of its own between 1/8 and the end of every axis. What lies beyond the border is cut off.
+
+    Args:
+        images: (B, M, ...), whose size counts alone.
+        concentration: both parameters of the Beta distribution.
+
+    Source:
+        AD-MT release, `dataloaders/mixaugs.py` (rand_bbox_3d).
+
+    Example:
+        >>> beta_boxes(torch.zeros(3, 1, 16, 16, 16)).shape
+        torch.Size([3, 1, 16, 16, 16])
+    """
+    factor = math.sqrt(1 - torch.distributions.Beta(concentration, concentration).sample().item())
+    boxes = torch.zeros(len(images), 1, *images.shape[2:])
+    for box in boxes:
+        place = []
+        for n in images.shape[2:]:
+            centre, half = int(torch.randint(n // 8, n, ())), int(factor * n) // 2
+            place.append(slice(max(centre - half, 0), centre + half))
+        box[(..., *place)] = 1
+    return boxes.to(images.device, non_blocking=True)
+
+
 def _sides(size: Sequence[int], share: float, aspect: float, through_depth: bool) -> list[int]:
     free = 2 if through_depth else len(size)
     factors = [share ** (1 / free)] * free + [1.0] * (len(size) - free)

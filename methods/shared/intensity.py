@@ -44,17 +44,17 @@ def change_intensity(images: Tensor, intensity: Intensity) -> Tensor:
     if intensity.blur[1]:
         images = _chosen(images, _blurred(images, *intensity.blur), intensity.blur_probability)
     if intensity.noise[1]:
-        deviation = _uniform(images, *intensity.noise)
+        deviation = uniform(images, *intensity.noise)
         images = _chosen(images, images + deviation * torch.randn_like(images), intensity.noise_probability)
     return images
 
 
 def _chosen(images: Tensor, changed: Tensor, probability: float) -> Tensor:
     """Changed images, each with a probability. Both are computed, so that nothing waits for a GPU."""
-    return torch.where(_uniform(images, 0, 1) < probability, changed, images)
+    return torch.where(uniform(images, 0, 1) < probability, changed, images)
 
 
-def _uniform(images: Tensor, low: float, high: float) -> Tensor:
+def uniform(images: Tensor, low: float, high: float) -> Tensor:
     """A number for each image, (B, 1, ...)."""
     shape = (len(images), *[1] * (images.ndim - 1))
     return low + (high - low) * torch.rand(shape, device=images.device)
@@ -66,15 +66,15 @@ def _axes(images: Tensor) -> tuple[int, ...]:
 
 def _jittered(images: Tensor, intensity: Intensity) -> Tensor:
     deviation, mean = torch.std_mean(images, _axes(images), keepdim=True)
-    factor = 1 + _uniform(images, -intensity.contrast, intensity.contrast)
-    shift = deviation * _uniform(images, -intensity.brightness, intensity.brightness)
+    factor = 1 + uniform(images, -intensity.contrast, intensity.contrast)
+    shift = deviation * uniform(images, -intensity.brightness, intensity.brightness)
     return torch.addcmul(mean * (1 - factor) + shift, images, factor)
 
 
 def _with_gamma(images: Tensor, gamma: float) -> Tensor:
     low, high = images.amin(_axes(images), keepdim=True), images.amax(_axes(images), keepdim=True)
     span = (high - low).clamp(min=1e-6)
-    return low + span * ((images - low) / span) ** _uniform(images, 1 - gamma, 1 + gamma)
+    return low + span * ((images - low) / span) ** uniform(images, 1 - gamma, 1 + gamma)
 
 
 def _with_bias(images: Tensor, strength: float) -> Tensor:
@@ -89,7 +89,7 @@ def _blurred(images: Tensor, low: float, high: float) -> Tensor:
     """A Gaussian blur, one axis after the other. Beyond the border the outermost voxels go on."""
     reach = math.ceil(REACH * high)
     offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    weights = torch.exp(-0.5 * (offsets / _uniform(images, low, high).view(-1, 1).clamp(min=1e-3)) ** 2)
+    weights = torch.exp(-0.5 * (offsets / uniform(images, low, high).view(-1, 1).clamp(min=1e-3)) ** 2)
     weights = weights / weights.sum(1, keepdim=True)
     for axis in range(2, images.ndim):
         count = images.shape[axis]

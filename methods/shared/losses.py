@@ -50,6 +50,54 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
 
 
+def masked_dice_loss(probabilities: Tensor, targets: Tensor, trusted: Tensor) -> Tensor:
+    """Soft Dice loss over some voxels: 1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e), e = 1e-5.
+
+    Sums run over all trusted voxels of the batch at once. The loss is the mean over channels, and 0 if none is trusted.
+
+    Args:
+        probabilities: p, (B, K, ...), in 0..1.
+        targets: y, of the same shape.
+        trusted: (B, K, ...) or (B, 1, ...), 1 for the voxels that count and 0 for others.
+
+    Source:
+        UniMatch release, `more-scenarios/medical/util/utils.py` (DiceLoss with `ignore`).
+
+    Example:
+        >>> p, y = torch.tensor([[[0.5, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
+        >>> round(masked_dice_loss(p, y, torch.tensor([[[1.0, 0.0]]])).item(), 3)
+        0.2
+        >>> masked_dice_loss(p, y, torch.zeros(1, 1, 2)).item()
+        0.0
+    """
+    axes = (0, *range(2, probabilities.ndim))
+    overlap = (trusted * probabilities * targets).sum(axes)
+    size = (trusted * probabilities.square()).sum(axes) + (trusted * targets.square()).sum(axes)
+    return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
+
+
+def plain_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Soft Dice loss with a plain denominator: 1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e), e = 1e-8.
+
+    Sums run over all voxels of the batch at once. The loss is the mean over classes.
+
+    Args:
+        probabilities: p, (B, C, ...), in 0..1.
+        targets: y, of the same shape.
+
+    Source:
+        MC-Net and SS-Net releases, `utils/losses.py` (Binary_dice_loss).
+
+    Example:
+        >>> targets = torch.ones(1, 1, 2, 2, 2)
+        >>> round(plain_dice_loss(0.5 * targets, targets).item(), 3)
+        0.333
+    """
+    axes = (0, *range(2, probabilities.ndim))
+    overlap = (probabilities * targets).sum(axes)
+    return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()
+
+
 def binary_entropy(probabilities: Tensor) -> Tensor:
     """The entropy of each probability in nats: -(p ln(p + 1e-6) + q ln(q + 1e-6)), q = 1 - p.
 

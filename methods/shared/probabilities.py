@@ -82,6 +82,14 @@ class Sigmoid(_Head):
         """Pseudo-labels: the most likely value of each channel, 0 or 1, (B, K, ...), without gradient."""
         return (logits.detach() > 0).float()
 
+    def most_likely(self, probabilities: Tensor) -> Tensor:
+        """Pseudo-labels as `hard` gives them, but of probabilities (B, K, ...), such as a mean of networks."""
+        return (probabilities.detach() > 0.5).float()
+
+    def disagreement(self, labels: Tensor, others: Tensor) -> Tensor:
+        """Where two hard labels (B, K, ...) differ, as a map (B, K, ...) of 0 and 1."""
+        return (labels != others).float()
+
     def confidence(self, probabilities: Tensor) -> Tensor:
         """The probability of the most likely label, a map (B, K, ...)."""
         return torch.maximum(probabilities, 1 - probabilities)
@@ -93,6 +101,10 @@ class Sigmoid(_Head):
     def entropy(self, probabilities: Tensor) -> Tensor:
         """In nats, as a map (B, K, ...), at most `max_entropy`."""
         return binary_entropy(probabilities)
+
+    def agreement(self, probabilities: Tensor, other: Tensor) -> Tensor:
+        """How likely labels drawn from both are the same, p q + (1 - p)(1 - q), as a map (B, K, ...)."""
+        return probabilities * other + (1 - probabilities) * (1 - other)
 
     def divergence(self, probabilities: Tensor, other: Tensor) -> Tensor:
         """KL(probabilities || other), as a map (B, K, ...)."""
@@ -141,6 +153,14 @@ class Softmax(_Head):
         """Pseudo-labels: the most likely label, as one-hot channels (B, K, ...), without gradient."""
         return F.one_hot(logits.detach().argmax(1), self.channels).movedim(-1, 1).float()
 
+    def most_likely(self, probabilities: Tensor) -> Tensor:
+        """Pseudo-labels as `hard` gives them, but of probabilities (B, K, ...), such as a mean of networks."""
+        return self.hard(probabilities)
+
+    def disagreement(self, labels: Tensor, others: Tensor) -> Tensor:
+        """Where two hard labels (B, K, ...) differ, as a map (B, 1, ...) of 0 and 1."""
+        return (labels != others).any(1, keepdim=True).float()
+
     def confidence(self, probabilities: Tensor) -> Tensor:
         """The probability of the most likely label, a map (B, 1, ...)."""
         return probabilities.amax(1, keepdim=True)
@@ -152,6 +172,10 @@ class Softmax(_Head):
     def entropy(self, probabilities: Tensor) -> Tensor:
         """In nats, as a map (B, 1, ...), at most `max_entropy`."""
         return -(probabilities * torch.log(probabilities + EPSILON)).sum(1, keepdim=True)
+
+    def agreement(self, probabilities: Tensor, other: Tensor) -> Tensor:
+        """How likely labels drawn from both are the same, the sum of p q over channels, as a map (B, 1, ...)."""
+        return (probabilities * other).sum(1, keepdim=True)
 
     def divergence(self, probabilities: Tensor, other: Tensor) -> Tensor:
         """KL(probabilities || other), as a map (B, 1, ...)."""

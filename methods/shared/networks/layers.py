@@ -1,6 +1,8 @@
 """Layers by the number of dimensions: slices and volumes go through the same code."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -43,6 +45,27 @@ def normalisation(name: Normalisation, dimensions: int, channels: int) -> nn.Mod
     if name == "group":
         return nn.GroupNorm(math.gcd(GROUPS, channels), channels)
     raise ValueError(f"unknown normalisation {name!r}: batch, instance or group")
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch norms use the statistics of their batch without adding them to their running ones.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with frozen_statistics(norm):
+        ...     _ = norm(torch.tensor([[1.0], [3.0]]))
+        >>> norm.running_mean
+        tensor([0.])
+    """
+    norms = [module for module in network.modules() if getattr(module, "track_running_stats", False)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def convolution_format(module: nn.Module) -> None:
