@@ -45,14 +45,8 @@ class MCNet(Method):
         labelled = len(batch.labelled_images)
         outputs = [self.head.probabilities(output.logits) for output in self.network.forward_decoders(batch.images)]
         targets = self.head.targets(batch.labels)
-        supervised = sum(_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
-        sharp = [self.head.sharpen(probabilities, TEMPERATURE) for probabilities in outputs]  # not detached
-        consistency = sum(
-            (probabilities - peer).square().mean()  # all patches
-            for i, probabilities in enumerate(outputs)
-            for j, peer in enumerate(sharp)
-            if i != j
-        )
+        supervised = sum(dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
+        consistency = mutual_consistency(self.head, outputs, TEMPERATURE)  # all patches
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
         total = self.settings.supervised_weight * supervised + weight * consistency
         return {"supervised": supervised, "consistency": consistency, "total": total}
@@ -75,8 +69,19 @@ class MCNetPlus(MCNet):
     decoders = ("transposed", "linear", "nearest")
 
 
-def _dice_loss(probabilities, targets):
+def dice_loss(probabilities, targets):
     """Dice loss with an unsquared denominator and e = 1e-8, as in this release."""
     axes = (0, *range(2, probabilities.ndim))
     overlap = (probabilities * targets).sum(axes)
     return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()
+
+
+def mutual_consistency(head, outputs, temperature):
+    """The sum over ordered pairs of the mean square between probabilities and a peer's sharpened ones, not detached."""
+    sharp = [head.sharpen(probabilities, temperature) for probabilities in outputs]
+    return sum(
+        (probabilities - peer).square().mean()
+        for i, probabilities in enumerate(outputs)
+        for j, peer in enumerate(sharp)
+        if i != j
+    )
