@@ -25,7 +25,7 @@ class CAML(Method):
 
     info = Info(
         title="CAML", year=2023, source="Gao et al., MICCAI 2023; authors' release", fidelity="adapted",
-        passes=Passes(train=9.3), networks=2,
+        passes=Passes(train=10.5, other=0.2), networks=2,
     )  # fmt: skip
 
     class Settings(MethodSettings):

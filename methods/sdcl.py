@@ -20,7 +20,7 @@ class SDCL(BCP):
 
     info = Info(
         title="SDCL", year=2024, source="Song & Wang, MICCAI 2024; authors' release", fidelity="adapted",
-        passes=Passes(train=2, extra=2, other=4), networks=3,
+        passes=Passes(train=2, extra=2, other=3.6), networks=3,
     )  # fmt: skip
 
     class Settings(TwoStages):

@@ -8,17 +8,17 @@ from methods.shared.networks.network import NetworkOutput
 
 
 class FixedNetwork(nn.Module):
-    """A network whose outputs are parameters, whatever the images are; each call gives the next ones."""
+    """A network whose outputs are parameters, whatever the images are: those of one call after the other."""
 
-    def __init__(self, *logits, features=None, channels=()):
+    def __init__(self, *logits, features=None):
         super().__init__()
         self.logits = nn.ParameterList([nn.Parameter(values) for values in logits])
-        self.features = nn.Parameter(features) if features is not None else None
-        self.channels, self.calls = channels, []
+        self.features = features
+        self.seen = []
 
     def forward(self, images, features=False):
-        logits = self.logits[len(self.calls) % len(self.logits)]
-        self.calls.append(images)
+        logits = self.logits[len(self.seen) % len(self.logits)]
+        self.seen.append(images)
         return NetworkOutput(logits=logits, features=() if self.features is None else (self.features,))
 
 
@@ -34,18 +34,24 @@ def as_numpy(*tensors):
     return [tensor.detach().double().numpy() for tensor in tensors]
 
 
-def slope(loss, arrays, index, direction, by=1e-5):
-    """The derivative of `loss(*arrays)` where `arrays[index]` moves along `direction`."""
-    moved = [[a + sign * by * direction if i == index else a for i, a in enumerate(arrays)] for sign in (1, -1)]
-    return (loss(*moved[0]) - loss(*moved[1])) / (2 * by)
+def slopes(total, parameters, loss, by=1e-6):
+    """The derivative of a loss along a random direction of each parameter, by autograd and by differences.
 
+    Args:
+        total: the loss in torch.
+        parameters: tensors that it depends on.
+        loss: the same loss in numpy, of one array for each of them.
 
-def slopes(total, parameters, loss, arrays):
-    """For each parameter: the derivative along a random direction by autograd, and that of the loss in numpy."""
-    rng = np.random.default_rng(0)
-    gradients = torch.autograd.grad(total, parameters)
-    pairs = []
-    for index, gradient in enumerate(gradients):
+    Returns:
+        The derivatives by autograd, and those by differences.
+    """
+    rng, arrays = np.random.default_rng(0), as_numpy(*parameters)
+    exact, expected = [], []
+    for index, gradient in enumerate(torch.autograd.grad(total, parameters, retain_graph=True)):
         direction = rng.standard_normal(gradient.shape)
-        pairs.append(((gradient.double().numpy() * direction).sum(), slope(loss, arrays, index, direction)))
-    return pairs
+        exact.append((gradient.double().numpy() * direction).sum())
+        ahead, behind = (
+            loss(*[a + sign * by * direction if i == index else a for i, a in enumerate(arrays)]) for sign in (1, -1)
+        )
+        expected.append((ahead - behind) / (2 * by))
+    return exact, expected

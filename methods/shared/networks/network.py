@@ -57,8 +57,8 @@ class Parts:
         head_kernel: size of the segmentation head's convolution.
         separable: whether a method may change the encoder's features before they are decoded.
         autocast: whether encoder and decoder may run in half precision.
-        encoder_channels: of each encoder level, fine to coarse. Such an encoder also takes a `Change`. Empty for encoders
-            that do not.
+        encoder_channels: of each encoder level, fine to coarse. Such an encoder also takes a `Change`. Empty if it
+            does not.
 
     Example:
         >>> Parts(nn.Identity(), lambda upsampling: nn.Identity(), channels=(16,), multiple=1).upsamplings
