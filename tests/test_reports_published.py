@@ -48,7 +48,7 @@ def test_every_entry_has_all_fields_with_allowed_values():
 def test_figures_are_plausible():
     for entry in ENTRIES:
         dice, jaccard, asd, hd95 = figures(entry)
-        assert 50 < dice < 100 and 5 < hd95 < 50
+        assert 50 < dice < 100 and (hd95 is None or 5 < hd95 < 50)
         if jaccard is not None:
             # of one scan Jaccard is d / (2 - d); a mean over scans lies a little above, and a slipped digit far away
             assert 0 <= jaccard - 100 * dice / (200 - dice) < 4, entry
