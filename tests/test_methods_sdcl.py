@@ -68,9 +68,7 @@ def test_the_second_stage_is_the_release_in_numpy_and_so_are_its_gradients():
 
 def test_the_first_stage_mixes_labelled_patches_for_both_students():
     losses, method, batch, box = fixed(0)
-    labels, cuboid, first, second = as_numpy(
-        batch.labels, box[0, 0], method.student.logits[0], method.second.logits[0]
-    )
+    labels, cuboid, first, second = as_numpy(batch.labels, box[0, 0], method.student.logits[0], method.second.logits[0])
     targets = [np.where(cuboid == 1, labels[1 - i], labels[i]) for i in range(2)]
     everywhere = np.ones(SIZE)
     expected = sum(region_loss(z[i, 0], targets[i], everywhere) for z in (first, second) for i in range(2)) / 2
