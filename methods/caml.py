@@ -1,7 +1,6 @@
 """Correlation-aware mutual learning, CAML (Gao et al., MICCAI 2023)."""
 
 import math
-import zlib
 
 import torch
 from torch import nn
@@ -9,9 +8,9 @@ from torch import nn
 from methods.mc_net import dice_loss, mutual_consistency
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
+from methods.shared.voxel_memory import VoxelMemory, best_within
 
 TEMPERATURE = 0.1  # of sharpening and of correlations
-SLOTS = 128  # labelled cases in the memory; the oldest goes if there are more
 ATTENDED = -2  # encoder level with attention, the one above the deepest
 
 
@@ -50,11 +49,7 @@ class CAML(Method):
         width, features = self.vanilla.channels[-1], settings.embedding
         self.projections = nn.ModuleList([_perceptron(width, features), _perceptron(width, features)])
         self.predictions = nn.ModuleList([_perceptron(features, features), _perceptron(features, features)])
-        classes = backbone.classes + 1
-        self.register_buffer("owners", torch.full((SLOTS,), -1))  # hash of the case
-        self.register_buffer("ages", torch.arange(SLOTS) - SLOTS)  # step of the last update
-        self.register_buffer("voxels", torch.zeros(SLOTS, classes, settings.memory, features))
-        self.register_buffer("counts", torch.zeros(SLOTS, classes, settings.memory))  # voxels that each stands for
+        self.memory = VoxelMemory(backbone.classes + 1, settings.memory, features)
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
@@ -90,23 +85,20 @@ class CAML(Method):
     def _remember(self, voxels, labels, correct, case_ids, step):
         """Store a sample of each class of each labelled patch, voxels that both networks get right."""
         for i, case_id in enumerate(case_ids):
-            owner = zlib.crc32(case_id.encode())
-            slot = torch.where(self.owners == owner, torch.iinfo(torch.long).min, self.ages).argmin(0, keepdim=True)
-            self.owners[slot], self.ages[slot] = owner, step
-            for c in range(self.voxels.shape[1]):
+            slot = self.memory.slot(case_id, step)
+            for c in range(self.backbone.classes + 1):
                 mask = (correct[i] & (labels[i] == c)).flatten()
-                chosen, valid = _best(torch.rand(mask.shape, device=mask.device), mask, self.voxels.shape[2])
+                chosen, valid = best_within(mask, torch.rand(mask.shape, device=mask.device), self.settings.memory)
                 projected = [_frozen(p, v[i, chosen]) for p, v in zip(self.projections, voxels, strict=True)]
-                self.voxels[slot, c] = 0.5 * sum(projected)
-                self.counts[slot, c] = valid * mask.sum() / valid.sum().clamp(min=1)
+                self.memory.store(slot, c, 0.5 * sum(projected), valid, mask.sum())
 
     def _correlation(self, voxels, labels, agreed, confidence):
         """Cross-entropy of how voxels of both networks correlate with the memory, over the most confident voxels."""
-        memory, known = self._recall()
+        memory, known = self.memory.recall()
         voxels = [v.flatten(0, 1) for v in voxels]
         chosen, valid = zip(
             *(
-                _best(confidence.flatten(), (agreed & (labels == c)).flatten(), self.settings.queries)
+                best_within((agreed & (labels == c)).flatten(), confidence.flatten(), self.settings.queries)
                 for c in range(len(memory))
             ),
             strict=True,
@@ -121,15 +113,6 @@ class CAML(Method):
         entropy = -(of_auxiliary * torch.log(of_vanilla + 1e-8)).sum(1)
         valid = valid * known.any()
         return (valid * entropy).sum() / valid.sum().clamp(min=1)
-
-    @torch.no_grad()
-    def _recall(self):
-        """`memory` stored voxels a class, drawn at random, and which classes have so many."""
-        stored, weights = self.voxels.transpose(0, 1).flatten(1, 2), self.counts.transpose(0, 1).flatten(1)
-        keys = weights / torch.empty_like(weights).exponential_()  # the largest are a draw without replacement
-        chosen = keys.topk(self.settings.memory).indices
-        known = (weights > 0).sum(1) >= self.settings.memory
-        return stored.gather(1, chosen[..., None].expand(-1, -1, stored.shape[2])), known
 
     def predict(self, images):
         return self.head.predict(self.vanilla(images).logits)
@@ -168,14 +151,3 @@ def _frozen(perceptron, features):
 
 def _crop_flat(features, size):
     return features[(..., *(slice(n) for n in size))].flatten(2).transpose(1, 2)
-
-
-def _best(score, mask, count):
-    """The indices of the `count` largest scores within a mask, and which of them are valid.
-
-    Where there are fewer, they repeat, so that nothing outside the mask counts in a batch norm.
-    """
-    found = torch.where(mask, score, -1.0).topk(min(count, len(score))).indices
-    places = torch.arange(count, device=found.device)
-    inside = mask.sum().clamp(max=len(found))
-    return found[places % inside.clamp(min=1)], places < inside

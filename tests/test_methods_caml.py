@@ -9,9 +9,10 @@ import torch
 from helpers.second_writing import FixedNetwork, as_numpy, random_logits, sigmoid, slopes
 from helpers.tiny_methods import build, make_batch, no_dropout
 
-from methods.caml import SLOTS, CrossModalAttention, _best
+from methods.caml import CrossModalAttention
 from methods.shared.networks.backbone import Backbone
 from methods.shared.networks.network import NetworkError, Parts, SegmentationNetwork
+from methods.shared.voxel_memory import best_within
 
 SIZE = (8, 8, 8)
 SMALL = {"memory": 3, "queries": 20, "embedding": 4}
@@ -70,7 +71,7 @@ def test_the_correlation_consistency_in_numpy(known):
     memory = random_logits(2, 3, 4, seed=5)
     available = torch.zeros(2, dtype=torch.bool)
     available[known] = True
-    method._recall = lambda: (memory, available)
+    method.memory.recall = lambda: (memory, available)
     labels = [(network.logits[0].detach()[:, 0] > 0).long() for network in networks]
     confidence = method.head.confidence(networks[0].logits[0].detach().sigmoid())[:, 0]
     voxels = [network.features.flatten(2).transpose(1, 2)[2:] for network in networks]
@@ -112,49 +113,49 @@ def test_the_memory_holds_voxels_that_both_get_right_of_the_latest_patch_of_each
     z, other, labels = networks[0].logits[0][:2, 0] > 0, networks[1].logits[0][:2, 0] > 0, batch.labels > 0
     projections = copy.deepcopy(method.projections)  # with the statistics of before the step
     method.training_step(batch, 0, "train")
-    assert (method.owners >= 0).sum() == 2
+    assert (method.memory.owners >= 0).sum() == 2
     for slot in range(2):
         for c in (0, 1):
             right = ((z[slot] == labels[slot]) & (other[slot] == labels[slot]) & (labels[slot] == c)).flatten()
-            assert method.counts[slot, c].sum().item() == pytest.approx(right.sum().item())
+            assert method.memory.counts[slot, c].sum().item() == pytest.approx(right.sum().item())
             projected = [
                 perceptron(p, n.features[slot].flatten(1).T[right].double().numpy(), False)
                 for p, n in zip(projections, networks, strict=True)
             ]
             candidates = torch.from_numpy(sum(projected) / 2).float()
-            for voxel in method.voxels[slot, c]:
+            for voxel in method.memory.voxels[slot, c]:
                 assert (candidates - voxel).abs().amax(1).min() < 1e-3
-    before = method.voxels.clone()
+    before = method.memory.voxels.clone()
     method.training_step(dataclasses.replace(batch, labelled_ids=("b", "c")), 1, "train")
-    changed = (method.voxels != before).flatten(1).any(1)
-    assert changed.nonzero().flatten().tolist() == [1, 2] and method.ages[:3].tolist() == [0, 1, 1]
+    changed = (method.memory.voxels != before).flatten(1).any(1)
+    assert changed.nonzero().flatten().tolist() == [1, 2] and method.memory.ages[:3].tolist() == [0, 1, 1]
 
 
 def test_the_oldest_case_leaves_a_full_memory():
     method, _, batch = fixed()
-    method.owners.fill_(7)
-    method.ages.copy_(torch.arange(SLOTS).roll(5))  # the oldest is in slot 5, the next one in slot 6
+    method.memory.owners.fill_(7)
+    method.memory.ages.copy_(torch.arange(128).roll(5))  # the oldest is in slot 5, the next one in slot 6
     method.training_step(batch, 500, "train")
-    assert (method.owners != 7).nonzero().flatten().tolist() == [5, 6]
+    assert (method.memory.owners != 7).nonzero().flatten().tolist() == [5, 6]
 
 
 def test_voxels_are_recalled_by_how_many_they_stand_for():
     method, _, _ = fixed()
-    method.counts[0, 0], method.counts[1, 0], method.counts[2, 1] = 1e6, 1.0, 1.0
-    method.voxels[0], method.voxels[1], method.voxels[2] = 1, 2, 3
+    method.memory.counts[0, 0], method.memory.counts[1, 0], method.memory.counts[2, 1] = 1e6, 1.0, 1.0
+    method.memory.voxels[0], method.memory.voxels[1], method.memory.voxels[2] = 1, 2, 3
     torch.manual_seed(0)
-    memory, known = method._recall()
+    memory, known = method.memory.recall()
     assert known.tolist() == [True, True] and memory.shape == (2, 3, 4)
     assert (memory[0] == 1).all() and (memory[1] == 3).all()
-    method.counts[2, 1, 0] = 0
-    assert method._recall()[1].tolist() == [True, False]
+    method.memory.counts[2, 1, 0] = 0
+    assert method.memory.recall()[1].tolist() == [True, False]
 
 
 def test_the_best_of_a_mask_repeat_where_there_are_fewer():
     score, mask = torch.tensor([0.9, 0.1, 0.5, 0.7]), torch.tensor([False, True, True, True])
-    found, valid = _best(score, mask, 2)
+    found, valid = best_within(mask, score, 2)
     assert found.tolist() == [3, 2] and valid.tolist() == [True, True]
-    found, valid = _best(score, mask, 6)
+    found, valid = best_within(mask, score, 6)
     assert found.tolist() == [3, 2, 1, 3, 2, 1] and valid.tolist() == [True] * 3 + [False] * 3
 
 
