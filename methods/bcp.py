@@ -12,6 +12,18 @@ from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
 
 
+class TwoStages(MethodSettings):
+    """The settings of BCP that have nothing to do with mixing."""
+
+    pretraining: float = setting(2 / 17, "share of the iterations that the first stage takes", gt=0, lt=1)
+    unlabelled_weight: float = setting(0.5, "weight of the unlabelled regions", search=(0.1, 1.0), ge=0)
+    ema_decay: float = setting(0.99, "decay of the teacher, without warm-up", ge=0, lt=1)
+    learning_rate: Literal["protocol", "release"] = setting(
+        "protocol",
+        "that of the protocol, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
+    )
+
+
 @register("bcp")
 class BCP(Method):
     """A cuboid of one patch is pasted into another. The first stage mixes labelled patches, the second pastes labelled
@@ -26,16 +38,9 @@ class BCP(Method):
         passes=Passes(train=2, extra=2), networks=2,
     )  # fmt: skip
 
-    class Settings(MethodSettings):
-        pretraining: float = setting(2 / 17, "share of the iterations that the first stage takes", gt=0, lt=1)
+    class Settings(TwoStages):
         cuboid: float = setting(
             2 / 3, "side of the pasted cuboid, relative to the patch", search=(0.3, 0.9), gt=0, lt=1
-        )
-        unlabelled_weight: float = setting(0.5, "weight of the unlabelled regions", search=(0.1, 1.0), ge=0)
-        ema_decay: float = setting(0.99, "decay of the teacher, without warm-up", ge=0, lt=1)
-        learning_rate: Literal["protocol", "release"] = setting(
-            "protocol",
-            "that of the protocol, or a tenth after each sixth of the second stage (code: every 2,500 of 15,000)",
         )
 
     @classmethod
@@ -61,31 +66,36 @@ class BCP(Method):
 
     def training_step(self, batch, step, phase):
         box = self._box(batch.labelled_images)
-        outer = 1 - box
-        first, second = batch.labelled_images.chunk(2)
-        first_labels, second_labels = self.head.targets(batch.labels).chunk(2)
         if step < self.pretraining_steps:
-            logits = self.student(_paste_both_ways(first, second, box)).logits
-            targets = _paste_both_ways(first_labels, second_labels, box)
-            return {"total": self._region_loss(logits, targets, torch.ones_like(outer))}
+            logits = self.student(paste_both_ways(batch.labelled_images, box)).logits
+            targets = paste_both_ways(self.head.targets(batch.labels), box)
+            return {"total": self._region_loss(logits, targets, torch.ones_like(box))}
 
-        first_unlabelled, second_unlabelled = batch.unlabelled_images.chunk(2)
-        with torch.no_grad():
-            hard = self.head.hard(self.teacher(batch.unlabelled_images).logits)
-            pseudo_labels = self.head.with_background(largest_components(self.head.foreground(hard)))
-        first_pseudo, second_pseudo = pseudo_labels.chunk(2)
+        pseudo_labels = self._pseudo_labels(batch.unlabelled_images)
         # One pass for both mixes, so that batch norm sees more than a single patch.
-        mixes = torch.cat([paste(first, first_unlabelled, box), paste(second_unlabelled, second, box)])
-        inwards, outwards = self.student(mixes).logits.chunk(2)
-        labelled = self._region_loss(inwards, first_labels, outer)
-        labelled = labelled + self._region_loss(outwards, second_labels, box)
-        unlabelled = self._region_loss(inwards, first_pseudo, box)
-        unlabelled = unlabelled + self._region_loss(outwards, second_pseudo, outer)
+        logits = self.student(paste_across(batch.labelled_images, batch.unlabelled_images, box)).logits
+        labelled, unlabelled = self._losses_of_mixes(logits, self.head.targets(batch.labels), pseudo_labels, box)
         return {
             "labelled": labelled,
             "unlabelled": unlabelled,
             "total": labelled + self.settings.unlabelled_weight * unlabelled,
         }
+
+    def _losses_of_mixes(self, logits, labels, pseudo_labels, box):
+        """Those of the regions with labelled and with unlabelled content, for the mixes of `paste_across`."""
+        outer = 1 - box
+        inwards, outwards = logits.chunk(2)
+        (first_labels, second_labels), (first_pseudo, second_pseudo) = labels.chunk(2), pseudo_labels.chunk(2)
+        labelled = self._region_loss(inwards, first_labels, outer)
+        labelled = labelled + self._region_loss(outwards, second_labels, box)
+        unlabelled = self._region_loss(inwards, first_pseudo, box)
+        unlabelled = unlabelled + self._region_loss(outwards, second_pseudo, outer)
+        return labelled, unlabelled
+
+    @torch.no_grad()
+    def _pseudo_labels(self, images):
+        hard = self.head.hard(self.teacher(images).logits)
+        return self.head.with_background(largest_components(self.head.foreground(hard)))
 
     def _box(self, images):
         """The cuboid of this step, (1, 1, H, W, D): 1 inside, at a random place, and 0 outside of it."""
@@ -113,8 +123,54 @@ class BCP(Method):
         return self.head.predict(self.student(images).logits)
 
 
-def _paste_both_ways(first, second, box):
+@register("bcp_no_mixing")
+class BCPWithoutMixing(BCP):
+    """The ablation of BCP: the same stages, teacher, pseudo-labels and losses, but whole patches, not pasted ones.
+
+    A user of the release removed the mixing alone (issue 26 of its repository). Whole patches have the weights of the
+    regions that they take the place of [A].
+    """
+
+    info = Info(
+        title="BCP, no mixing", year=2023, source="Bai et al., CVPR 2023; authors' release, its issue 26",
+        fidelity="adapted", passes=Passes(train=4, extra=2), networks=2,
+    )  # fmt: skip
+
+    class Settings(TwoStages):
+        pass
+
+    @classmethod
+    def patches(cls, settings, batch_size):
+        return Method.patches(settings, batch_size)
+
+    def training_step(self, batch, step, phase):
+        whole = torch.ones_like(batch.labelled_images[:1, :1])
+        targets = self.head.targets(batch.labels)
+        if step < self.pretraining_steps:
+            return {"total": self._region_loss(self.student(batch.labelled_images).logits, targets, whole)}
+
+        pseudo_labels = self._pseudo_labels(batch.unlabelled_images)
+        logits = self.student(batch.images).logits
+        # Twice: mixes come in two, each with a region of labelled and one of unlabelled content.
+        labelled = 2 * self._region_loss(logits[: len(targets)], targets, whole)
+        unlabelled = 2 * self._region_loss(logits[len(targets) :], pseudo_labels, whole)
+        return {
+            "labelled": labelled,
+            "unlabelled": unlabelled,
+            "total": labelled + self.settings.unlabelled_weight * unlabelled,
+        }
+
+
+def paste_both_ways(labelled, box):
+    """The cuboid of the second half of a batch in the first half, then that of the first half in the second."""
+    first, second = labelled.chunk(2)
     return torch.cat([paste(first, second, box), paste(second, first, box)])
+
+
+def paste_across(labelled, unlabelled, box):
+    """The cuboid of the first unlabelled half in the first labelled half, then labelled in unlabelled second halves."""
+    (first, second), (first_unlabelled, second_unlabelled) = labelled.chunk(2), unlabelled.chunk(2)
+    return torch.cat([paste(first, first_unlabelled, box), paste(second_unlabelled, second, box)])
 
 
 def largest_components(masks):

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from methods.shared.losses import plain_dice_loss
+from methods.shared.losses import mutual_consistency, plain_dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -47,13 +47,7 @@ class MCNet(Method):
         outputs = [self.head.probabilities(output.logits) for output in self.network.forward_decoders(batch.images)]
         targets = self.head.targets(batch.labels)
         supervised = sum(plain_dice_loss(probabilities[:labelled], targets) for probabilities in outputs)
-        sharp = [self.head.sharpen(probabilities, TEMPERATURE) for probabilities in outputs]  # not detached
-        consistency = sum(
-            (probabilities - peer).square().mean()  # all patches
-            for i, probabilities in enumerate(outputs)
-            for j, peer in enumerate(sharp)
-            if i != j
-        )
+        consistency = mutual_consistency(self.head, outputs, TEMPERATURE)  # all patches
         weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         total = self.settings.supervised_weight * supervised + weight * consistency
         return {"supervised": supervised, "consistency": consistency, "total": total}

@@ -14,8 +14,8 @@ from methods.shared.schedules import Schedule
 
 STEPS = 400
 PATCH = (32, 32, 32)
-# BCP keeps the largest component of its pseudo-labels, which is found on the host, as in its release.
-ON_THE_HOST = {"bcp"}
+# BCP and its kin keep the largest component of its pseudo-labels, which is found on the host, as in their releases.
+ON_THE_HOST = {"bcp", "bcp_no_mixing", "sdcl"}
 
 
 def step_on_meta(name: str, step: int) -> None:

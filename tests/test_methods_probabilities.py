@@ -102,3 +102,23 @@ def test_the_supervised_softmax_loss_by_hand():
     of_background = 1 - 2 * (1 - p[1]) / ((1 - p[0]) ** 2 + (1 - p[1]) ** 2 + 1)
     expected = 0.5 * (cross_entropy + (of_class + of_background) / 2)
     assert head.segmentation_loss(values, labels).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("head", "values", "labels", "sure"), [
+    (Sigmoid(2), [[0.2, 0.4], [0.9, 0.6], [0.1, 0.7]], [0, 1, 2], [0.6, 0.9, 0.7]),
+    (Softmax(2), [[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]], [0, 1, 2], [0.5, 0.6, 0.4]),
+])  # fmt: skip
+def test_the_most_likely_label(head, values, labels, sure):
+    probabilities = torch.tensor(values).T[None]  # three voxels
+    found, label = head.most_likely(probabilities)
+    assert label.tolist() == [labels]
+    torch.testing.assert_close(found, torch.tensor([sure]))
+    one_hot = head.targets(torch.tensor([[0, 1, 2, 2]]))
+    assert head.most_likely(one_hot)[1].tolist() == [[0, 1, 2, 2]]
+
+
+def test_squared_distances_of_one_class_are_those_of_two_channels():
+    p, q = torch.tensor([[[0.2, 0.9]]]), torch.tensor([[[0.5, 0.8]]])
+    both = Softmax(1).squared_distance(torch.cat([1 - p, p], 1), torch.cat([1 - q, q], 1))
+    torch.testing.assert_close(both, Sigmoid(1).squared_distance(p, q))
+    torch.testing.assert_close(both, torch.tensor([[[0.18, 0.02]]]))

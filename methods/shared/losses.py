@@ -1,6 +1,7 @@
 """Losses that several methods use. They take fp32 tensors."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -96,6 +97,32 @@ def plain_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     axes = (0, *range(2, probabilities.ndim))
     overlap = (probabilities * targets).sum(axes)
     return (1 - (2 * overlap + 1e-8) / (probabilities.sum(axes) + targets.sum(axes) + 1e-8)).mean()
+
+
+def mutual_consistency(head, outputs: Sequence[Tensor], temperature: float) -> Tensor:
+    """The sum over ordered pairs (i, j) of the mean of (p_i - sharpened p_j)^2. Nothing is detached.
+
+    Args:
+        head: what sharpens, `Sigmoid` or `Softmax`.
+        outputs: the probabilities p of several decoders or networks, each (B, K, ...).
+        temperature: of sharpening.
+
+    Source:
+        MC-Net release, `train_mcnet_3d.py`.
+
+    Example:
+        >>> from methods.shared.probabilities import Sigmoid
+        >>> p = torch.tensor([[[0.5]]])
+        >>> mutual_consistency(Sigmoid(classes=1), [p, torch.ones_like(p)], temperature=0.1).item()
+        0.5
+    """
+    sharp = [head.sharpen(probabilities, temperature) for probabilities in outputs]
+    return sum(
+        (probabilities - peer).square().mean()
+        for i, probabilities in enumerate(outputs)
+        for j, peer in enumerate(sharp)
+        if i != j
+    )
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:

@@ -94,6 +94,14 @@ class Sigmoid(_Head):
         """The probability of the most likely label, a map (B, K, ...)."""
         return torch.maximum(probabilities, 1 - probabilities)
 
+    def most_likely(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """The probability of the most likely label 0..C, and that label, both (B, ...).
+
+        Background is as likely as the most likely class is not.
+        """
+        foreground, labels = probabilities.max(1)
+        return torch.maximum(foreground, 1 - foreground), torch.where(foreground > 0.5, labels + 1, 0)
+
     def cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The cross-entropy with targets (B, K, ...), hard or soft, as a map (B, K, ...)."""
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
@@ -109,6 +117,10 @@ class Sigmoid(_Head):
     def divergence(self, probabilities: Tensor, other: Tensor) -> Tensor:
         """KL(probabilities || other), as a map (B, K, ...)."""
         return _relative(probabilities, other) + _relative(1 - probabilities, 1 - other)
+
+    def squared_distance(self, probabilities: Tensor, other: Tensor) -> Tensor:
+        """The sum of squared differences over class and background, as a map (B, K, ...)."""
+        return 2 * (probabilities - other).square()
 
     def sharpen(self, probabilities: Tensor, temperature: float) -> Tensor:
         """p^(1/T) / (p^(1/T) + (1-p)^(1/T)), of the shape of `probabilities`."""
@@ -165,6 +177,10 @@ class Softmax(_Head):
         """The probability of the most likely label, a map (B, 1, ...)."""
         return probabilities.amax(1, keepdim=True)
 
+    def most_likely(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """The probability of the most likely label 0..C, and that label, both (B, ...)."""
+        return tuple(probabilities.max(1))
+
     def cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The cross-entropy with targets (B, K, ...), hard or soft, as a map (B, 1, ...)."""
         return -(targets * logits.log_softmax(1)).sum(1, keepdim=True)
@@ -180,6 +196,10 @@ class Softmax(_Head):
     def divergence(self, probabilities: Tensor, other: Tensor) -> Tensor:
         """KL(probabilities || other), as a map (B, 1, ...)."""
         return _relative(probabilities, other).sum(1, keepdim=True)
+
+    def squared_distance(self, probabilities: Tensor, other: Tensor) -> Tensor:
+        """The sum of squared differences over all labels, as a map (B, 1, ...)."""
+        return (probabilities - other).square().sum(1, keepdim=True)
 
     def sharpen(self, probabilities: Tensor, temperature: float) -> Tensor:
         """p^(1/T), normalised over the channels, of the shape of `probabilities`."""

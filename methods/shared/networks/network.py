@@ -13,6 +13,13 @@ from methods.shared.networks.autocast import AutocastNetwork, use_safe_convoluti
 from methods.shared.networks.heads import make_head
 from methods.shared.networks.layers import CHANNEL_DROPOUT, LINEAR, MEMORY_FORMAT, crop, padding_to_multiple
 
+Change = Callable[[int, Tensor], Tensor]  # what an encoder does to a level's features before the next level
+
+
+def unchanged(level: int, features: Tensor) -> Tensor:
+    """The change that leaves features as they are."""
+    return features
+
 
 class NetworkError(UserError):
     """A network cannot be built as it is asked for. The message is one line for the user."""
@@ -50,6 +57,8 @@ class Parts:
         head_kernel: size of the segmentation head's convolution.
         separable: whether a method may change the encoder's features before they are decoded.
         autocast: whether encoder and decoder may run in half precision.
+        encoder_channels: of each encoder level, fine to coarse. Such an encoder also takes a `Change`. Empty if it
+            does not.
 
     Example:
         >>> Parts(nn.Identity(), lambda upsampling: nn.Identity(), channels=(16,), multiple=1).upsamplings
@@ -65,6 +74,7 @@ class Parts:
     head_kernel: int = 1
     separable: bool = True
     autocast: bool = True
+    encoder_channels: tuple[int, ...] = ()
 
 
 def whole(network: nn.Module, channels: int, multiple: int, autocast: bool = True) -> Parts:
@@ -146,7 +156,8 @@ class SegmentationNetwork(AutocastNetwork):
             raise NetworkError(
                 "heads at decoder levels (level_dropout) need segmentation: leave out segmentation=False"
             )
-        self.dimensions, self.multiple = dimensions, parts.multiple
+        self.name, self.dimensions, self.multiple = name, dimensions, parts.multiple
+        self.channels, self._encoder_channels = parts.channels, parts.encoder_channels
         self.encoder = use_safe_convolutions(parts.encoder)
         self.decoders = nn.ModuleList([use_safe_convolutions(parts.decoder(upsampling)) for upsampling in decoders])
         dropout = CHANNEL_DROPOUT[dimensions]
@@ -184,16 +195,29 @@ class SegmentationNetwork(AutocastNetwork):
         for part in (self.encoder, *self.decoders):
             part.compile(mode=mode)
 
-    def encode(self, images: Tensor) -> list[Tensor]:
+    @property
+    def encoder_channels(self) -> tuple[int, ...]:
+        """Of each encoder level, fine to coarse, for a method that adds layers to them."""
+        if not self._encoder_channels:
+            raise NetworkError(f"network {self.name} does not say the channels of its encoder's levels")
+        return self._encoder_channels
+
+    def encode(self, images: Tensor, change: Change | None = None) -> list[Tensor]:
         """The encoder's features of images (B, M, ...), fine to coarse, at the sizes of the padded images.
 
         A method that changes them before `decode`, by dropout for instance, asks for `separable=True`.
+
+        Args:
+            images: (B, M, ...).
+            change: takes a level's number and features, and returns what goes on to the next level and to the decoder.
+                Only networks with `encoder_channels` allow it.
         """
         padding = padding_to_multiple(images.shape[2:], self.multiple)
         if any(padding):
             images = F.pad(images, padding)
         with self.autocast(images):
-            return self.encoder(images.contiguous(memory_format=MEMORY_FORMAT[self.dimensions]))
+            images = images.contiguous(memory_format=MEMORY_FORMAT[self.dimensions])
+            return self.encoder(images) if change is None else self.encoder(images, change)
 
     def decode(
         self, encoded: list[Tensor], size: torch.Size, decoder: int = 0, features: bool = False

@@ -12,7 +12,7 @@ from methods.shared.networks.layers import (
     Normalisation,
     normalisation,
 )
-from methods.shared.networks.network import Parts
+from methods.shared.networks.network import Change, Parts, unchanged
 from methods.shared.networks.registry import register_network
 
 MULTIPLE = 16  # four halvings
@@ -56,7 +56,7 @@ def unet_2d(channels: int, dimensions: int, width: int, *, normalisation: Normal
     return Parts(
         encoder, lambda upsampling: _Decoder2D(dimensions, widths, upsampling, block),
         channels=tuple(widths[-2::-1]), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
-        head_kernel=3,
+        head_kernel=3, encoder_channels=tuple(widths),
     )  # fmt: skip
 
 
@@ -96,6 +96,7 @@ def unet_3d(channels: int, dimensions: int, width: int) -> Parts:
     return Parts(
         encoder, lambda upsampling: _Decoder3D(dimensions, widths, upsampling, block),
         channels=tuple(widths[-2::-1]), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
+        encoder_channels=tuple(widths),
     )  # fmt: skip
 
 
@@ -112,10 +113,10 @@ class _Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.pool = MAX_POOL[dimensions](2)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        outputs = [self.blocks[0](images)]
-        for block in self.blocks[1:]:
-            outputs.append(block(self.pool(outputs[-1])))
+    def forward(self, images: Tensor, change: Change = unchanged) -> list[Tensor]:
+        outputs = [change(0, self.blocks[0](images))]
+        for level, block in enumerate(self.blocks[1:], 1):
+            outputs.append(change(level, block(self.pool(outputs[-1]))))
         return outputs
 
 

@@ -15,7 +15,7 @@ from methods.shared.networks.layers import (
     Normalisation,
     normalisation,
 )
-from methods.shared.networks.network import NetworkError, Parts
+from methods.shared.networks.network import Change, NetworkError, Parts, unchanged
 from methods.shared.networks.registry import register_network
 
 MULTIPLE = 16  # four halvings
@@ -67,7 +67,7 @@ def _with_decoder_of_vnet(encoder: nn.Module, layers: "_Layers", width: int) -> 
     return Parts(
         encoder, lambda upsampling: _Decoder(layers, width, upsampling),
         channels=tuple(width * times for times in (8, 4, 2, 1)), multiple=MULTIPLE, upsamplings=UPSAMPLINGS,
-        dropout=DROPOUT,
+        dropout=DROPOUT, encoder_channels=tuple(width * 2**level for level in range(5)),
     )  # fmt: skip
 
 
@@ -119,10 +119,10 @@ class _Encoder(nn.Module):
         self.downs = nn.ModuleList([layers.down(a, b) for a, b in zip(widths, widths[1:], strict=False)])
         self.dropout = CHANNEL_DROPOUT[layers.dimensions](DROPOUT)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        outputs = [self.blocks[0](images)]
-        for down, block in zip(self.downs, self.blocks[1:], strict=True):
-            outputs.append(block(down(outputs[-1])))
+    def forward(self, images: Tensor, change: Change = unchanged) -> list[Tensor]:
+        outputs = [change(0, self.blocks[0](images))]
+        for level, (down, block) in enumerate(zip(self.downs, self.blocks[1:], strict=True), 1):
+            outputs.append(change(level, block(down(outputs[-1]))))
         outputs[-1] = self.dropout(outputs[-1])
         return outputs
 
@@ -164,10 +164,10 @@ class _ResNetEncoder(nn.Module):
         )
         self.dropout = CHANNEL_DROPOUT[dimensions](DROPOUT)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        outputs = [self.stem(images)]
-        for stage in self.stages:
-            outputs.append(stage(outputs[-1]))
+    def forward(self, images: Tensor, change: Change = unchanged) -> list[Tensor]:
+        outputs = [change(0, self.stem(images))]
+        for level, stage in enumerate(self.stages, 1):
+            outputs.append(change(level, stage(outputs[-1])))
         outputs[-1] = self.dropout(outputs[-1])
         return outputs
 
