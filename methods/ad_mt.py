@@ -106,8 +106,8 @@ class ADMT(Method):
         # exp(-H) of each, normalised over both; H in bits.
         share = torch.sigmoid((self.head.entropy(second) - self.head.entropy(first)) / math.log(2))
         common = share * first + (1 - share) * second
-        conflict = self.head.disagreement(self.head.most_likely(first), self.head.most_likely(second))
-        return self.head.most_likely(common), self.head.confidence(common), conflict
+        conflict = self.head.disagreement(self.head.harden(first), self.head.harden(second))
+        return self.head.harden(common), self.head.confidence(common), conflict
 
     @torch.no_grad()
     def after_step(self, step):

@@ -60,7 +60,7 @@ def test_what_every_head_holds_to(head, channels):
     assert sharp.shape == probabilities.shape
     assert head.entropy(sharp).mean() < head.entropy(probabilities).mean()
     torch.testing.assert_close(head.sharpen(probabilities, 1.0), probabilities)
-    assert head.most_likely(probabilities).equal(head.hard(values))
+    assert head.harden(probabilities).equal(head.hard(values))
 
 
 @pytest.mark.parametrize(("head", "channels"), [(Sigmoid(2), 2), (Softmax(2), 3)])

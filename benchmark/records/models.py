@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmark.records.numerics import Numerics
 from benchmark.records.protocol import Evaluation, Report, Training
-from data.dataset_json import MAX_VALUE
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had hashes of source files instead of numerics versions
@@ -29,6 +28,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = Annotated[list[Millimetres], Field(min_length=3, max_length=3)]
 MOST_CLASSES = 255  # labels are stored in 8 bits
+MOST_VALUE = 65535  # of a structure in files
 
 
 class Stored(BaseModel):
@@ -95,7 +95,7 @@ class Data(Stored):
     with_label: Count | None = None
     test: Count
     classes: int = Field(ge=1, le=MOST_CLASSES)
-    class_names: dict[str, Annotated[int, Field(ge=1, le=MAX_VALUE)]] = {}
+    class_names: dict[str, Annotated[int, Field(ge=1, le=MOST_VALUE)]] = {}
     validation_cases: Count = Field(0, description="labelled cases that choose a checkpoint and are not trained on")
     reading: dict[str, Any] = {}
     preparation: str | None = None

@@ -82,7 +82,7 @@ class Sigmoid(_Head):
         """Pseudo-labels: the most likely value of each channel, 0 or 1, (B, K, ...), without gradient."""
         return (logits.detach() > 0).float()
 
-    def most_likely(self, probabilities: Tensor) -> Tensor:
+    def harden(self, probabilities: Tensor) -> Tensor:
         """Pseudo-labels as `hard` gives them, but of probabilities (B, K, ...), such as a mean of networks."""
         return (probabilities.detach() > 0.5).float()
 
@@ -165,7 +165,7 @@ class Softmax(_Head):
         """Pseudo-labels: the most likely label, as one-hot channels (B, K, ...), without gradient."""
         return F.one_hot(logits.detach().argmax(1), self.channels).movedim(-1, 1).float()
 
-    def most_likely(self, probabilities: Tensor) -> Tensor:
+    def harden(self, probabilities: Tensor) -> Tensor:
         """Pseudo-labels as `hard` gives them, but of probabilities (B, K, ...), such as a mean of networks."""
         return self.hard(probabilities)
 

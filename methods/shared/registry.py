@@ -223,7 +223,7 @@ def names() -> list[str]:
 
     Example:
         >>> names()[:3]
-        ['asdnet', 'bcp', 'cps']
+        ['ad_mt', 'asdnet', 'bcp']
     """
     _import_built_in()
     return sorted(_METHODS)
