@@ -8,10 +8,11 @@ from benchmark.records.models import StoredPlan
 from data.la import _preparation
 from reports import published
 
-ENTRIES = published.literature()["entries"]
+LA = published.protocols()["la"]
+ENTRIES = LA["entries"]
 FIELDS = {"method", "variant", "labelled", "unlabelled", "dice", "jaccard", "asd", "hd95", "source", "repeated_in",
-          "certainty", "iterations", "checkpoint", "largest_component", "remark", "headline"}  # fmt: skip
-CASES = published.distributed_cases()
+          "certainty", "iterations", "checkpoint", "largest_component", "remark", "headline", "protocol"}  # fmt: skip
+CASES = LA["cases"]
 OFFICIAL = plan(
     [],
     data={
@@ -86,11 +87,11 @@ def test_every_budget_is_there():
     ],
 )
 def test_the_papers_tables(method, variant, labelled, unlabelled, expected):
-    assert figures(published.find(method, variant, labelled, unlabelled)[0]) == expected
+    assert figures(published.find(LA, method, variant, labelled, unlabelled)[0]) == expected
 
 
 def dices(*row, **of):
-    return [entry["dice"] for entry in published.find(*row, **of)]
+    return [entry["dice"] for entry in published.find(LA, *row, **of)]
 
 
 def test_variants_are_not_mixed_up():
@@ -103,21 +104,21 @@ def test_variants_are_not_mixed_up():
 
 def test_the_headline_is_the_first():
     for entry in (entry for entry in ENTRIES if entry["headline"]):
-        found = published.find(entry["method"], entry["variant"] or "", entry["labelled"], entry["unlabelled"])
+        found = published.find(LA, entry["method"], entry["variant"] or "", entry["labelled"], entry["unlabelled"])
         assert found[0] is entry
 
 
 def test_budgets_match_by_labelled_cases_and_a_ceiling_by_all_being_labelled():
-    assert {entry["unlabelled"] for entry in published.find("ua_mt", "all", 8, 20)} == {72}
+    assert {entry["unlabelled"] for entry in published.find(LA, "ua_mt", "all", 8, 20)} == {72}
     assert dices("ua_mt", "all", 8, 0) == []
     assert dices("dtml", "mask", 8, 20) == []
     assert dices("nobody", "", 8, 20) == []
-    [ceiling] = published.find("vnet", "", 28, 0, ceiling=True)
+    [ceiling] = published.find(LA, "vnet", "", 28, 0, ceiling=True)
     assert figures(ceiling) == (91.14, 83.82, 1.52, 5.75)
 
 
 def test_comparable_only_under_the_published_protocol():
-    [entry] = published.find("dtml", "mask", 16, 64)
+    [entry] = published.find(LA, "dtml", "mask", 16, 64)
     assert differences(entry, OFFICIAL, cell("dtml")) == []
     for change in (
         {"data": {"split_hash": "5911a5"}}, {"data": {"spacing": 1.25}},
@@ -134,14 +135,14 @@ def test_comparable_only_under_the_published_protocol():
     [({"draw": 0}, "drawn at random"), ({"unpublished": ["predict_with = mean"]}, "setting predict_with = mean")],
 )
 def test_a_cell_of_its_own_kind_is_not_comparable(changes, reason):
-    [entry] = published.find("dtml", "mask", 16, 64)
+    [entry] = published.find(LA, "dtml", "mask", 16, 64)
     [difference] = differences(entry, OFFICIAL, cell("dtml", **changes))
     assert reason in difference
 
 
 def test_what_a_published_run_did_otherwise_is_a_reason_too():
     def reasons(*row):
-        return differences(published.find(*row)[0], OFFICIAL, cell(row[0]))
+        return differences(published.find(LA, *row)[0], OFFICIAL, cell(row[0]))
 
     assert reasons("vnet", "", 16, 0) == []
     assert "iterations 6000, not 15000" in reasons("mc_net_plus", "", 16, 64)
@@ -150,7 +151,7 @@ def test_what_a_published_run_did_otherwise_is_a_reason_too():
 
 def test_ours_are_taken_under_the_published_postprocessing():
     def postprocessing(*row):
-        return published.postprocessing(published.find(*row)[0], "default")
+        return published.postprocessing(published.find(LA, *row)[0], "default")
 
     assert postprocessing("vnet", "", 16, 0) == "none"
     assert postprocessing("dtml", "mask", 16, 64) == "largest_component"
@@ -224,7 +225,7 @@ def test_no_figure_is_missing():
 @pytest.mark.parametrize("key, value, reason", [("momentum", 0.5, "momentum 0.5, not 0.9"),
                                                 ("weight_decay", 0.0, "weight decay 0.0, not 0.0001")])  # fmt: skip
 def test_another_optimiser_is_not_comparable(key, value, reason):
-    entry = published.find("vnet", "", 16, 0)[0]
+    entry = published.find(LA, "vnet", "", 16, 0)[0]
     published_settings = {"momentum": 0.9, "weight_decay": 0.0001}
     ours = OFFICIAL | {"training": OFFICIAL["training"] | published_settings}
     assert differences(entry, ours, cell("vnet", 16)) == []
@@ -233,8 +234,8 @@ def test_another_optimiser_is_not_comparable(key, value, reason):
 
 
 def test_images_cropped_otherwise_are_not_comparable():
-    entry = published.find("dtml", "mask", 16, 64)[0]
-    here, distributed = cell("dtml", 16, variant="mask"), published.literature()["preparation"]
+    entry = published.find(LA, "dtml", "mask", 16, 64)[0]
+    here, distributed = cell("dtml", 16, variant="mask"), LA["preparation"]
     assert distributed == _preparation(Path("nowhere"))
     for preparation, count in ((None, 0), (distributed, 0), ("z-scored, cropped around the centre", 1)):
         planned = OFFICIAL | {"data": OFFICIAL["data"] | {"preparation": preparation}}
