@@ -290,3 +290,22 @@ def test_other_data_have_no_ledger(tmp_path):
         "84.25" not in text
         and "No published figures are shown: they are for LA, ACDC, BraTS-2019 and Pancreas-CT." in text
     )
+
+
+@pytest.mark.parametrize(("recipe", "shown"), [("pancreas_a", [82.61, 82.61, 77.84]), ("pancreas_b", [])])
+def test_only_figures_of_the_protocol_of_the_data_are_shown(tmp_path, recipe, shown):
+    planned = plan([cell("ad_mt", 12, unlabelled=50)], data={"name": "Pancreas-CT", "recipe": recipe})
+    table = ledger_of(write_folder(tmp_path, planned))
+    assert set(table.frame["protocol"]) == {recipe}
+    dice = figures_of(table, "ad_mt")
+    assert dice.loc[dice.index == "dice", "published"].tolist() == shown
+    assert set(dice["verdict"]) <= {"not comparable"}
+    if shown:
+        assert any(note.startswith(f"Protocol {recipe}: Pancreas-CT") for note in table.notes)
+
+
+def test_data_with_several_protocols_that_name_none_have_no_ledger(tmp_path):
+    planned = plan([cell("ad_mt", 12, unlabelled=50)], data={"name": "Pancreas-CT"})
+    table = ledger_of(write_folder(tmp_path, planned))
+    assert table.frame.empty and table.blocks == []
+    assert any("has the protocols pancreas_a, pancreas_b, pancreas_c" in note for note in table.notes)

@@ -37,9 +37,9 @@ LEFT_OUT = "some of our runs failed or diverged and are left out (↓)"
 ONE_RUN = "one run of ours may reach it"
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
 
-THEIRS = ["protocol", "entry", "method", "variant", "published_labelled", "published_unlabelled", "figure", "published", "source",
-          "repeated_in", "certainty", "iterations", "checkpoint", "largest_component", "headline",
-          "remark"]  # fmt: skip
+THEIRS = ["protocol", "entry", "method", "variant", "published_labelled", "published_unlabelled", "figure",
+          "published", "source", "repeated_in", "certainty", "iterations", "checkpoint", "largest_component",
+          "headline", "remark"]  # fmt: skip
 ROW = ["row", "display", "settings", "labelled", "unlabelled"]
 OURS = ["postprocessing", "seeds", "mean", "mean_of_all", "seed_sd", "gap", "low", "high", "run_low", "run_high",
         "verdict", "caveats", "differences"]  # fmt: skip
