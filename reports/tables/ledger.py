@@ -77,10 +77,10 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 key = (line["row"], scored, FIGURES[figure].name)
-                means = _means(scores, key, runs) if line["runs_done"] else np.array([])
+                means = run_means(scores, key, runs).to_numpy() if line["runs_done"] else np.array([])
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {name: line[name] for name in ROW} | {"postprocessing": scored}
-                ours["mean_of_all"] = _means(of_all, key, runs).mean() if lacking and key in of_all else np.nan
+                ours["mean_of_all"] = run_means(of_all, key, runs).mean() if lacking and key in of_all else np.nan
                 compared = _compared(entry[figure], means, why, left_open, margin if figure == "dice" else None)
                 lines.append(_theirs(entry, figure) | ours | compared)
     compared = {line["entry"] for line in lines}
@@ -110,10 +110,11 @@ def not_comparable(entry: dict, results: Results, runs: pd.DataFrame) -> list[st
     return [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
 
 
-def _means(scores: Scores, key: tuple[int, str, str], runs: pd.DataFrame) -> np.ndarray:
-    """The mean over cases of each of these runs that has values."""
+def run_means(scores: Scores, key: tuple[int, str, str], runs: pd.DataFrame) -> pd.Series:
+    """The mean over cases of each of these runs that has values; index the trial."""
     values = scores.get(key, NO_RUN)
-    return values[values.index.get_level_values("trial").isin(runs["trial"])].mean(axis=1).dropna().to_numpy(float)
+    means = values[values.index.get_level_values("trial").isin(runs["trial"])].mean(axis=1).dropna().astype(float)
+    return means.set_axis(means.index.get_level_values("trial"))
 
 
 def _figures(entry: dict) -> list[str]:
