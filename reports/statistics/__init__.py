@@ -24,6 +24,7 @@ Example:
 """
 
 from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ranking
+from reports.statistics.claims import false_order_probability, sd_factor, sd_of_mean
 from reports.statistics.components import Components, variance_components
 from reports.statistics.datasets import means_by_dataset, rank_over_datasets
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
@@ -69,6 +70,7 @@ __all__ = [
     "effect_interval",
     "equivalence_p",
     "expected_pool",
+    "false_order_probability",
     "gap_interval",
     "holm",
     "interquartile_mean",
@@ -84,7 +86,9 @@ __all__ = [
     "run_pool",
     "saved_interval",
     "score_matrices",
+    "sd_factor",
     "sd_interval",
+    "sd_of_mean",
     "seed_aware_test",
     "side_of_margin",
     "simulate_scores",
