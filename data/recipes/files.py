@@ -40,13 +40,17 @@ def find_files(recipe: Recipe, folder: Path) -> tuple[dict[str, CaseFiles], Raw 
     found = {} if recipe.raw is None else _by_case(recipe.raw.image, recipe.raw.case, paths)
     if not found:
         ways = [way for way in (recipe.raw and recipe.raw.image, recipe.h5 and recipe.h5.file) if way]
-        raise DataError(f"{folder} holds no case of {recipe.title}, no {' and no '.join(ways)}: {recipe.obtain.strip()}")
+        raise DataError(
+            f"{folder} holds no case of {recipe.title}, no {' and no '.join(ways)}: {recipe.obtain.strip()}"
+        )
     labels = _by_case(recipe.raw.label, recipe.raw.case, paths)
     if lacking := [case for case in found if case not in labels and case in recipe.cases]:
         raise DataError(
             f"{folder}: {shorten_list(lacking)} without a label ({recipe.raw.label}): add the labels of the distribution"
         )
-    return {case: CaseFiles(folder / found[case], folder / labels[case]) for case in found if case in labels}, recipe.raw
+    return {
+        case: CaseFiles(folder / found[case], folder / labels[case]) for case in found if case in labels
+    }, recipe.raw
 
 
 def _by_case(pattern: str, case: str, paths: list[str]) -> dict[str, str]:

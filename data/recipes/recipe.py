@@ -1,5 +1,6 @@
 """What a recipe says, and where recipes lie."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -151,3 +152,22 @@ def _read(path: Path) -> Recipe:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "recipe"
         raise DataError(f"recipe {path}, key {key!r}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def recipe_of(folder: Path, train: list[str], test: list[str]) -> str:
+    """The recipe by which a folder's cases were prepared; "" if none did.
+
+    With other cases than the published lists have, that is said beside its name.
+
+    Raises:
+        DataError: the file that says it is damaged.
+    """
+    path = folder / PREPARED
+    if not path.is_file():
+        return ""
+    try:
+        prepared = json.loads(path.read_text(encoding="utf-8"))
+        name, lists = str(prepared["recipe"]), prepared["lists"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the cases again") from error
+    return name if split_hash(train, test) == lists else f"{name}, other cases"

@@ -84,7 +84,7 @@ def _protocol(results: Results) -> list[str]:
         f"{further_settings(training)}"
     )
     return [
-        f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
+        f"Data: {data.name}{f', recipe {data.recipe}' * bool(data.recipe)}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         *([] if len(masks) and masks.all() else [training_note]),
         *_more_patches(results),

@@ -56,7 +56,7 @@ def _left_atrium(chance: random.Random, folder: Path) -> Input:
 
 
 def _raw_left_atrium(chance: random.Random, folder: Path) -> Input:
-    """The challenge's own files, for `data prepare la-raw`."""
+    """The challenge's own files, for `data prepare la`."""
     for number, case in enumerate("AB"):
         place = folder / "raw" / case
         scan_folder.write(place / "lgemri.nrrd", volume(number), spacing=(0.625,) * 3)
