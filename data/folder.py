@@ -75,8 +75,6 @@ class FolderSource:
         DataError: the folder as a whole cannot be used.
     """
 
-    preparation = None  # how images are prepared is part of the settings, which records hold
-
     def __init__(self, settings: FolderSettings):
         self.reading = Reading.model_validate({key: getattr(settings, key) for key in Reading.model_fields})
         self._root = existing_folder(settings.root, "imagesTr")
@@ -118,7 +116,7 @@ class FolderSource:
                 "the label"
             )
         self.train_ids, self.test_ids = self._split(settings, list(train), list(test))
-        self.recipe = recipe_of(self._root, self.train_ids, self.test_ids)
+        self.recipe, self.preparation = recipe_of(self._root, self.train_ids, self.test_ids)
         if unused := [case for case in self._images if case not in {*self.train_ids, *self.test_ids}]:
             self.notes.append(f"{self._root}: {len(unused)} cases are in no part of data.split: {shorten_list(unused)}")
 

@@ -46,7 +46,7 @@ def find_files(recipe: Recipe, folder: Path) -> tuple[dict[str, CaseFiles], Raw 
     labels = _by_case(recipe.raw.label, recipe.raw.case, paths)
     if lacking := [case for case in found if case not in labels and case in recipe.cases]:
         raise DataError(
-            f"{folder}: {shorten_list(lacking)} without a label ({recipe.raw.label}): add the labels of the distribution"
+            f"{folder}: {shorten_list(lacking)} without a label ({recipe.raw.label}): add the distributed labels"
         )
     return {
         case: CaseFiles(folder / found[case], folder / labels[case]) for case in found if case in labels

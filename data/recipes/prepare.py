@@ -12,8 +12,8 @@ from data.case import DataError, shorten_list
 from data.geometry import Geometry
 from data.reading import Reading
 from data.recipes.files import CaseFiles, find_files
-from data.recipes.recipe import PREPARED, H5, Raw, Recipe
-from data.recipes.steps import Scan
+from data.recipes.recipe import H5, PREPARED, Raw, Recipe
+from data.recipes.steps import Scan, Step
 from data.scans import file_hash, read_image, read_label, read_series, write_image, write_labels
 
 AS_STORED = Reading(orientation="stored", normalise="none")
@@ -42,9 +42,8 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
     files, way = find_files(recipe, folder)
     if (missing := [case for case in recipe.cases if case not in files]) and not skip_missing:
         raise DataError(_missing(recipe, folder, missing))
-    made_by = {"recipe": recipe.id, "lists": recipe.hash, "steps": _hash_of(way)}
-    if isinstance(way, Raw):
-        made_by["steps"] = _hash_of(way, recipe.steps)
+    steps = way.steps if isinstance(way, H5) else recipe.steps
+    made_by = {"recipe": recipe.id, "lists": recipe.hash, "steps": _hash_of(way, steps)}
     done = _earlier(to, made_by)
     try:
         _describe(recipe, to, missing)
@@ -60,9 +59,11 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
             contents[source] = case
             image, label = (to / name / f"{case}.nii.gz" for name in ("imagesTr", "labelsTr"))
             if done.get(case) != source or not (image.is_file() and label.is_file()):
-                _write(_prepared(recipe, way, files[case]), list(recipe.structures.values()), image, label)
+                _write(_prepared(recipe, way, steps, files[case]), list(recipe.structures.values()), image, label)
                 done[case] = source
-                _replace(to / PREPARED, json.dumps(made_by | {"cases": done}, indent=1))
+                _replace(
+                    to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1)
+                )
             yield case
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
@@ -91,6 +92,7 @@ def _earlier(to: Path, made_by: dict[str, str]) -> dict[str, str]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         cases = {str(case): str(source) for case, source in stored.pop("cases").items()}
+        stored.pop("preparation")
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}): remove {to} and prepare the cases again") from error
     if stored != made_by:
@@ -127,9 +129,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _prepared(recipe: Recipe, way: Raw | H5, files: CaseFiles) -> Scan:
+def _prepared(recipe: Recipe, way: Raw | H5, steps: list[Step], files: CaseFiles) -> Scan:
     scan = _from_h5(recipe, way, files) if isinstance(way, H5) else _from_raw(recipe, way, files)
-    for step in way.steps if isinstance(way, H5) else recipe.steps:
+    for step in steps:
         try:
             scan = step(scan)
         except DataError as error:
@@ -177,9 +179,8 @@ def _write(scan: Scan, values: list[int], image: Path, label: Path) -> None:
     write_labels(label, scan.label, geometry, values)
 
 
-def _hash_of(*parts) -> str:
-    text = json.dumps([part.model_dump(mode="json") if hasattr(part, "model_dump") else
-                       [step.model_dump(mode="json", exclude_unset=True) for step in part] for part in parts])  # fmt: skip
+def _hash_of(way: Raw | H5, steps: list[Step]) -> str:
+    text = json.dumps([block.model_dump(mode="json", exclude_unset=True) for block in (way, *steps)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -108,6 +108,11 @@ class Recipe(_Block):
         return [*self.lists.train, *self.lists.validation, *self.lists.test]
 
     @property
+    def preparation(self) -> str:
+        """What tables say of the images."""
+        return f"prepared as in {self.used_by.split(',')[0]}" + f"; {self.leaks}" * bool(self.leaks)
+
+    @property
     def hash(self) -> str:
         """Of the names in the lists, as reports show it for a split."""
         return split_hash([*self.lists.train, *self.lists.validation], self.lists.test)
@@ -154,8 +159,8 @@ def _read(path: Path) -> Recipe:
         raise DataError(f"recipe {path}, key {key!r}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def recipe_of(folder: Path, train: list[str], test: list[str]) -> str:
-    """The recipe by which a folder's cases were prepared; "" if none did.
+def recipe_of(folder: Path, train: list[str], test: list[str]) -> tuple[str, str | None]:
+    """The recipe by which a folder's cases were prepared, and what tables say of it; "" and None without one.
 
     With other cases than the published lists have, that is said beside its name.
 
@@ -164,10 +169,10 @@ def recipe_of(folder: Path, train: list[str], test: list[str]) -> str:
     """
     path = folder / PREPARED
     if not path.is_file():
-        return ""
+        return "", None
     try:
         prepared = json.loads(path.read_text(encoding="utf-8"))
-        name, lists = str(prepared["recipe"]), prepared["lists"]
+        name, lists, preparation = (str(prepared[key]) for key in ("recipe", "lists", "preparation"))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the cases again") from error
-    return name if split_hash(train, test) == lists else f"{name}, other cases"
+    return name if split_hash(train, test) == lists else f"{name}, other cases", preparation

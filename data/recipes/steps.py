@@ -104,10 +104,10 @@ def _resample(scan: Scan, to: Resample) -> Scan:
 def _clip_to_window(scan: Scan, window: tuple[float, float]) -> Scan:
     low, high = window
     image = (scan.image.clip(low, high) - low) / (high - low)
-    if image.min() == image.max():
+    if scan.image.min() >= low or scan.image.max() <= low:  # a CT has air around the body
         raise DataError(
-            f"all voxels lie on one side of the window {low:g} to {high:g}: values are {scan.image.min():g} to "
-            f"{scan.image.max():g}, so they are no Hounsfield units, or were scaled before"
+            f"values are {scan.image.min():g} to {scan.image.max():g}, and the window is {low:g} to {high:g}: they are "
+            "no Hounsfield units, or were scaled before"
         )
     return replace(scan, image=image)
 
