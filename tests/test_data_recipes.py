@@ -11,6 +11,7 @@ from helpers.raw_scans import ct, heart, write_acdc, write_brats, write_h5, writ
 from helpers.scan_folder import write
 from pydantic import ValidationError
 
+from benchmark.planning.experiment_file import load_experiment
 from data.case import DataError
 from data.reading import Reading
 from data.recipes.prepare import prepare_recipe
@@ -307,3 +308,18 @@ def test_two_commands_lead_to_a_report(name, tmp_path, monkeypatch, command, no_
     assert f"recipe {name}, other cases" in table.replace("\\_", "_") and "Mean Teacher" in table
     assert (read_recipe(name).leaks or "prepared as in") in table
     assert f"{name}" in command("data", "recipes")[1]
+
+
+def test_keys_of_an_experiment_win_over_its_recipe(tmp_path, command):
+    recipe = yaml.safe_load((FOLDER / "acdc.yaml").read_text()) | {"id": "mine"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    config = {"name": "own", "recipe": "mine.yaml", "methods": ["vnet"], "labelled": [6]}
+    config |= {"training": {"iterations": 7000, "network": {"name": "unet_2d", "normalisation": "group"}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    experiment = load_experiment(tmp_path / "own.yaml", ["data.root=here"])
+    assert (experiment.data.root, experiment.data.validation_cases) == ("here", "validation.list")
+    training, given = experiment.training, recipe["experiment"]["training"]
+    assert (training.iterations, training.head, list(training.patch)) == (7000, "softmax", given["patch"])
+    assert training.network.arguments == {"normalisation": "group"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config | {"recipe": "none"}))
+    assert "there is no recipe 'none'" in one_line_error(command("run", tmp_path / "own.yaml", "--dry-run"))

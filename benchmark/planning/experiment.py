@@ -106,9 +106,6 @@ class Experiment(Block):
 
     name: str
     title: str = ""
-    recipe: str | None = Field(
-        None, description="a published protocol whose data, training and evaluation are the defaults: `data recipes`"
-    )
     data: DataSettings
     methods: list[MethodEntry] = Field(min_length=1)
     baseline: MethodEntry | None = Field(

@@ -130,9 +130,9 @@ def data_of(path: Path, overrides: list[str] = ()) -> DataSettings:
 def _experiment(path: Path, values: dict, overrides: list[str]) -> Experiment:
     for override in overrides:
         _override(values, override)
-    if isinstance(recipe := values.get("recipe"), str):
-        own = path.parent / recipe
-        values = _beneath(read_recipe(own if own.is_file() else recipe).experiment, values)
+    if (recipe := values.pop("recipe", None)) is not None:  # records name it by what their data folder says
+        own = path.parent / str(recipe)
+        values = _beneath(read_recipe(own if own.is_file() else str(recipe)).experiment, values)
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
