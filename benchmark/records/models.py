@@ -102,7 +102,6 @@ class Data(Stored):
     validation_cases: Count = Field(0, description="labelled cases that choose a checkpoint and are not trained on")
     reading: dict[str, Any] = {}
     preparation: str | None = None
-    recipe: str = Field("", description="id of the published protocol that the cases follow; empty: not said")
 
     @field_validator("folds")
     @classmethod
