@@ -38,7 +38,7 @@ class LogComparison:
             few = len(self.runs) < 2
             interval = f"There is no prediction interval: {'one seed has none' if few else 'all seeds are alike'}."
         else:
-            interval = f"The prediction interval of our seeds is {self.low:.2f} to {self.high:.2f}."
+            interval = f"The 95 % prediction interval of our seeds is {self.low:.2f} to {self.high:.2f}."
         if self.reasons:
             return f"{interval} Not comparable: {'; '.join(self.reasons)}."
         if np.isnan(self.low):
@@ -110,5 +110,5 @@ def _reasons(results: Results, log: pd.Series, runs: pd.DataFrame) -> list[str]:
     run_of_log = {"protocol": protocol["id"], "iterations": int(log.index[-1]), "checkpoint": "last"}
     reasons = not_comparable(run_of_log, results, runs)
     if protocol["validation"]:
-        reasons.append(f"logs under {protocol['id']} are of its validation cases, our Dice is of the test cases")
+        reasons.append(f"logs under {protocol['id']} are as a rule of validation cases, our Dice is of the test cases")
     return reasons + [LEFT_OUT] * bool(is_left_out(runs).any())

@@ -28,6 +28,7 @@ UNSTATED = {
 # What a paper may leave open, in the words of a verdict; entries have null or "unknown" there.
 LEFT_OPEN = {"checkpoint": "checkpoint", "largest_component": "postprocessing", "iterations": "iterations"}
 LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing", None: "postprocessing not known"}
+OTHER_CASES = ", other cases"  # behind a recipe whose lists are not the published ones
 CHOSEN_ON = {"best on test": "the test cases", "best on validation": "validation cases"}
 
 
@@ -54,12 +55,12 @@ def _protocol(path: Path, texts: dict[str, str]) -> dict:
 
 
 def protocol_of(data: Data) -> dict | None:
-    """The published protocol of a plan's data: the one it names, else the only one on a data set of that name.
+    """The published protocol of a plan's data: that of its recipe, else the only one on a data set of that name.
 
-    None where there is none, and where several protocols on one data set are in use and the plan names none of them.
+    None where there is none, and where a data set has several protocols and the plan has no recipe.
     """
     if data.recipe:
-        return protocols().get(data.recipe)
+        return protocols().get(data.recipe.removesuffix(OTHER_CASES))
     of_that_name = [protocol for protocol in protocols().values() if protocol["data"] == data.name]
     return of_that_name[0] if len(of_that_name) == 1 else None
 
@@ -71,7 +72,10 @@ def without_protocol(data: Data) -> str:
     ids = [key for key, protocol in protocols().items() if protocol["data"] == data.name]
     if data.recipe or not ids:
         return reason
-    return f"No published figures are shown: {data.name} has the protocols {', '.join(ids)}, and the plan names none."
+    return (
+        f"No published figures are shown: {data.name} has the protocols {', '.join(ids)}, and no recipe says which is "
+        "that of these cases."
+    )
 
 
 def facts(protocol: dict) -> str:
@@ -157,8 +161,9 @@ def differences(entry: dict, plan: StoredPlan, cell: Mapping) -> list[str]:
 def _other_cases(data: Data, theirs: dict) -> list[str]:
     """In what our cases are not the published ones: lists, images, or the files under the published names."""
     distributed, reasons = theirs["cases"], []
-    if distributed is None:
-        return [f"which cases are the published ones of {theirs['id']} is not known here"]
+    if distributed is None:  # then the recipe alone tells whether the cases are the published ones
+        recipe = f"recipe {data.recipe}" if data.recipe else "no recipe"
+        return [] if data.recipe == theirs["id"] else [f"cases prepared by {recipe}, not by recipe {theirs['id']}"]
     if data.split_hash != distributed["split"]:
         sizes = f"{data.train} training and {data.test} test cases"
         reasons.append(f"{sizes} (split {data.split}), not the official split")
@@ -184,7 +189,8 @@ def left_open(entry: dict, variant: str) -> list[str]:
         variant: of the method, in the row that is compared with them; "" where it has one only.
     """
     unknown = [word for key, word in LEFT_OPEN.items() if entry[key] in (None, "unknown")]
-    unknown += ["stride"] * (protocols()[entry["protocol"]]["stride"] is None)
+    theirs = protocols()[entry["protocol"]]
+    unknown += ["stride"] * (theirs["stride"] is None) + ["prepared files"] * (theirs["cases"] is None)
     return unknown + ["variant"] * (variant != "" and entry["variant"] is None)
 
 

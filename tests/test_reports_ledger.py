@@ -299,7 +299,7 @@ def test_only_figures_of_the_protocol_of_the_data_are_shown(tmp_path, recipe, sh
     assert set(table.frame["protocol"]) == {recipe}
     dice = figures_of(table, "ad_mt")
     assert dice.loc[dice.index == "dice", "published"].tolist() == shown
-    assert set(dice["verdict"]) <= {"not comparable"}
+    assert set(dice["verdict"]) <= {"not comparable"}  # patch and iterations are others
     if shown:
         assert any(note.startswith(f"Protocol {recipe}: Pancreas-CT") for note in table.notes)
 

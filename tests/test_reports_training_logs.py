@@ -135,7 +135,7 @@ def test_without_an_interval_nothing_is_claimed(tmp_path, dice, why):
         ({"training": OFFICIAL["training"] | {"patch": [96, 96, 80]}}, LOG, "patch 96×96×80, not 112×112×80"),
         ({"data": OFFICIAL["data"] | {"split_hash": "5911a5"}}, LOG, "not the official split"),
         ({"data": {"name": "Phantom"}}, LOG, "the data Phantom follow no published protocol"),
-        ({"data": {"name": "ACDC"}}, LOG, "logs under acdc are of its validation cases"),
+        ({"data": {"name": "ACDC"}}, LOG, "logs under acdc are as a rule of validation cases"),
     ],
 )
 def test_another_protocol_has_no_verdict_and_is_named(tmp_path, changes, log, reason):
