@@ -24,10 +24,11 @@ lint: .venv/installed
 golden: .venv/installed  ## renews the golden numbers, once the versions of what moved are raised (CONTRIBUTING.md)
 	PYTHONPATH=.:tests $(BIN)/python -m golden.compute
 
-docs: .venv/installed  ## renews facts and line numbers in docs/methods, tables in docs/results and docs/networks.md
+docs: .venv/installed  ## renews facts and line numbers in docs/methods, tables in docs/results, docs/networks.md, docs/audit.md
 	$(BIN)/python docs/update_pages.py
 	$(BIN)/python docs/update_results.py
 	$(BIN)/python docs/update_networks.py
+	$(BIN)/python docs/update_audit.py
 
 site: .venv/installed  ## the documentation as a site: results/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -7,6 +7,7 @@ of the form [`code`](../../file.py#L1): the code must occur on exactly one line 
 import inspect
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for running it as a script
@@ -117,7 +118,7 @@ def index_of(names: list[str]) -> str:
         summary = " ".join(inspect.getdoc(method).split("\n\n")[0].split())
         info = method.info
         rows.append((f"[`{name}`]({name}.md)", info.title, info.year, summary, info.fidelity, info.passes))
-    return _table(("Page", "Title", "Year", "What it does", "Fidelity", "Passes a step"), rows)
+    return table(("Page", "Title", "Year", "What it does", "Fidelity", "Passes a step"), rows)
 
 
 def _cost(info: Info) -> str:
@@ -136,7 +137,7 @@ def _settings(settings) -> str:
         (f"`{key}`", f"`{_number(field.default)}`", field.description, _choices(field))
         for key, field in settings.model_fields.items()
     ]
-    return _table(("Setting", "Default", "Meaning", "Choices, or range to search"), rows) if rows else "None."
+    return table(("Setting", "Default", "Meaning", "Choices, or range to search"), rows) if rows else "None."
 
 
 def _choices(field) -> str:
@@ -152,8 +153,8 @@ def _figures(name: str) -> str:
         rows = [_figure_row(entry) for entry in protocol["entries"] if entry["method"] == name]
         columns = ("Labelled / unlabelled", "Variant", "Dice [%]", "Jaccard [%]", "ASD [voxel]", "95HD [voxel]")
         if rows:
-            table = _table((*columns, "Source, how sure, how it was made"), rows)
-            blocks += [published.facts(protocol), table]
+            figures = table((*columns, "Source, how sure, how it was made"), rows)
+            blocks += [published.facts(protocol), figures]
     if not blocks:
         return "None was found on LA, Pancreas-CT, BraTS-2019 or ACDC."
     legend = (
@@ -171,7 +172,8 @@ def _figure_row(entry: dict) -> tuple:
     return cases, variant, f"{mark}{figures[0]}{mark}", *figures[1:], published.describe(entry)
 
 
-def _table(head: tuple, rows: list[tuple]) -> str:
+def table(head: Sequence, rows: Iterable[Sequence]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
 

@@ -12,6 +12,7 @@ from benchmark.records.protocol import YOUNGER, Training
 
 FOLDER = Path(__file__).parent / "literature"
 SOURCES = "sources.yaml"
+REPOSITORIES = "repositories.yaml"  # the released code behind figures, for docs/audit.md
 CERTAINTY = {
     "read": "read in the full text",
     "readme": "read in the repository",
@@ -40,7 +41,8 @@ def protocols() -> dict[str, dict]:
     """
     texts = yaml.safe_load((FOLDER / SOURCES).read_text(encoding="utf-8"))
     files = sorted(
-        (path for path in FOLDER.glob("*.yaml") if path.name != SOURCES), key=lambda path: (path.stem != "la", path)
+        (path for path in FOLDER.glob("*.yaml") if path.name not in (SOURCES, REPOSITORIES)),
+        key=lambda path: (path.stem != "la", path),
     )
     return {path.stem: _protocol(path, texts) for path in files}
 
