@@ -156,34 +156,25 @@ def _spread() -> str:
             (name, f"{of.factor:.3f}", f"{sd:.1f}", f"{of.correlation:.2f}", f"{error:.1f}", f"{loose} of {pairs}",
              f"{loose_older} of {claimed}")
         )  # fmt: skip
-    head = (
-        "SD and r",
-        "k",
-        "SD at 90",
-        "r",
-        "SD of a difference at 90",
-        "adjacent, > 5 %",
-        "over the best older, > 5 %",
-    )
+    head = ("SD and r", "k", "SD at 90", "r", "SD of a difference at 90")
+    head += ("adjacent, > 5 %", "over the best older, > 5 %")
     used, whole = spread(), spread(every_case=True)
     words = (
         f"k is fitted to {used.runs} runs with {SPREAD_AT} labelled cases. r is the median over {used.pairs} pairs of\n"
-        f"runs of different methods. It ranges over pairs from {used.lowest:.2f} to {used.highest:.2f} without the case,\n"
-        f"and from {whole.lowest:.2f} to {whole.highest:.2f} with it."
-    ).replace("-", "−")
+        f"runs of different methods. Over pairs it ranges from {_range(used)} without the case,\n"
+        f"and from {_range(whole)} with it."
+    )
     return f"{words}\n\n{table(head, rows)}"
 
 
+def _range(of: claims.Congruence) -> str:
+    return f"{of.lowest:.2f} to {of.highest:.2f}".replace("-", "−")
+
+
 def _sensitivity() -> str:
-    gaps = np.array(
-        [
-            first["dice"] - second["dice"]
-            for protocol, _, entries in budgets()
-            if protocol["id"] == "la"
-            for first, second in adjacent(entries)
-        ]
-    )
-    cases = published.protocols()["la"]["test"]
+    la = published.protocols()["la"]
+    pairs = [pair for entries in claims.headlines(la).values() for pair in adjacent(entries)]
+    gaps, cases = np.array([first["dice"] - second["dice"] for first, second in pairs]), la["test"]
     rows = [
         (sd, *(f"{(false_order_probability(gaps, cases, sd, sd, r) > LEVEL).sum()} of {len(gaps)}" for r in RS))
         for sd in SDS
