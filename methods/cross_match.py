@@ -27,6 +27,8 @@ class CrossMatch(FixMatch):
         passes=Passes(train=12.5),
     )  # fmt: skip
 
+    network_options = {"separable": True, "level_dropout": (0.0,)}  # no dropout before the head, as in the release
+
     class Settings(MethodSettings):
         threshold: float = setting(
             0.75, "confidence from which a pseudo-label counts, before its ramp", search=(0.5, 0.95), ge=0, le=1
@@ -45,8 +47,7 @@ class CrossMatch(FixMatch):
         )
 
     def __init__(self, settings, backbone, schedule):
-        super(FixMatch, self).__init__(settings, backbone, schedule)
-        self.network = backbone(separable=True, level_dropout=(0.0,))  # no dropout before the head, as in the release
+        super().__init__(settings, backbone, schedule)
         dropout = CHANNEL_DROPOUT[backbone.dimensions]
         self.weak, self.strong = dropout(settings.weak_dropout), dropout(settings.strong_dropout)
 

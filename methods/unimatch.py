@@ -21,6 +21,8 @@ class UniMatch(FixMatch):
         passes=Passes(train=9.1),
     )  # fmt: skip
 
+    network_options = {"separable": True}
+
     class Settings(MethodSettings):
         threshold: float = setting(0.95, "confidence from which a pseudo-label counts", search=(0.7, 0.99), ge=0, le=1)
         strong_weight: float = setting(0.25, "weight of each strong view", search=(0.05, 1), ge=0)
@@ -29,8 +31,7 @@ class UniMatch(FixMatch):
         mix_probability: float = setting(0.5, "probability that a strong view has a box of another patch", ge=0, le=1)
 
     def __init__(self, settings, backbone, schedule):
-        super(FixMatch, self).__init__(settings, backbone, schedule)
-        self.network = backbone(separable=True)
+        super().__init__(settings, backbone, schedule)
         self.dropout = CHANNEL_DROPOUT[backbone.dimensions](settings.feature_dropout)
 
     def training_step(self, batch, step, phase):
