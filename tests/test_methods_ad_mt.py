@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_methods import build, make_batch
-from helpers.watched import confidence, cross_entropy, sigmoid, slopes, some_places, supervised, watch
+from helpers.watched import confidence, cross_entropy, sigmoid, slopes, softmax, some_places, supervised, watch
 from test_methods_fixmatch import SIZE, half_boxes, mixed
 
 from methods import ad_mt
@@ -17,7 +17,7 @@ def bits(p):
     return -(p * np.log2(p + 1e-10) + (1 - p) * np.log2(1 - p + 1e-10))
 
 
-def prepared(monkeypatch, turn, **settings):
+def prepared(monkeypatch, turn, size=SIZE, **settings):
     """A method in one of its turns. Its networks are sure of some voxels and differ; the first patch gets a box."""
     method = build("ad_mt", **settings).train()
     method.turns = [turn] * 6000
@@ -27,7 +27,7 @@ def prepared(monkeypatch, turn, **settings):
     with torch.no_grad():
         for network in (method.student, *method.teachers):
             network.segmentation[0].weight.mul_(8)
-    return method, make_batch(method, size=SIZE)
+    return method, make_batch(method, size=size)
 
 
 @pytest.mark.parametrize(("step", "ramp"), [(0, math.exp(-5)), (3000, math.exp(-1.25)), (5999, math.exp(-5 / 1600))])
@@ -68,6 +68,27 @@ def test_its_loss_and_slopes(step, ramp, turn, overruling, monkeypatch):
     assert [only.gradient()[p] for p in places] == pytest.approx(slopes(total, z, places), rel=2e-2, abs=1e-8)
     assert not only.gradient()[2:4].any()
     assert all(p.grad is None for p in method.teachers.parameters())
+
+
+def test_a_softmax_on_slices_has_the_released_ensemble_and_overruling(monkeypatch):
+    settings = {"threshold": 0.5, "overruling": "code", "classes": 2, "dimensions": 2, "head": "softmax"}
+    method, batch = prepared(monkeypatch, turn=0, size=(32, 16), **settings)
+    student, first, second = watch(method.student), watch(method.teachers[0]), watch(method.teachers[1])
+    losses = method.training_step(batch, 0, "train")
+
+    p, q = softmax(first[0].values()), softmax(second[0].values())
+    surety = [np.exp((r * np.log2(r + 1e-10)).sum(1, keepdims=True)) for r in (p, q)]
+    common = (surety[0] * p + surety[1] * q) / (surety[0] + surety[1])
+    labels, sure, conflict = common.argmax(1), common.max(1), p.argmax(1) != q.argmax(1)
+    weak, strong = softmax(student[0].values()[2:4]), softmax(student[0].values()[4:])
+    overruled = conflict & (weak.argmax(1) != labels) & (weak.max(1) > sure)
+    assert overruled.any() and not overruled.all()
+    labels, sure = np.where(overruled, weak.argmax(1), labels), np.where(overruled, weak.max(1), sure)
+    trusted = sure >= 0.5
+    assert 0.05 < trusted.mean() < 0.95
+    expected = -np.log(np.take_along_axis(strong, labels[:, None], 1)[:, 0])[trusted].mean()
+    assert losses["consistency"].item() == pytest.approx(expected, rel=1e-3)
+    assert losses["conflict"].item() == pytest.approx(conflict.mean(), abs=1e-4)
 
 
 def test_turns_take_1_to_19_steps_and_follow_from_the_seed():
