@@ -90,15 +90,16 @@ class SSNet(Method):
     def _contrast(self, features, truth, hard):
         """How far voxels of each class are from its memory, labelled and unlabelled ones; background counts as 0."""
         labelled, classes = len(truth), range(self.backbone.classes)
+        of_labelled, of_unlabelled = _by_voxel(features[:labelled]), _by_voxel(features[labelled:])
         with torch.no_grad():
             self.projection.eval()
-            projected = self.projection(_by_voxel(features[:labelled]))
+            projected = self.projection(of_labelled)
             self.projection.train()
             for c in classes:
                 self._remember(c, projected, _of_class(c, truth * hard[:labelled]))
         losses = []
-        for part, labels in ((features[:labelled], truth), (features[labelled:], hard[labelled:])):
-            predicted = self.prediction(self.projection(_by_voxel(part)))
+        for voxels, labels in ((of_labelled, truth), (of_unlabelled, hard[labelled:])):
+            predicted = self.prediction(self.projection(voxels))
             losses += [self._distance(c, predicted, _of_class(c, labels)) for c in classes]
         return sum(losses) / (len(classes) + 1)
 
