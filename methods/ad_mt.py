@@ -75,12 +75,12 @@ class ADMT(Method):
         logits = self.student(torch.cat([batch.images, strong])).logits
         supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         weak, of_strong = logits[labelled:].chunk(2)
-        own, own_confidence = self.head.hard(weak), self.head.confidence(self.head.probabilities(weak.detach()))
+        guess, surety = self.head.hard(weak), self.head.confidence(self.head.probabilities(weak.detach()))
         if mixed and self.settings.overruling == "mixed":
-            own, own_confidence = (paste(m, m[order], boxes) for m in (own, own_confidence))
-        overruled = (conflict * self.head.disagreement(labels, own) > 0) & (own_confidence > confidence)
-        labels = torch.where(overruled, own, labels)
-        trusted = (torch.where(overruled, own_confidence, confidence) >= self.settings.threshold).float()
+            guess, surety = (paste(m, m[order], boxes) for m in (guess, surety))
+        overruled = (conflict * self.head.disagreement(labels, guess) > 0) & (surety > confidence)
+        labels = torch.where(overruled, guess, labels)
+        trusted = (torch.where(overruled, surety, confidence) >= self.settings.threshold).float()
         consistency = (trusted * self.head.cross_entropy(of_strong, labels)).sum() / trusted.sum().clamp(min=1)
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)

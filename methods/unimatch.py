@@ -44,15 +44,15 @@ class UniMatch(FixMatch):
         weak = logits[labelled:]
         (first, first_boxes), (second, second_boxes) = (self.mixed_view(batch.unlabelled_images) for _ in range(2))
         of_first, of_second = self.network(torch.cat([first, second])).logits.chunk(2)
-        first = self.loss_from(of_first, self.pseudo_labels(weak, threshold, first_boxes))
-        second = self.loss_from(of_second, self.pseudo_labels(weak, threshold, second_boxes))
+        strong = self.loss_from(of_first, self.pseudo_labels(weak, threshold, first_boxes))
+        strong = strong + self.loss_from(of_second, self.pseudo_labels(weak, threshold, second_boxes))
         targets, trusted = self.pseudo_labels(weak, threshold)
         features = self.loss_from(of_features, (targets, trusted))
 
-        unlabelled = self.settings.strong_weight * (first + second) + self.settings.feature_weight * features
+        unlabelled = self.settings.strong_weight * strong + self.settings.feature_weight * features
         return {
             "supervised": supervised,
-            "strong": 0.5 * (first + second),
+            "strong": 0.5 * strong,
             "features": features,
             "trusted": trusted.mean(),
             "total": 0.5 * (supervised + unlabelled),

@@ -50,12 +50,12 @@ def test_its_loss_and_slopes(step, ramp, turn, overruling, monkeypatch):
     labels, sure = mix((common > 0.5) * 1.0), mix(np.maximum(common, 1 - common))
     conflict = mix(((p > 0.5) != (q > 0.5)) * 1.0) == 1
     z, y = only.values(), (batch.labels[:, None] == 1).double().numpy()
-    own, own_sure = (z[2:4] > 0) * 1.0, confidence(z[2:4])
+    guess, surety = (z[2:4] > 0) * 1.0, confidence(z[2:4])
     if overruling == "mixed":
-        own, own_sure = mix(own), mix(own_sure)
-    overruled = conflict & (own != labels) & (own_sure > sure)
+        guess, surety = mix(guess), mix(surety)
+    overruled = conflict & (guess != labels) & (surety > sure)
     assert overruled.any()
-    labels, sure = np.where(overruled, own, labels), np.where(overruled, own_sure, sure)
+    labels, sure = np.where(overruled, guess, labels), np.where(overruled, surety, sure)
     trusted = sure >= 0.7
     assert 0.05 < trusted.mean() < 0.95
 
@@ -125,3 +125,24 @@ def test_the_released_view_stays_within_the_range_of_the_patch_but_for_noise():
     inside = (changed.amin((1, 2, 3, 4)) >= low - 1e-5) & (changed.amax((1, 2, 3, 4)) <= high + 1e-5)
     same = (changed == images).flatten(1).all(1)
     assert 0.6 < inside.float().mean() < 0.95 and 0.05 < same.float().mean() < 0.35
+
+
+def test_the_released_view_scales_jitters_clips_and_adds_clipped_noise(monkeypatch):
+    images, drawn, asked = torch.randn(2, 1, 6, 6, 6), [1.4, 0.3, 0.79, 0.6, 0.19], []
+
+    def uniform(given, low, high):
+        asked.append((low, high))
+        return torch.full((len(given), 1, 1, 1, 1), drawn[len(asked) - 1])
+
+    monkeypatch.setattr(ad_mt, "uniform", uniform)
+    torch.manual_seed(0)
+    changed = ad_mt._released_view(images)
+    torch.manual_seed(0)
+    noise = torch.randn_like(images).numpy()
+    assert asked == [(0.5, 1.5), (-0.5, 0.5), (0, 1), (0.1, 1), (0, 1)]
+    for image, found, added in zip(images.numpy(), changed.numpy(), noise, strict=True):
+        scaled = 1.4 * (image - image.min()) / (image.max() - image.min())
+        scaled = np.clip(scaled + 0.3 * scaled.mean(), 0, 1)
+        assert 0.05 < (scaled == 1).mean() < 0.95
+        expected = scaled * (image.max() - image.min()) + image.min() + 0.6 * np.clip(added, -2, 2)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
