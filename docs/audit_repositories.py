@@ -11,7 +11,7 @@ from reports import published
 
 @cache
 def data() -> dict:
-    """What repositories.yaml says; reports/literature/README.md has its keys."""
+    """What repositories.yaml says; reports/literature/README.txt has its keys."""
     return yaml.safe_load((published.FOLDER / published.REPOSITORIES).read_text(encoding="utf-8"))
 
 

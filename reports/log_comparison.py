@@ -11,7 +11,7 @@ from reports import published
 from reports.measures import DICE, scores, with_rows
 from reports.results import Results, is_left_out
 from reports.statistics.margin import interval_over_runs
-from reports.tables.ledger import LEFT_OUT, not_comparable, on_published_draw, run_means
+from reports.tables.ledger import LEFT_OUT, on_published_draw, reasons_against, run_means
 from reports.training_logs import LogError
 
 
@@ -108,7 +108,7 @@ def _reasons(results: Results, log: pd.Series, runs: pd.DataFrame) -> list[str]:
     if protocol is None:
         return [f"the data {results.plan.data.name} follow no published protocol"]
     run_of_log = {"protocol": protocol["id"], "iterations": int(log.index[-1]), "checkpoint": "last"}
-    reasons = not_comparable(run_of_log, results, runs)
+    reasons = reasons_against(run_of_log, results, runs)
     if protocol["validation"]:
         reasons.append(f"logs under {protocol['id']} are as a rule of validation cases, our Dice is of the test cases")
     return reasons + [LEFT_OUT] * bool(is_left_out(runs).any())

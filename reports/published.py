@@ -35,7 +35,7 @@ CHOSEN_ON = {"best on test": "the test cases", "best on validation": "validation
 
 @cache
 def protocols() -> dict[str, dict]:
-    """{id: protocol}, the files of literature/ in the order of ids, LA first. literature/README.md has the keys.
+    """{id: protocol}, the files of literature/ in the order of ids, LA first. literature/README.txt has the keys.
 
     Each entry has all its keys, the text of its sources and the id of its protocol.
     """

@@ -71,7 +71,7 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
         budget = (line["labelled"], line["unlabelled"], line["role"] == "ceiling")
         for entry in published.find(protocol, line["method"], line["variant"], *budget):
             scored = published.postprocessing(entry, results.plan.evaluation.postprocessing)
-            reasons = not_comparable(entry, results, runs)
+            reasons = reasons_against(entry, results, runs)
             reasons += [LEFT_OUT] if lacking else []
             left_open = published.left_open(entry, line["variant"])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
@@ -96,7 +96,7 @@ def on_published_draw(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[first] if first.any() else runs
 
 
-def not_comparable(entry: dict, results: Results, runs: pd.DataFrame) -> list[str]:
+def reasons_against(entry: dict, results: Results, runs: pd.DataFrame) -> list[str]:
     """Why these runs of a row are not comparable with a published entry: one phrase for each reason.
 
     Args:
