@@ -139,6 +139,14 @@ def test_a_second_network_is_made_by_its_own_name():
     assert other(torch.randn(2, 1, 32, 16, 16)).logits.shape == (2, 1, 32, 16, 16)
 
 
+def test_the_encoder_of_the_resvnet_has_the_norm_that_is_asked_for_and_no_dropout():
+    network = SmallTraining("vnet").method.backbone("resvnet", {"normalisation": "instance"}).train()
+    images = torch.randn(2, 1, 32, 32, 32)
+    assert not any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
+    first, second = (network.encode(images)[-1] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_a_layer_cannot_take_the_place_of_the_head():
     with pytest.raises(AttributeError, match="give your layer another name"):
         SmallTraining("vnet").method.head = torch.nn.Conv3d(1, 1, 1)
