@@ -60,7 +60,7 @@ class CAML(Method):
         consistency = mutual_consistency(self.head, probabilities, TEMPERATURE)
 
         size = batch.images.shape[2:]
-        voxels = [_crop_flat(output.features[-1], size) for output in outputs]  # (B, N, F)
+        voxels = [_crop_flat(self.vanilla.dropout(output.features[-1]), size) for output in outputs]  # (B, N, F)
         (sure, first), (_, second) = (self.head.most_likely(p.detach()) for p in probabilities)
         labels = batch.labels.long()
         correct = (first[:labelled] == labels) & (second[:labelled] == labels)
