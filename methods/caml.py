@@ -60,7 +60,8 @@ class CAML(Method):
         consistency = mutual_consistency(self.head, probabilities, TEMPERATURE)
 
         size = batch.images.shape[2:]
-        voxels = [_crop_flat(self.vanilla.dropout(output.features[-1]), size) for output in outputs]  # (B, N, F)
+        # Features after channel dropout, as the release has them: (B, N, F).
+        voxels = [_crop_flat(self.vanilla.dropout(output.features[-1]), size) for output in outputs]
         (sure, first), (_, second) = (self.head.most_likely(p.detach()) for p in probabilities)
         labels = batch.labels.long()
         correct = (first[:labelled] == labels) & (second[:labelled] == labels)
@@ -96,14 +97,11 @@ class CAML(Method):
         """Cross-entropy of how voxels of both networks correlate with the memory, over the most confident voxels."""
         memory, known = self.memory.recall()
         voxels = [v.flatten(0, 1) for v in voxels]
-        chosen, valid = zip(
-            *(
-                best_within((agreed & (labels == c)).flatten(), confidence.flatten(), self.settings.queries)
-                for c in range(len(memory))
-            ),
-            strict=True,
-        )
-        chosen, valid = torch.cat(chosen), torch.cat(valid)
+        queries = [
+            best_within((agreed & (labels == c)).flatten(), confidence.flatten(), self.settings.queries)
+            for c in range(len(memory))
+        ]
+        chosen, valid = (torch.cat(parts) for parts in zip(*queries, strict=True))
         correlations = []
         for projection, prediction, features in zip(self.projections, self.predictions, voxels, strict=True):
             logits = prediction(projection(features[chosen])) @ memory.flatten(0, 1).T / TEMPERATURE
