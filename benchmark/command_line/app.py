@@ -346,30 +346,46 @@ def verify(
 
 
 @data_app.command()
-def prepare(
+def recipes(
     name: Annotated[
-        Literal["la-raw", "acdc"],
-        typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd. acdc: the h5 files of SSL4MIS."),
-    ],
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="la-raw: the training set, one folder per case. acdc: holds data.")
-    ],
-    to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the prepared cases: la-prepared or acdc.")
+        str | None, typer.Argument(metavar="NAME", help="Show this one, or a YAML file of your own.")
     ] = None,
+) -> None:
+    """List the data sets with their published protocols, and what of them is on this machine."""
+    from benchmark.command_line import data_commands
+    from data.recipes.recipe import read_recipe
+
+    if name is None:
+        data_commands.recipes(console)
+    else:
+        data_commands.show_recipe(read_recipe(name), console)
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="One of `data recipes`, or a YAML file of your own.")],
+    folder: Annotated[Path, typer.Option("--from", metavar="DIR", help="What was downloaded, at any depth.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the cases: by default the recipe's name.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out cases that are not there. Their lists get shorter.")
+    ] = False,
     crop: Annotated[
         Literal["label", "centre"],
-        typer.Option(help="Of la-raw: crop around the ground truth, as published, or without looking at it."),
+        typer.Option(help="Of la: crop around the ground truth, as published, or without looking at it."),
     ] = "label",
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la-raw: seed of the crop's margins.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la: seed of the crop's margins.")] = 0,
 ) -> None:
-    """Make a left-atrium folder from raw scans, z-scored and cropped; or a folder of scans from ACDC's h5 files."""
+    """Make the cases of a published protocol from raw scans. Re-running skips cases that are done."""
     from benchmark.command_line import data_commands
+    from data.recipes.recipe import read_recipe
 
-    if name == "acdc":
-        data_commands.prepare_acdc_folder(folder, to or Path("acdc"), console)
-    else:
+    if name == "la":
         data_commands.prepare_la_raw(folder, to or Path("la-prepared"), seed, crop, console)
+    else:
+        recipe = read_recipe(name)
+        data_commands.prepare(recipe, folder, to or Path(recipe.id), skip_missing, console)
 
 
 @data_app.command()
