@@ -98,6 +98,21 @@ def convolution_format(module: nn.Module) -> None:
             layer.weight.data = layer.weight.data.to(memory_format=memory_format, copy=True)
 
 
+def perceptron(features_in: int, features: int) -> nn.Sequential:
+    """Two linear layers with batch norm and ReLU between them, for features of voxels (N, features_in).
+
+    Source:
+        SS-Net and CAML releases, projection and prediction heads.
+
+    Example:
+        >>> perceptron(16, 32)(torch.zeros(4, 16)).shape
+        torch.Size([4, 32])
+    """
+    return nn.Sequential(
+        nn.Linear(features_in, features), nn.BatchNorm1d(features), nn.ReLU(inplace=True), nn.Linear(features, features)
+    )
+
+
 def crop(volume: Tensor, size: torch.Size) -> Tensor:
     """The first `size` voxels of (B, C, ...) along each spatial axis."""
     return volume[(..., *(slice(n) for n in size))]
