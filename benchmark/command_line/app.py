@@ -253,6 +253,25 @@ def compare(
 
 
 @app.command()
+def compare_log(
+    folder: Folder,
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A training log of released code: text, or .csv.")],
+    method: Annotated[str, typer.Option(metavar="NAME", help="The row of the tables to hold against the log.")],
+    labelled: Annotated[int, typer.Option(metavar="N", help="Its number of labelled cases.")],
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which Dice of the log, if it has several: student, teacher, …")
+    ] = None,
+    postprocessing: Annotated[
+        Literal["none", "largest_component"], typer.Option(help="That of the log, which it does not say.")
+    ] = "none",
+) -> None:
+    """Draw the runs of a row beside a training log. Say whether its last iterate lies where one more run may fall."""
+    from benchmark.command_line import log_commands
+
+    log_commands.compare_log(folder, log, method, labelled, column, postprocessing, console)
+
+
+@app.command()
 def plan_power(
     source: Annotated[
         Path | None,
