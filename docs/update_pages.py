@@ -157,8 +157,8 @@ def _figures(name: str) -> str:
     if not blocks:
         return "None was found on LA, Pancreas-CT, BraTS-2019 or ACDC."
     legend = (
-        "Bold: what our tables show beside a row of this method. Training and selection differ from row to row. Figures "
-        "of two protocols are of other cases and do not compare."
+        "Bold: what our tables show beside a row of this method. Training and selection differ from row to row. "
+        "Figures of two protocols are of other cases and do not compare."
     )
     return "\n\n".join([legend, *blocks])
 
