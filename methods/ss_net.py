@@ -9,7 +9,7 @@ from torch import nn
 from methods.shared.adversarial import steepest_direction
 from methods.shared.losses import plain_dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
-from methods.shared.networks.layers import crop, frozen_statistics
+from methods.shared.networks.layers import crop, frozen_statistics, perceptron
 from methods.shared.registry import register
 from methods.shared.voxel_memory import best_within
 from methods.shared.voxel_weights import VoxelWeights, weighted_cosine_distance
@@ -49,8 +49,8 @@ class SSNet(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.network = backbone()
-        self.projection = _perceptron(self.network.segmentation[0].in_channels)
-        self.prediction = _perceptron(FEATURES)
+        self.projection = perceptron(self.network.segmentation[0].in_channels, FEATURES)
+        self.prediction = perceptron(FEATURES, FEATURES)
         self.selectors = nn.ModuleList([VoxelWeights(FEATURES) for _ in range(backbone.classes)])
         self.memory_selectors = nn.ModuleList([VoxelWeights(FEATURES) for _ in range(backbone.classes)])
         self.register_buffer("memory", torch.zeros(backbone.classes, ENTRIES, FEATURES))
@@ -121,12 +121,6 @@ class SSNet(Method):
 
     def predict(self, images):
         return self.head.predict(self.network(images).logits)
-
-
-def _perceptron(channels):
-    return nn.Sequential(
-        nn.Linear(channels, FEATURES), nn.BatchNorm1d(FEATURES), nn.ReLU(inplace=True), nn.Linear(FEATURES, FEATURES)
-    )
 
 
 def _by_voxel(features):
