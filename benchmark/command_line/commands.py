@@ -20,7 +20,7 @@ from benchmark.planning.experiment_file import load_stored_experiment, read_expe
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
 from benchmark.records.files import ResultsError
 from benchmark.records.locks import run_lock
-from benchmark.records.models import EXTERNAL
+from benchmark.records.models import EXTERNAL, name_with_role
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import CHECKOUT
 from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNREADABLE
@@ -289,7 +289,8 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
 
 
 def _title(planned: PlannedTrial) -> str:
-    return f"{planned.trial.cell.display}, {planned.trial.cell.labelled} labelled"
+    cell = planned.trial.cell
+    return f"{name_with_role(cell.display, cell.role)}, {cell.labelled} labelled"
 
 
 def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], console: Console) -> None:

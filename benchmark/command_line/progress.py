@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from benchmark.planning.plan import PlannedTrial
+from benchmark.records.models import name_with_role
 from benchmark.trial.specification import Progress
 from data.errors import one_line
 from reports.durations import duration
@@ -48,7 +49,7 @@ class _Row:
     def title(self) -> str:
         cell = self.planned.trial.cell
         draw = "" if cell.draw == "first" else f", draw {cell.draw}"
-        return f"{cell.display}, {cell.labelled} labelled{draw}, seed {cell.seed}"
+        return f"{name_with_role(cell.display, cell.role)}, {cell.labelled} labelled{draw}, seed {cell.seed}"
 
     def facts(self) -> list[str]:
         """The cells below HEADERS; "" if a value is unknown."""

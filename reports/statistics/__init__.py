@@ -27,7 +27,15 @@ from reports.statistics.bootstrap import bootstrap_weights, effect_interval, ran
 from reports.statistics.components import Components, variance_components
 from reports.statistics.datasets import means_by_dataset, rank_over_datasets
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
-from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family
+from reports.statistics.family import (
+    FEWEST_FOR_MARKS,
+    LEVEL,
+    PAIR,
+    RANKS,
+    TOO_FEW_FOR_MARKS,
+    compare_family,
+    holm_of_cases,
+)
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.intervals import Contrasts, contrasts, mean_interval
 from reports.statistics.label_curves import gap_interval, saved_interval
@@ -43,6 +51,8 @@ from reports.statistics.seed_aware import ONE_SEED, TWO_SEEDS, SeedAwareTest, se
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
 
 __all__ = [
+    "FEWEST_FOR_MARKS",
+    "TOO_FEW_FOR_MARKS",
     "LEVEL",
     "PAIR",
     "RANKS",
@@ -71,6 +81,7 @@ __all__ = [
     "expected_pool",
     "gap_interval",
     "holm",
+    "holm_of_cases",
     "interquartile_mean",
     "interval_over_runs",
     "mean_interval",
