@@ -271,6 +271,7 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
     if todo:
         from benchmark.cluster.scheduler import run_trials
 
+        console.print("times left assume that the machine stays as busy as it was for the finished trials of this run")
         with ProgressView(todo, console) as view:
             trials = [planned.trial for planned in todo]
             finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address, view.note)
@@ -295,7 +296,7 @@ def _title(planned: PlannedTrial) -> str:
 
 def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], console: Console) -> None:
     """Print every cell with its state and why, what would run, and an estimate of hours."""
-    from benchmark.planning.estimate import seconds_of_training
+    from benchmark.planning.estimate import estimate_training
 
     folder.check_place()
     plan = make_plan(experiment, folder)
@@ -311,11 +312,16 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
         what = " without tuning" if experiment.tuning else ""
         try:
-            seconds = seconds_of_training(plan, train)
+            estimate = estimate_training(plan, train)
         except Exception as error:  # whatever a method's code raises; `--smoke` names the cell
             console.print(f"no estimate of time: {one_line(f'{type(error).__name__}: {error}')}", soft_wrap=True)
         else:
-            console.print(f"about {duration(seconds)} of training{what} on this machine, one trial at a time")
+            hours = duration(estimate.seconds)
+            console.print(f"about {hours} of training{what} on this machine, one trial at a time")
+            console.print(
+                f"estimated from {estimate.basis}; assumes that the machine stays as busy, and leaves out testing",
+                soft_wrap=True,
+            )
 
 
 def smoke(experiment: Experiment, console: Console) -> None:
