@@ -2,18 +2,23 @@
 
 import io
 import sys
+import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 from helpers import tiny
 from rich.console import Console
 
+from benchmark.cluster import scheduler
+from benchmark.command_line import commands, reporting
 from benchmark.command_line import progress as module
 from benchmark.command_line.progress import ProgressView
 from benchmark.planning import estimate
 from benchmark.planning.plan import PlannedTrial
+from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.specification import Progress
-from data.progress import follow
+from data.progress import announced, follow
 
 
 @pytest.fixture
@@ -126,6 +131,39 @@ def test_a_loop_shows_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch):
         found = [(a, b) for a in follow([1, 2], "outer loop") for b in follow(iter([3]), "inner loop", total=1)]
         assert found == [(1, 3), (2, 3)]
         assert ("outer loop" in out.getvalue()) == shown and "inner loop" not in out.getvalue()
+
+
+@pytest.mark.parametrize("waits, shown", [(True, "planning ...\n"), (False, "")])
+def test_work_that_takes_two_seconds_is_named_also_outside_a_terminal(monkeypatch, waits, shown):
+    class Timer(threading.Thread):
+        def __init__(self, seconds, say):
+            assert seconds == 2
+            super().__init__(target=say if waits else lambda: None)
+            self.cancel = lambda: None
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    out = io.StringIO()
+    with announced("planning", Console(file=out)):
+        for thread in threading.enumerate():
+            if isinstance(thread, Timer):
+                thread.join()
+    assert out.getvalue() == shown
+
+
+def test_a_run_names_each_part_of_its_preparation(monkeypatch, tmp_path):
+    named = []
+
+    @contextmanager
+    def noted(what, console):
+        named.append(what)
+        yield
+
+    for place in (commands, reporting):
+        monkeypatch.setattr(place, "announced", noted)
+    monkeypatch.setattr(scheduler, "run_trials", lambda *args: True)
+    experiment = tiny.experiment(methods=["vnet"], baseline=None)
+    commands.run(experiment, ResultsFolder(tmp_path / "r"), set(), "local", Console(file=io.StringIO()))
+    assert [what.split()[0] for what in named] == ["preparing", "loading", "scoring", "loading", "writing"]
 
 
 def test_the_bar_of_a_loop_that_raises_goes_away(monkeypatch):

@@ -14,6 +14,7 @@ from benchmark.cluster import stop_signals
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
 from data.errors import UserError, visible
+from data.progress import announced
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -65,9 +66,10 @@ def run(
     trust: Trust = False,
 ) -> None:
     """Run the unfinished trials of an experiment, then write its report."""
-    from benchmark.command_line import commands
-    from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
-    from benchmark.planning.log_targets import check_loggers
+    with announced("loading libraries", console):
+        from benchmark.command_line import commands
+        from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
+        from benchmark.planning.log_targets import check_loggers
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")

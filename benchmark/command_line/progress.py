@@ -126,7 +126,8 @@ class ProgressView:
         parts.append(f"{duration(elapsed)} elapsed")
         if 0 < done < total:
             left = self._left()
-            at_least = elapsed * (total - done) / done  # of training; nobody knows yet how long testing takes
+            training = time.monotonic() - min(row.begun for row in rows if row.begun is not None)
+            at_least = training * (total - done) / done  # nobody knows yet how long testing takes
             parts.append(f"at least {duration(at_least)} left" if left is None else f"about {duration(left)} left")
         return ", ".join(parts)
 
