@@ -237,7 +237,10 @@ def predict(
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust):
+    def warn(line: str) -> None:
+        console.print(line, style="yellow", soft_wrap=True)
+
+    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust, warn):
         volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in found.volumes.items())
         console.print(f"{found.scan}: {found.labels} ({volumes})", soft_wrap=True)
         if empty := [name for name, volume in found.volumes.items() if not volume]:
