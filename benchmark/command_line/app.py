@@ -313,11 +313,14 @@ def check(
 
 
 @app.command()
-def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
+def new_method(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")],
+    teacher: Annotated[bool, typer.Option("--teacher", help="Start from a student with an EMA teacher.")] = False,
+) -> None:
     """Write NAME.py into the current folder: a small working method to start from."""
     from benchmark.command_line import commands
 
-    commands.new_method(name, console)
+    commands.new_method(name, teacher, console)
 
 
 @data_app.command()

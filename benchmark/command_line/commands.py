@@ -390,9 +390,9 @@ def show_method(method: str, console: Console) -> None:
         console.print(table)
 
 
-def new_method(name: str, console: Console) -> None:
-    """Write a starting file into the working directory and say how to check and run it."""
-    path = registry.write_starting_file(name, Path.cwd(), date.today().year)
+def new_method(name: str, teacher: bool, console: Console) -> None:
+    """Write a starting file, with an EMA teacher or without, into the working directory and say how to check and run it."""
+    path = registry.write_starting_file(name, Path.cwd(), date.today().year, teacher)
     script, demo = (os.path.relpath(CHECKOUT / file) for file in ("run_benchmark.py", "configs/demo.yaml"))
     console.print(f"wrote {path}; try it:", soft_wrap=True)
     console.print(f"  python {script} check {path.name}", soft_wrap=True)
