@@ -391,7 +391,7 @@ def show_method(method: str, console: Console) -> None:
 
 
 def new_method(name: str, teacher: bool, console: Console) -> None:
-    """Write a starting file, with an EMA teacher or without, into the working directory and say how to check and run it."""
+    """Write a starting file into the working directory, and say how to check and run it."""
     path = registry.write_starting_file(name, Path.cwd(), date.today().year, teacher)
     script, demo = (os.path.relpath(CHECKOUT / file) for file in ("run_benchmark.py", "configs/demo.yaml"))
     console.print(f"wrote {path}; try it:", soft_wrap=True)
