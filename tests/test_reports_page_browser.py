@@ -222,7 +222,7 @@ def test_a_click_on_the_heat_map_opens_a_case(browser):
 def test_budget_and_run_are_chosen_among_those_that_exist(browser):
     options = "return [...document.querySelectorAll(`[data-part=${arguments[0]}] option`)].map(option => option.text)"
     offered = {name: browser.execute_script(options, name) for name in ("budget", "run", "a")}
-    assert offered == {"budget": ["8", "16"], "run": ["seed 1"], "a": ["A", "B", "Gamma"]}
+    assert offered == {"budget": ["8", "16"], "run": ["seed 1"], "a": ["A (floor)", "B", "Gamma"]}
     decoded(browser)
     choose(browser, "a", 1)
     before = picture(browser)
