@@ -252,7 +252,8 @@ VERDICT_NOTE = (
 INTERVAL_NOTE = (
     "95 % interval: the seed-aware test's, with seeds and cases as samples. With one seed of the row or of the "
     "reference it is the paired t-test's over cases. Intervals are not corrected for several comparisons, so that one "
-    "may leave out 0 without a star. One that reaches beyond 100 points is left out. The bootstrap's interval, too narrow with few seeds, is in statistics.csv."
+    "may leave out 0 without a star. One that reaches beyond 100 points is left out. The bootstrap's interval, too "
+    "narrow with few seeds, is in statistics.csv."
 )
 RANK_NOTE = (
     "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "
