@@ -22,7 +22,9 @@ from data.case import Case, DataError, collect_problems, raise_problems, shorten
 from data.names import name_problems
 from data.progress import follow
 from data.reader import reading_scans
+from data.settings import existing_folder
 from data.sources import DataSettings, Source, open_source
+from data.splits import read_list
 from data.version import PREPARATION
 from data.voxel_size import differ
 
@@ -169,6 +171,12 @@ def _sides(source: Source, settings: DataSettings) -> tuple[list[str], list[str]
     names choose a checkpoint. No other scan of the patients of either is for training.
     """
     test, chosen = settings.validation, settings.validation_cases
+    if isinstance(chosen, str):
+        if not hasattr(settings, "root"):
+            raise DataError(
+                f"data.validation_cases {chosen!r} is a list file, and {source.name} has no folder: give a number"
+            )
+        chosen = read_list(existing_folder(settings.root, chosen) / chosen, key="data.validation_cases")
     choosing = chosen if isinstance(chosen, list) else []
     for key, named in (("validation", test), ("validation_cases", choosing)):
         if tested := [case_id for case_id in named if case_id in source.test_ids]:

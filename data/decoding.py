@@ -82,6 +82,39 @@ def has_label(path: Path) -> bool:
     return _read_or_raise(path, lambda: hdf5.has_label(path))
 
 
+def series(folder: Path) -> tuple[np.ndarray, Geometry]:
+    """See `data.scans.read_series`."""
+    found = [
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(inner), name)
+        for inner in sorted({path.parent for path in folder.rglob("*") if path.is_file()})
+        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(inner))
+    ]
+    if len(found) != 1:
+        raise DataError(f"{folder} holds {len(found) or 'no'} DICOM series: it must hold one")
+    files = list(found[0])
+    if uneven := _read_or_raise(folder, lambda: _uneven_slices(files)):
+        raise DataError(f"{folder}: the DICOM series has a gap or a slice twice {uneven}: download it again")
+    image = _read_or_raise(folder, lambda: sitk.ReadImage(files, imageIO="GDCMImageIO"))
+    size, spacing, origin = image.GetSize(), image.GetSpacing(), image.GetOrigin()
+    geometry = Geometry(size, spacing, origin, tuple(image.GetDirection()), "stored")
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32), geometry
+
+
+def _uneven_slices(files: list[str]) -> str:
+    """Where slices are not equally far apart; "" if all are."""
+    positions = []
+    for file in files:
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(file)
+        reader.ReadImageInformation()
+        direction = np.reshape(reader.GetDirection(), (3, 3))
+        positions.append(float(direction[:, 2] @ np.array(reader.GetOrigin())))
+    gaps = np.diff(positions)
+    wrong = np.flatnonzero(~np.isclose(gaps, np.median(gaps), rtol=0.05) | (np.abs(gaps) < 1e-3))
+    return f"at {positions[wrong[0]]:g} mm" if wrong.size else ""
+
+
 def file_hash(path: Path) -> str:
     """The sha256 of a header and of the voxels that it takes from other files. See `data.scans.file_hash`."""
     _read_or_raise(path, lambda: read_header(path))

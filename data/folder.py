@@ -25,6 +25,7 @@ from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
+from data.recipes.recipe import recipe_of
 from data.scan_files import scan_files
 from data.scans import file_hash, has_label, read_geometry, read_label
 from data.settings import CommonSettings, existing_folder
@@ -74,8 +75,6 @@ class FolderSource:
         DataError: the folder as a whole cannot be used.
     """
 
-    preparation = None  # how images are prepared is part of the settings, which records hold
-
     def __init__(self, settings: FolderSettings):
         self.reading = Reading.model_validate({key: getattr(settings, key) for key in Reading.model_fields})
         self._root = existing_folder(settings.root, "imagesTr")
@@ -117,6 +116,7 @@ class FolderSource:
                 "the label"
             )
         self.train_ids, self.test_ids = self._split(settings, list(train), list(test))
+        self.recipe, self.preparation = recipe_of(self._root, self.train_ids, self.test_ids)
         if unused := [case for case in self._images if case not in {*self.train_ids, *self.test_ids}]:
             self.notes.append(f"{self._root}: {len(unused)} cases are in no part of data.split: {shorten_list(unused)}")
 

@@ -23,7 +23,7 @@ from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
 
 IMAGES = "2018LA_Seg_Training Set"
 FILE = "mri_norm2.h5"
-PREPARATION = "preparation.json"  # beside cases that `data prepare la-raw` made
+PREPARATION = "preparation.json"  # beside cases that `data prepare la` made
 WHOLE = "z-scored as whole scans"
 MM = 0.625  # of a voxel, along each axis
 # The published split, 80 and 20 cases: byte-identical in the releases of UA-MT, DTC, DTML, SASSNet, MC-Net and BCP.
@@ -67,6 +67,7 @@ class LASource:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
             self.train_ids, self.test_ids = read_lists(OFFICIAL if lists is OFFICIAL_LISTS else root, lists, f"/{FILE}")
         self.preparation = _preparation(self._images)
+        self.recipe = "la" if settings.split == "official" else "la, other cases"
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
             raise DataError(

@@ -51,6 +51,7 @@ class PhantomSource:
 
     classes = 1
     class_names = {"atrium": 1}
+    recipe = ""
     preparation = None
     patient_of = staticmethod(str)
     problems: list[str] = []

@@ -57,6 +57,22 @@ def read_image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
     return decode("image", path, reading)
 
 
+def read_series(folder: Path) -> tuple[np.ndarray, Geometry]:
+    """Read a DICOM series.
+
+    Args:
+        folder: holds one series, at any depth.
+
+    Returns:
+        The image (H, W, D), float32, in the units of the file (Hounsfield units of a CT), and its geometry. Slices are
+        in the order of their position.
+
+    Raises:
+        DataError: the folder has no series or several, or slices are missing.
+    """
+    return decode("series", folder)
+
+
 def read_label(path: Path, reading: Reading, values: list[int]) -> tuple[np.ndarray, Geometry]:
     """Read a label and number its structures.
 

@@ -26,14 +26,15 @@ class CommonSettings(BaseModel):
         [], description="training cases that are scored instead of the test cases, which are then not opened"
     )
 
-    validation_cases: Annotated[int, Field(ge=0)] | list[str] = Field(
+    validation_cases: Annotated[int, Field(ge=0)] | list[str] | str = Field(
         0,
-        description="labelled cases that choose a checkpoint and are not trained on: how many of each budget, or names",
+        description="labelled cases that choose a checkpoint and are not trained on: how many of each budget, their "
+        "names, or a list file below the root folder",
     )
 
     @field_validator("validation", "validation_cases")
     @classmethod
-    def _no_repetition(cls, cases: int | list[str]) -> int | list[str]:
+    def _no_repetition(cls, cases: int | list[str] | str) -> int | list[str] | str:
         names = cases if isinstance(cases, list) else []
         if repeated := sorted({case for case in names if names.count(case) > 1}):
             raise ValueError(f"names {repeated[0]} twice: remove one")

@@ -31,6 +31,7 @@ class Source(Protocol):
         class_names: the structures, with their values in the files.
         train_ids, test_ids: the cases of the two sides of the split.
         reading: how a new scan has to be read to look like these cases.
+        recipe: the published protocol by which data and split were made, "" for others.
         preparation: what was done to the images before they were stored, for tables; None if nothing is known.
         patient_of: the patient of a case.
         problems: problems of single cases that file names already show, one line each.
@@ -45,6 +46,7 @@ class Source(Protocol):
     train_ids: list[str]
     test_ids: list[str]
     reading: Reading
+    recipe: str
     preparation: str | None
     patient_of: Callable[[str], str]
     problems: list[str]

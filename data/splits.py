@@ -148,7 +148,7 @@ def read_lists(root: Path, split: ListFiles, ending: str = "") -> tuple[list[str
         DataError: a file cannot be read, names no case or names one twice, or a case is in both files.
     """
     train, test = root / split.train, root / split.test
-    ids = _read_list(train, ending), _read_list(test, ending)
+    ids = read_list(train, ending), read_list(test, ending)
     if shared := sorted(set(ids[0]) & set(ids[1])):
         raise DataError(
             f"{len(shared)} cases are in both {train} and {test}: {shorten_list(shared)}; remove each from one of them"
@@ -156,21 +156,31 @@ def read_lists(root: Path, split: ListFiles, ending: str = "") -> tuple[list[str
     return ids
 
 
-def _read_list(path: Path, ending: str) -> list[str]:
+def read_list(path: Path, ending: str = "", key: str = "data.split") -> list[str]:
+    """Read the names of cases from a list file.
+
+    Args:
+        path: has one case a line.
+        ending: removed from the end of a line if it is there.
+        key: of the experiment, for messages.
+
+    Raises:
+        DataError: the file cannot be read, names no case, names one twice, or names something else.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows marks files by their first bytes
     except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be
-        raise DataError(f"cannot read the list file {path} (data.split), one case a line: {error}") from error
+        raise DataError(f"cannot read the list file {path} ({key}), one case a line: {error}") from error
     ids = [line.strip().removesuffix(ending) for line in lines if line.strip()]
     if not ids:
-        raise DataError(f"the list file {path} (data.split) names no case: write one a line")
+        raise DataError(f"the list file {path} ({key}) names no case: write one a line")
     # A case's id names folders and files, here and in results.
     if nested := [case_id for case_id in ids if case_id == ".." or Path(case_id).name != case_id]:
         raise DataError(
-            f"the list file {path} (data.split) names {shorten(nested[0])!r}, which is a path: write the case alone"
+            f"the list file {path} ({key}) names {shorten(nested[0])!r}, which is a path: write the case alone"
         )
     if problems := name_problems(ids):
-        raise DataError(f"the list file {path} (data.split), {problems[0]}")
+        raise DataError(f"the list file {path} ({key}), {problems[0]}")
     if repeated := sorted(case_id for case_id, count in Counter(ids).items() if count > 1):
         raise DataError(f"the list file {path} names cases twice: {shorten_list(repeated)}; remove one line of each")
     return ids

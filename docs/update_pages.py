@@ -147,21 +147,28 @@ def _choices(field) -> str:
 
 
 def _figures(name: str) -> str:
-    entries = [entry for entry in published.literature()["entries"] if entry["method"] == name]
-    if not entries:
-        return "None was found on the left-atrium benchmark."
-    rows = []
-    for entry in entries:
-        mark = "**" * entry["headline"]
-        figures = [f"{entry[key]:.2f}" if entry[key] is not None else "–" for key in ("dice", "jaccard", "asd", "hd95")]
-        cases = f"{entry['labelled']} / {entry['unlabelled']}"
-        variant = f"`{entry['variant']}`" if entry["variant"] else "–"
-        rows.append((cases, variant, f"{mark}{figures[0]}{mark}", *figures[1:], published.describe(entry)))
-    columns = ("Labelled / unlabelled", "Variant", "Dice [%]", "Jaccard [%]", "ASD [voxel]", "95HD [voxel]")
-    return (
-        "Bold: what our tables show beside a row of this method. Protocols differ from row to row.\n\n"
-        + _table((*columns, "Source, how sure, how it was made"), rows)
-    )  # fmt: skip
+    blocks = []
+    for protocol in published.protocols().values():
+        rows = [_figure_row(entry) for entry in protocol["entries"] if entry["method"] == name]
+        columns = ("Labelled / unlabelled", "Variant", "Dice [%]", "Jaccard [%]", "ASD [voxel]", "95HD [voxel]")
+        if rows:
+            table = _table((*columns, "Source, how sure, how it was made"), rows)
+            blocks += [published.facts(protocol), table]
+    if not blocks:
+        return "None was found on LA, Pancreas-CT, BraTS-2019 or ACDC."
+    legend = (
+        "Bold: what our tables show beside a row of this method. Training and selection differ from row to row. "
+        "Figures of two protocols are of other cases and do not compare."
+    )
+    return "\n\n".join([legend, *blocks])
+
+
+def _figure_row(entry: dict) -> tuple:
+    mark = "**" * entry["headline"]
+    figures = [f"{entry[key]:.2f}" if entry[key] is not None else "–" for key in ("dice", "jaccard", "asd", "hd95")]
+    cases = f"{entry['labelled']} / {entry['unlabelled']}"
+    variant = f"`{entry['variant']}`" if entry["variant"] else "–"
+    return cases, variant, f"{mark}{figures[0]}{mark}", *figures[1:], published.describe(entry)
 
 
 def _table(head: tuple, rows: list[tuple]) -> str:

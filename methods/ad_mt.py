@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from methods.shared.cutmix import beta_boxes, paste
-from methods.shared.ema import make_teacher
+from methods.shared.cutmix import beta_boxes, mixable, paste
+from methods.shared.ema import make_teacher, move_teacher
 from methods.shared.intensity import uniform
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
-from methods.shared.registry import MethodError, register
+from methods.shared.registry import register
 
 
 @register("ad_mt")
@@ -47,12 +47,7 @@ class ADMT(Method):
 
     @classmethod
     def patches(cls, settings, batch_size):
-        labelled, unlabelled = super().patches(settings, batch_size)
-        if unlabelled < 2:
-            raise MethodError(
-                f"training.batch_size {batch_size}: AD-MT mixes unlabelled patches, so it must be 4 or more"
-            )
-        return labelled, unlabelled
+        return mixable(super().patches(settings, batch_size), cls.info.title)
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
@@ -80,12 +75,12 @@ class ADMT(Method):
         logits = self.student(torch.cat([batch.images, strong])).logits
         supervised = self.head.segmentation_loss(logits[:labelled], batch.labels)
         weak, of_strong = logits[labelled:].chunk(2)
-        own, own_confidence = self.head.hard(weak), self.head.confidence(self.head.probabilities(weak.detach()))
+        guess, surety = self.head.hard(weak), self.head.confidence(self.head.probabilities(weak.detach()))
         if mixed and self.settings.overruling == "mixed":
-            own, own_confidence = (paste(m, m[order], boxes) for m in (own, own_confidence))
-        overruled = (conflict * self.head.disagreement(labels, own) > 0) & (own_confidence > confidence)
-        labels = torch.where(overruled, own, labels)
-        trusted = (torch.where(overruled, own_confidence, confidence) >= self.settings.threshold).float()
+            guess, surety = (paste(m, m[order], boxes) for m in (guess, surety))
+        overruled = (conflict * self.head.disagreement(labels, guess) > 0) & (surety > confidence)
+        labels = torch.where(overruled, guess, labels)
+        trusted = (torch.where(overruled, surety, confidence) >= self.settings.threshold).float()
         consistency = (trusted * self.head.cross_entropy(of_strong, labels)).sum() / trusted.sum().clamp(min=1)
 
         weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
@@ -109,12 +104,10 @@ class ADMT(Method):
         conflict = self.head.disagreement(self.head.harden(first), self.head.harden(second))
         return self.head.harden(common), self.head.confidence(common), conflict
 
-    @torch.no_grad()
     def after_step(self, step):
         counted = (step - self.settings.ema_warm_up) // 2  # as in the release: every second step counts
         decay = min(1 - 1 / (counted + 1), self.settings.ema_decay) if counted >= 0 else 0.0
-        averaged, student = _averaged(self.teachers[self.turns[step]]), _averaged(self.student)
-        torch._foreach_lerp_(averaged, student, 1 - decay)
+        move_teacher(self.teachers[self.turns[step]], self.student, decay, statistics=True)
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)
@@ -127,11 +120,6 @@ def _turns(steps: int, longest: int) -> list[int]:
         turns += [active] * int(torch.randint(1, longest + 1, ()))
         active = 1 - active
     return turns[:steps]
-
-
-def _averaged(network):
-    """Parameters, and the statistics of batch norm."""
-    return [*network.parameters(), *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
 
 
 def _released_view(images):

@@ -100,7 +100,7 @@ class BCP(Method):
     def _box(self, images):
         """The cuboid of this step, (1, 1, H, W, D): 1 inside, at a random place, and 0 outside of it."""
         size = images.shape[2:]
-        return random_box(size, [int(self.settings.cuboid * n) for n in size]).to(images.device)
+        return random_box(size, [int(self.settings.cuboid * n) for n in size]).to(images.device, non_blocking=True)
 
     def _region_loss(self, logits, targets, region):
         """0.5 (cross-entropy + Dice) within a region (1, 1, H, W, D). Dice is that of each patch and channel."""

@@ -7,6 +7,7 @@ from torch import nn
 
 from methods.shared.losses import mutual_consistency, plain_dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
+from methods.shared.networks.layers import crop, perceptron
 from methods.shared.registry import register
 from methods.shared.voxel_memory import VoxelMemory, best_within
 
@@ -47,8 +48,8 @@ class CAML(Method):
         self.attention = CrossModalAttention(self.auxiliary.encoder_channels[ATTENDED])
         self.level = len(self.auxiliary.encoder_channels) + ATTENDED
         width, features = self.vanilla.channels[-1], settings.embedding
-        self.projections = nn.ModuleList([_perceptron(width, features), _perceptron(width, features)])
-        self.predictions = nn.ModuleList([_perceptron(features, features), _perceptron(features, features)])
+        self.projections = nn.ModuleList([perceptron(width, features), perceptron(width, features)])
+        self.predictions = nn.ModuleList([perceptron(features, features), perceptron(features, features)])
         self.memory = VoxelMemory(backbone.classes + 1, settings.memory, features)
 
     def training_step(self, batch, step, phase):
@@ -60,7 +61,8 @@ class CAML(Method):
         consistency = mutual_consistency(self.head, probabilities, TEMPERATURE)
 
         size = batch.images.shape[2:]
-        voxels = [_crop_flat(output.features[-1], size) for output in outputs]  # (B, N, F)
+        # Features after channel dropout, as the release has them: (B, N, F).
+        voxels = [_by_voxel(self.vanilla.dropout(output.features[-1]), size) for output in outputs]
         (sure, first), (_, second) = (self.head.most_likely(p.detach()) for p in probabilities)
         labels = batch.labels.long()
         correct = (first[:labelled] == labels) & (second[:labelled] == labels)
@@ -96,14 +98,11 @@ class CAML(Method):
         """Cross-entropy of how voxels of both networks correlate with the memory, over the most confident voxels."""
         memory, known = self.memory.recall()
         voxels = [v.flatten(0, 1) for v in voxels]
-        chosen, valid = zip(
-            *(
-                best_within((agreed & (labels == c)).flatten(), confidence.flatten(), self.settings.queries)
-                for c in range(len(memory))
-            ),
-            strict=True,
-        )
-        chosen, valid = torch.cat(chosen), torch.cat(valid)
+        queries = [
+            best_within((agreed & (labels == c)).flatten(), confidence.flatten(), self.settings.queries)
+            for c in range(len(memory))
+        ]
+        chosen, valid = (torch.cat(parts) for parts in zip(*queries, strict=True))
         correlations = []
         for projection, prediction, features in zip(self.projections, self.predictions, voxels, strict=True):
             logits = prediction(projection(features[chosen])) @ memory.flatten(0, 1).T / TEMPERATURE
@@ -136,18 +135,12 @@ class CrossModalAttention(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, features.shape[2:])
 
 
-def _perceptron(features_in, features):
-    return nn.Sequential(
-        nn.Linear(features_in, features), nn.BatchNorm1d(features), nn.ReLU(inplace=True), nn.Linear(features, features)
-    )
-
-
-def _frozen(perceptron, features):
+def _frozen(network, features):
     """Its output in eval mode."""
-    output = perceptron.eval()(features)
-    perceptron.train()
+    output = network.eval()(features)
+    network.train()
     return output
 
 
-def _crop_flat(features, size):
-    return features[(..., *(slice(n) for n in size))].flatten(2).transpose(1, 2)
+def _by_voxel(features, size):
+    return crop(features, size).flatten(2).transpose(1, 2)

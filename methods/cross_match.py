@@ -27,6 +27,8 @@ class CrossMatch(FixMatch):
         passes=Passes(train=12.5),
     )  # fmt: skip
 
+    network_options = {"separable": True, "level_dropout": (0.0,)}  # no dropout before the head, as in the release
+
     class Settings(MethodSettings):
         threshold: float = setting(
             0.75, "confidence from which a pseudo-label counts, before its ramp", search=(0.5, 0.95), ge=0, le=1
@@ -45,8 +47,7 @@ class CrossMatch(FixMatch):
         )
 
     def __init__(self, settings, backbone, schedule):
-        super(FixMatch, self).__init__(settings, backbone, schedule)
-        self.network = backbone(separable=True, level_dropout=(0.0,))  # no dropout before the head, as in the release
+        super().__init__(settings, backbone, schedule)
         dropout = CHANNEL_DROPOUT[backbone.dimensions]
         self.weak, self.strong = dropout(settings.weak_dropout), dropout(settings.strong_dropout)
 
@@ -70,22 +71,21 @@ class CrossMatch(FixMatch):
         supervised = self.head.segmentation_loss(clean[:labelled], batch.labels)
         clean = clean[labelled:]
 
-        (first, first_boxes), (second, boxes) = (self.mixed_view(batch.unlabelled_images) for _ in range(2))
+        (first, first_boxes), (second, second_boxes) = (self.mixed_view(batch.unlabelled_images) for _ in range(2))
         of_views, second_weak, second_strong = self._decodings(torch.cat([first, second]), unlabelled)
         of_first, of_second = of_views.chunk(2)
 
-        targets, trusted = self.pseudo_labels(clean, threshold)
-        mixed = self.pseudo_labels(clean, threshold, boxes)
-        views = self.loss_from(of_first, self.pseudo_labels(clean, threshold, first_boxes)) + self.loss_from(
-            of_second, mixed
-        )
+        unmixed = self.pseudo_labels(clean, threshold)
+        in_first = self.pseudo_labels(clean, threshold, first_boxes)
+        in_second = self.pseudo_labels(clean, threshold, second_boxes)
+        views = self.loss_from(of_first, in_first) + self.loss_from(of_second, in_second)
         from_clean = 0.25 * (
-            self.loss_from(weak, (targets, trusted)) + self.loss_from(strong, (targets, trusted))
-            + self.loss_from(second_weak, mixed) + self.loss_from(second_strong, mixed)
+            self.loss_from(weak, unmixed) + self.loss_from(strong, unmixed)
+            + self.loss_from(second_weak, in_second) + self.loss_from(second_strong, in_second)
         )  # fmt: skip
         across = 0.5 * (
-            self.loss_from(second_weak, self.pseudo_labels(weak, threshold, boxes))
-            + self.loss_from(second_strong, self.pseudo_labels(strong, threshold, boxes))
+            self.loss_from(second_weak, self.pseudo_labels(weak, threshold, second_boxes))
+            + self.loss_from(second_strong, self.pseudo_labels(strong, threshold, second_boxes))
         )
         distillation = (1 - self.settings.across) * from_clean + self.settings.across * across
         total = supervised + self.settings.strong_weight * views + self.settings.distillation_weight * distillation
@@ -94,7 +94,7 @@ class CrossMatch(FixMatch):
             "strong": 0.5 * views,
             "from_clean": from_clean,
             "across": across,
-            "trusted": trusted.mean(),
+            "trusted": unmixed[1].mean(),
             "total": 0.5 * total,
         }
 

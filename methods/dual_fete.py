@@ -1,4 +1,4 @@
-"""DualFete: feedback of a student to two teachers (AAAI 2026)."""
+"""DualFete: feedback of a student to two teachers (Yi et al., AAAI 2026)."""
 
 import math
 from typing import Literal
@@ -7,6 +7,7 @@ import torch
 from torch.func import functional_call
 
 from methods.shared.cutmix import paste, random_box
+from methods.shared.losses import masked_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import register
 
@@ -20,7 +21,7 @@ class DualFete(Method):
     """
 
     info = Info(
-        title="DualFete", year=2026, source="DualFete, AAAI 2026; authors' release", fidelity="adapted",
+        title="DualFete", year=2026, source="Yi et al., AAAI 2026; authors' release", fidelity="adapted",
         passes=Passes(train=18, extra=10), networks=3,
     )  # fmt: skip
 
@@ -35,6 +36,9 @@ class DualFete(Method):
             0.05, "length of a virtual step: 5 times the first learning rate (Pancreas-CT: 0.01)", gt=0
         )
         normalised: bool = setting(True, "gradients of a virtual step have length 1 in each tensor (Pancreas-CT: not)")
+        virtual_steps: Literal["undone", "released"] = setting(
+            "undone", "virtual steps leave the student's weights, or add up in them (code)"
+        )
         virtual_statistics: Literal["kept", "released"] = setting(
             "kept", "virtual passes leave the student's batch-norm statistics, or move them (code)"
         )
@@ -90,16 +94,23 @@ class DualFete(Method):
         before = self._labelled_entropy(weights, batch)
         gains = []
         for region in regions:
-            moving = {name: p.clone().requires_grad_() for name, p in weights.items()}
-            logits = self._virtual_student(moving, batch.unlabelled_images)
-            loss = masked_loss(self.head, logits, pseudo_labels, region)
-            gradients = torch.autograd.grad(loss, list(moving.values()))
-            moved = {
-                name: p - self.settings.virtual_step * self._direction(gradient)
-                for (name, p), gradient in zip(weights.items(), gradients, strict=True)
-            }
+            moved = self._virtual_step(weights, batch.unlabelled_images, pseudo_labels, region)
             gains.append(before - self._labelled_entropy(moved, batch))
+            if self.settings.virtual_steps == "released":
+                weights = moved
+        if self.settings.virtual_steps == "released":
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.student.parameters()), list(weights.values()))
         return gains
+
+    def _virtual_step(self, weights, images, pseudo_labels, region):
+        moving = {name: p.clone().requires_grad_() for name, p in weights.items()}
+        loss = masked_loss(self.head, self._virtual_student(moving, images), pseudo_labels, region)
+        gradients = torch.autograd.grad(loss, list(moving.values()))
+        return {
+            name: p - self.settings.virtual_step * self._direction(gradient)
+            for (name, p), gradient in zip(weights.items(), gradients, strict=True)
+        }
 
     @torch.no_grad()
     def _labelled_entropy(self, weights, batch):
@@ -127,17 +138,7 @@ class DualFete(Method):
         size, share = images.shape[2:], float(torch.distributions.Beta(4.0, 4.0).sample())
         if float(torch.rand(())) > self.settings.mix_probability:
             return torch.zeros(1, 1, *size, device=images.device)
-        return random_box(size, [int(math.sqrt(1 - share) * n) for n in size]).to(images.device)
+        return random_box(size, [int(math.sqrt(1 - share) * n) for n in size]).to(images.device, non_blocking=True)
 
     def predict(self, images):
         return self.head.predict(self.student(images).logits)
-
-
-def masked_loss(head, logits, targets, region=None):
-    """0.5 (cross-entropy + Dice) within a region (B, 1, ...), of each patch by itself; None is everywhere."""
-    region = torch.ones_like(logits[:, :1]) if region is None else region
-    axes = tuple(range(2, logits.ndim))
-    entropy = (head.cross_entropy(logits, targets) * region).sum(axes) / (region.sum(axes) + 1e-12)
-    probabilities, targets = head.probabilities(logits) * region, targets * region
-    overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
-    return 0.5 * (entropy.mean() + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())

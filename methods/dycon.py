@@ -1,5 +1,7 @@
 """DyCON (Assefa et al., CVPR 2025), without its release's use of labels of unlabelled volumes."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -40,6 +42,9 @@ class DyCON(Method):
         beta_last: float = setting(0.5, "weight β of entropies at the end", gt=0)
         temperature: float = setting(0.6, "of similarities", search=(0.1, 1), gt=0)
         focus: float = setting(2.0, "exponent of the focal weight of positives", ge=1)
+        contrast: Literal["unlabelled", "all"] = setting(
+            "unlabelled", "patches that are contrasted: unlabelled ones, or labelled ones with their labels, too"
+        )
         shifted: bool = setting(False, "each column of exponents has its own shift (code), which is no softmax")
         ema_decay: float = setting(0.99, "decay of the teacher", ge=0, lt=1)
 
@@ -56,13 +61,18 @@ class DyCON(Method):
         student, teacher = self.head.probabilities(logits), self.head.probabilities(teacher_logits)
 
         supervised = 2 * self.head.segmentation_loss(logits[:labelled], batch.labels)
-        consistency = self.head.squared_distance(student[labelled:], teacher[labelled:]).mean() / 2
+        consistency = (student[labelled:] - teacher[labelled:]).square().mean()
         beta = settings.beta_first * (settings.beta_last / settings.beta_first) ** (step / self.schedule.iterations)
         uncertain = self._uncertainty_aware(student, teacher, beta)
-        labels = self.head.most_likely(self.student.on_grid(self.head.hard(teacher_logits[labelled:])))[1].flatten(1)
+
+        hard = torch.cat([self.head.targets(batch.labels), self.head.hard(teacher_logits[labelled:])])
+        labels = self.head.most_likely(self.student.on_grid(hard))[1].flatten(1)
+        first = 0 if settings.contrast == "all" else labelled
+        embeddings, teacher_embeddings, labels = embeddings[first:], teacher_embeddings[first:], labels[first:]
         threshold = 0.3 + 0.2 * self.schedule.smooth_ramp_up(step)
-        contrast = self._contrast(embeddings[labelled:], labels)
-        contrast = contrast + hard_negatives(embeddings[labelled:], teacher_embeddings[labelled:], labels, threshold)
+        contrast = self._contrast(embeddings, labels) + hard_negatives(
+            embeddings, teacher_embeddings, labels, threshold
+        )
 
         weight = settings.consistency_weight * self.schedule.ramp_up(step)
         return {

@@ -1,9 +1,11 @@
 """FixMatch for segmentation (Sohn et al., NeurIPS 2020; as the baseline of UniMatch, Yang et al., CVPR 2023)."""
 
-from methods.shared.cutmix import paste, random_boxes
+from typing import Any, ClassVar
+
+from methods.shared.cutmix import mixable, paste, random_boxes
 from methods.shared.losses import masked_dice_loss
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
-from methods.shared.registry import MethodError, register
+from methods.shared.registry import register
 
 
 @register("fixmatch")
@@ -19,6 +21,8 @@ class FixMatch(Method):
         passes=Passes(train=6),
     )  # fmt: skip
 
+    network_options: ClassVar[dict[str, Any]] = {}  # what a method built on this one asks of the network
+
     class Settings(MethodSettings):
         threshold: float = setting(0.95, "confidence from which a pseudo-label counts", search=(0.7, 0.99), ge=0, le=1)
         consistency_weight: float = setting(1.0, "weight of the strong view, constant", search=(0.1, 2), ge=0)
@@ -26,16 +30,11 @@ class FixMatch(Method):
 
     @classmethod
     def patches(cls, settings, batch_size):
-        labelled, unlabelled = super().patches(settings, batch_size)
-        if unlabelled < 2:
-            raise MethodError(
-                f"training.batch_size {batch_size}: {cls.info.title} mixes unlabelled patches, so it must be 4 or more"
-            )
-        return labelled, unlabelled
+        return mixable(super().patches(settings, batch_size), cls.info.title)
 
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
-        self.network = backbone()
+        self.network = backbone(**self.network_options)
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)

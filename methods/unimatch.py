@@ -21,6 +21,8 @@ class UniMatch(FixMatch):
         passes=Passes(train=9.1),
     )  # fmt: skip
 
+    network_options = {"separable": True}
+
     class Settings(MethodSettings):
         threshold: float = setting(0.95, "confidence from which a pseudo-label counts", search=(0.7, 0.99), ge=0, le=1)
         strong_weight: float = setting(0.25, "weight of each strong view", search=(0.05, 1), ge=0)
@@ -29,8 +31,7 @@ class UniMatch(FixMatch):
         mix_probability: float = setting(0.5, "probability that a strong view has a box of another patch", ge=0, le=1)
 
     def __init__(self, settings, backbone, schedule):
-        super(FixMatch, self).__init__(settings, backbone, schedule)
-        self.network = backbone(separable=True)
+        super().__init__(settings, backbone, schedule)
         self.dropout = CHANNEL_DROPOUT[backbone.dimensions](settings.feature_dropout)
 
     def training_step(self, batch, step, phase):
@@ -43,15 +44,15 @@ class UniMatch(FixMatch):
         weak = logits[labelled:]
         (first, first_boxes), (second, second_boxes) = (self.mixed_view(batch.unlabelled_images) for _ in range(2))
         of_first, of_second = self.network(torch.cat([first, second])).logits.chunk(2)
-        first = self.loss_from(of_first, self.pseudo_labels(weak, threshold, first_boxes))
-        second = self.loss_from(of_second, self.pseudo_labels(weak, threshold, second_boxes))
+        strong = self.loss_from(of_first, self.pseudo_labels(weak, threshold, first_boxes))
+        strong = strong + self.loss_from(of_second, self.pseudo_labels(weak, threshold, second_boxes))
         targets, trusted = self.pseudo_labels(weak, threshold)
         features = self.loss_from(of_features, (targets, trusted))
 
-        unlabelled = self.settings.strong_weight * (first + second) + self.settings.feature_weight * features
+        unlabelled = self.settings.strong_weight * strong + self.settings.feature_weight * features
         return {
             "supervised": supervised,
-            "strong": 0.5 * (first + second),
+            "strong": 0.5 * strong,
             "features": features,
             "trusted": trusted.mean(),
             "total": 0.5 * (supervised + unlabelled),

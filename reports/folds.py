@@ -18,7 +18,7 @@ from reports.worst import WITHOUT_VALUES
 MEANING = {"experiment", "data", "training", "evaluation", "report"}
 # What of a plan's data block differs from fold to fold.
 DIFFERING = (
-    "fingerprint", "stored_fingerprints", "split", "split_hash", "train", "with_label", "test",
+    "fingerprint", "stored_fingerprints", "split", "split_hash", "recipe", "train", "with_label", "test",
     "native_spacing", "other_spacings", "folds",
 )  # fmt: skip
 IDENTITY = ("role", "method", "display", "settings", "draw", "seed")

@@ -25,6 +25,7 @@ def read_folders(folders: Sequence[Path | str]) -> list[Results]:
     for folder in dict.fromkeys(Path(folder) for folder in folders):
         results = read_results(folder)
         meaning = results.plan.model_dump(mode="json", include=MEANING)
+        del meaning["data"]["recipe"]  # older plans lack it, and the cases tell protocols apart
         experiments.setdefault(json.dumps(meaning, sort_keys=True), {})[folder] = results
     merged = pooled({tuple(parts): _merge(list(parts.values())) for parts in experiments.values()})
     titles = Counter(results.plan.title for results in merged.values())

@@ -1,4 +1,4 @@
-"""Figures from papers (published.yaml), and whether results here are comparable with them."""
+"""Figures from papers (literature/), and whether results here are comparable with them."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,46 +10,102 @@ import yaml
 from benchmark.records.models import Data, StoredPlan
 from benchmark.records.protocol import YOUNGER, Training
 
+FOLDER = Path(__file__).parent / "literature"
+SOURCES = "sources.yaml"
 CERTAINTY = {
     "read": "read in the full text",
     "readme": "read in the repository",
     "memory": "from memory, not read again",
     "memory, Dice and 95HD confirmed elsewhere": "from memory, Dice and 95HD confirmed elsewhere",
+    "third party": "from a third party's table, not read at its source",
 }
+SURE = ("read", "readme")
+# What an entry does not state.
+UNSTATED = {
+    "variant": None, "jaccard": None, "asd": None, "hd95": None, "headline": False, "repeated_in": [],
+    "iterations": None, "checkpoint": "unknown", "largest_component": None, "remark": None,
+}  # fmt: skip
 # What a paper may leave open, in the words of a verdict; entries have null or "unknown" there.
 LEFT_OPEN = {"checkpoint": "checkpoint", "largest_component": "postprocessing", "iterations": "iterations"}
 LARGEST_COMPONENT = {True: "largest component kept", False: "no postprocessing", None: "postprocessing not known"}
+OTHER_CASES = ", other cases"  # behind a recipe whose lists are not the published ones
+CHOSEN_ON = {"best on test": "the test cases", "best on validation": "validation cases"}
 
 
 @cache
-def literature() -> dict:
-    """published.yaml as it stands: data, reading, preparation, train, training, stride, sources, entries."""
-    return _read("published.yaml")
+def protocols() -> dict[str, dict]:
+    """{id: protocol}, the files of literature/ in the order of ids, LA first. literature/README.txt has the keys.
+
+    Each entry has all its keys, the text of its sources and the id of its protocol.
+    """
+    texts = yaml.safe_load((FOLDER / SOURCES).read_text(encoding="utf-8"))
+    files = sorted(
+        (path for path in FOLDER.glob("*.yaml") if path.name != SOURCES), key=lambda path: (path.stem != "la", path)
+    )
+    return {path.stem: _protocol(path, texts) for path in files}
 
 
-@cache
-def distributed_cases() -> dict:
-    """published_cases.yaml: hash of the published split, and fingerprints of its training and test cases."""
-    return _read("published_cases.yaml")
+def _protocol(path: Path, texts: dict[str, str]) -> dict:
+    protocol = {"id": path.stem, "cases_each": 1} | yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = [UNSTATED | entry | {"protocol": path.stem} for entry in protocol["entries"]]
+    for entry in entries:
+        entry["source"] = texts[entry["source"]]
+        entry["repeated_in"] = [texts[key] for key in entry["repeated_in"]]
+    return protocol | {"entries": entries}
 
 
-def _read(name: str) -> dict:
-    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+def protocol_of(data: Data) -> dict | None:
+    """The published protocol of a plan's data: that of its recipe, else the only one on a data set of that name.
+
+    None where there is none, and where a data set has several protocols and the plan has no recipe.
+    """
+    if data.recipe:
+        return protocols().get(data.recipe.removesuffix(OTHER_CASES))
+    of_that_name = [protocol for protocol in protocols().values() if protocol["data"] == data.name]
+    return of_that_name[0] if len(of_that_name) == 1 else None
 
 
-def find(method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False) -> list[dict]:
-    """The entries to compare a row with; the first is shown by default.
+def without_protocol(data: Data) -> str:
+    """Why no published figures stand beside results on these data, in one sentence or two."""
+    names = list(dict.fromkeys(protocol["data"] for protocol in protocols().values()))
+    reason = f"No published figures are shown: they are for {', '.join(names[:-1])} and {names[-1]}."
+    ids = [key for key, protocol in protocols().items() if protocol["data"] == data.name]
+    if data.recipe or not ids:
+        return reason
+    return (
+        f"No published figures are shown: {data.name} has the protocols {', '.join(ids)}, and no recipe says which is "
+        "that of these cases."
+    )
+
+
+def facts(protocol: dict) -> str:
+    """What figures of a protocol are of, in a few sentences."""
+    validation = f", {protocol['validation']} validation" if protocol["validation"] else ""
+    sentences = [
+        f"Protocol {protocol['id']}: {protocol['data']}, {protocol['title']}.",
+        f"{protocol['train']} training{validation} and {protocol['test']} test {protocol['counted_in']}.",
+        f"ASD and 95HD are in {protocol['distances']}.",
+        protocol["leaks"],
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def find(
+    protocol: dict, method: str, variant: str, labelled: int, unlabelled: int, ceiling: bool = False
+) -> list[dict]:
+    """The entries of a protocol to compare a row with; the first is shown by default.
 
     Entries of the row's variant come first ("" for a method with only one), then those whose source states none.
     Budgets match if the number of labelled cases is the same and both have unlabelled cases or neither has: a smaller
     data set has fewer unlabelled cases. A ceiling matches if all cases are labelled.
     """
-    budget = (literature()["train"] if ceiling else labelled, unlabelled > 0)
+    each = protocol["cases_each"]
+    budget = (each * protocol["train"] if ceiling else labelled, unlabelled > 0)
     found = [
         entry
-        for entry in literature()["entries"]
+        for entry in protocol["entries"]
         if entry["method"] == method
-        and (entry["labelled"], entry["unlabelled"] > 0) == budget
+        and (each * entry["labelled"], entry["unlabelled"] > 0) == budget
         and entry["variant"] in (variant or None, None)
     ]
     return sorted(found, key=lambda entry: (entry["variant"] is None, not entry["headline"]))
@@ -65,39 +121,49 @@ def differences(entry: dict, plan: StoredPlan, cell: Mapping) -> list[str]:
 
     Postprocessing is no reason, because results exist under both. What a paper does not state is no reason either;
     `left_open` says what that is.
+
+    Args:
+        entry: of the protocol of the plan's data, as of `protocol_of`. Without such a protocol nothing is comparable.
+        plan: our experiment.
+        cell: of the plan, or a line of `Results.cells`.
     """
-    ours, evaluation, theirs = plan.training.model_dump(mode="json"), plan.evaluation, literature()
+    ours, evaluation, theirs = plan.training.model_dump(mode="json"), plan.evaluation, protocols()[entry["protocol"]]
     data = plan.data
-    reasons = _other_cases(data)
+    if protocol_of(data) is not theirs:
+        return [f"data {data.name}, not of the protocol {theirs['id']}"]
+    reasons = _other_cases(data, theirs)
     if plan.tuned:
         reasons.append("settings were tuned here")
     if cell["draw"] != "first":
         reasons.append("labelled cases drawn at random, not the first of the list")
     if not native(data):
         reasons.append(f"trained at {millimetres(data.spacing)} mm, not at the scans' own spacing")
-    iterations = entry["iterations"] or theirs["training"]["iterations"]
-    for key, value in (theirs["training"] | {"iterations": iterations}).items():
+    training = theirs["training"] | ({"iterations": entry["iterations"]} if entry["iterations"] else {})
+    for key, value in training.items():
         if ours[key] != value:
             reasons.append(f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(value)}")
     default = Training().model_dump(mode="json")
     reasons += [
         f"{key.replace('_', ' ')} {_words(ours[key])}, not {_words(default[key])}"
         for key in YOUNGER
-        if ours[key] != default[key]
+        if key not in training and ours[key] != default[key]
     ]
-    if list(evaluation.stride) != theirs["stride"]:
+    if theirs["stride"] and list(evaluation.stride) != theirs["stride"]:
         reasons.append(f"stride {times(evaluation.stride)}, not {times(theirs['stride'])}")
     if evaluation.empty != "worst":
         reasons.append(f"empty predictions are left out of distances (evaluation.empty: {evaluation.empty})")
     reasons += [f"setting {setting}" for setting in cell["unpublished"]]
-    if entry["checkpoint"].startswith("best on test"):
-        reasons.append("theirs is the best checkpoint on the test cases, ours the last")
+    if chosen_on := CHOSEN_ON.get(entry["checkpoint"]):
+        reasons.append(f"theirs is the best checkpoint on {chosen_on}, ours the last")
     return reasons
 
 
-def _other_cases(data: Data) -> list[str]:
+def _other_cases(data: Data, theirs: dict) -> list[str]:
     """In what our cases are not the published ones: lists, images, or the files under the published names."""
-    theirs, distributed, reasons = literature(), distributed_cases(), []
+    distributed, reasons = theirs["cases"], []
+    if distributed is None:  # then the recipe alone tells whether the cases are the published ones
+        recipe = f"recipe {data.recipe}" if data.recipe else "no recipe"
+        return [] if data.recipe == theirs["id"] else [f"cases prepared by {recipe}, not by recipe {theirs['id']}"]
     if data.split_hash != distributed["split"]:
         sizes = f"{data.train} training and {data.test} test cases"
         reasons.append(f"{sizes} (split {data.split}), not the official split")
@@ -123,6 +189,8 @@ def left_open(entry: dict, variant: str) -> list[str]:
         variant: of the method, in the row that is compared with them; "" where it has one only.
     """
     unknown = [word for key, word in LEFT_OPEN.items() if entry[key] in (None, "unknown")]
+    theirs = protocols()[entry["protocol"]]
+    unknown += ["stride"] * (theirs["stride"] is None) + ["prepared files"] * (theirs["cases"] is None)
     return unknown + ["variant"] * (variant != "" and entry["variant"] is None)
 
 

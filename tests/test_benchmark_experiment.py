@@ -8,7 +8,7 @@ from helpers import tiny
 from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.experiment_file import load_experiment
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted(p for p in (Path(__file__).parents[1] / "configs").rglob("*.yaml") if p.parent.name != "recipes")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

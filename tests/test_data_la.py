@@ -111,7 +111,7 @@ def test_real_development_split(real):
 def test_the_distributed_cases_have_the_fingerprints_that_the_ledger_knows(real, tmp_path):
     if wrong := verify_la(Path(real)):
         pytest.skip(f"SEMISEG_LA has not the 100 cases as distributed: {len(wrong)} are missing or others")
-    known = published.distributed_cases()
+    known = published.protocols()["la"]["cases"]
     try:
         dataset = prepare(LASettings(source="la", root=real), tmp_path / "cache")
         assert split_hash(dataset.train_ids, dataset.test_ids) == known["split"]

@@ -98,11 +98,15 @@ def test_two_rules_do_not_mix(raw, tmp_path):
 
 def test_the_command(raw, tmp_path, command):  # noqa: F811
     folder, _ = raw
-    status, said, _ = command("data", "prepare", "la-raw", folder, "--to", tmp_path / "la")
+    status, said, _ = command("data", "prepare", "la", "--from", folder, "--to", tmp_path / "la")
     assert status == 0 and "3 cases in" in said
     (folder / "B/laendo.nrrd").unlink()
-    assert "1 of 3 cases in" in one_line_error(command("data", "prepare", "la-raw", folder, "--to", tmp_path / "b"))
-    assert "holds no" in one_line_error(command("data", "prepare", "la-raw", tmp_path / "b", "--to", tmp_path / "c"))
+    assert "1 of 3 cases in" in one_line_error(
+        command("data", "prepare", "la", "--from", folder, "--to", tmp_path / "b")
+    )
+    assert "holds no" in one_line_error(
+        command("data", "prepare", "la", "--from", tmp_path / "b", "--to", tmp_path / "c")
+    )
 
 
 def test_distributed_cases_are_not_written_over(raw, tmp_path, command):  # noqa: F811
@@ -144,7 +148,7 @@ def _interrupt():
 def test_what_files_say_of_their_grid_is_told(raw, tmp_path, command):  # noqa: F811
     folder, _ = raw
     write(folder / "B/lgemri.nrrd", np.random.default_rng(1).normal(size=SIZE).astype(np.float32), spacing=(1, 1, 2.5))
-    said = command("data", "prepare", "la-raw", folder, "--to", tmp_path / "la")[1]
+    said = command("data", "prepare", "la", "--from", folder, "--to", tmp_path / "la")[1]
     assert "B: lgemri.nrrd states voxels of 1 x 1 x 2.5 mm; 0.625 x 0.625 x 0.625 was used instead" in said
     off_grid = "voxels of 0.625 x 0.625 x 0.625 mm, not 1 x 1 x 2.5"
     assert f"B: laendo.nrrd is not on the grid of lgemri.nrrd, which was ignored: {off_grid}" in said

@@ -148,15 +148,15 @@ def test_facts_hold_settings_cost_and_figures():
 
 def test_facts_of_a_reconstruction_warn_and_figures_may_be_missing():
     assert "**what its authors published leaves parts open" in update_pages.facts_of("double_uncertainty")
-    assert "None was found" in update_pages.facts_of("cps")
+    assert "None was found" in update_pages.facts_of("fixmatch")
     assert "| 91.26 | – | – | 5.76 |" in update_pages.facts_of("bcp").replace("**", "")
 
 
 def test_new_figures_and_changed_defaults_show(monkeypatch):
     before = update_pages.facts_of("ict")
-    entries = published.literature()["entries"]
+    entries = published.protocols()["la"]["entries"]
     entry = next(entry for entry in entries if entry["method"] == "ict")
-    monkeypatch.setitem(published.literature(), "entries", [*entries, entry | {"dice": 12.34, "headline": False}])
+    monkeypatch.setitem(published.protocols()["la"], "entries", [*entries, entry | {"dice": 12.34, "headline": False}])
     assert "| 12.34 |" in update_pages.facts_of("ict") and "12.34" not in before
     monkeypatch.setattr(registry.get("ict").Settings.model_fields["beta"], "default", 0.75)
     assert "`0.75`" in update_pages.facts_of("ict")

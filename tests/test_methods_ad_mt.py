@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_methods import build, make_batch
-from helpers.watched import confidence, cross_entropy, sigmoid, slopes, some_places, supervised, watch
+from helpers.watched import confidence, cross_entropy, sigmoid, slopes, softmax, some_places, supervised, watch
 from test_methods_fixmatch import SIZE, half_boxes, mixed
 
 from methods import ad_mt
@@ -17,7 +17,7 @@ def bits(p):
     return -(p * np.log2(p + 1e-10) + (1 - p) * np.log2(1 - p + 1e-10))
 
 
-def prepared(monkeypatch, turn, **settings):
+def prepared(monkeypatch, turn, size=SIZE, **settings):
     """A method in one of its turns. Its networks are sure of some voxels and differ; the first patch gets a box."""
     method = build("ad_mt", **settings).train()
     method.turns = [turn] * 6000
@@ -27,7 +27,7 @@ def prepared(monkeypatch, turn, **settings):
     with torch.no_grad():
         for network in (method.student, *method.teachers):
             network.segmentation[0].weight.mul_(8)
-    return method, make_batch(method, size=SIZE)
+    return method, make_batch(method, size=size)
 
 
 @pytest.mark.parametrize(("step", "ramp"), [(0, math.exp(-5)), (3000, math.exp(-1.25)), (5999, math.exp(-5 / 1600))])
@@ -50,12 +50,12 @@ def test_its_loss_and_slopes(step, ramp, turn, overruling, monkeypatch):
     labels, sure = mix((common > 0.5) * 1.0), mix(np.maximum(common, 1 - common))
     conflict = mix(((p > 0.5) != (q > 0.5)) * 1.0) == 1
     z, y = only.values(), (batch.labels[:, None] == 1).double().numpy()
-    own, own_sure = (z[2:4] > 0) * 1.0, confidence(z[2:4])
+    guess, surety = (z[2:4] > 0) * 1.0, confidence(z[2:4])
     if overruling == "mixed":
-        own, own_sure = mix(own), mix(own_sure)
-    overruled = conflict & (own != labels) & (own_sure > sure)
+        guess, surety = mix(guess), mix(surety)
+    overruled = conflict & (guess != labels) & (surety > sure)
     assert overruled.any()
-    labels, sure = np.where(overruled, own, labels), np.where(overruled, own_sure, sure)
+    labels, sure = np.where(overruled, guess, labels), np.where(overruled, surety, sure)
     trusted = sure >= 0.7
     assert 0.05 < trusted.mean() < 0.95
 
@@ -68,6 +68,27 @@ def test_its_loss_and_slopes(step, ramp, turn, overruling, monkeypatch):
     assert [only.gradient()[p] for p in places] == pytest.approx(slopes(total, z, places), rel=2e-2, abs=1e-8)
     assert not only.gradient()[2:4].any()
     assert all(p.grad is None for p in method.teachers.parameters())
+
+
+def test_a_softmax_on_slices_has_the_released_ensemble_and_overruling(monkeypatch):
+    settings = {"threshold": 0.5, "overruling": "code", "classes": 2, "dimensions": 2, "head": "softmax"}
+    method, batch = prepared(monkeypatch, turn=0, size=(32, 16), **settings)
+    student, first, second = watch(method.student), watch(method.teachers[0]), watch(method.teachers[1])
+    losses = method.training_step(batch, 0, "train")
+
+    p, q = softmax(first[0].values()), softmax(second[0].values())
+    surety = [np.exp((r * np.log2(r + 1e-10)).sum(1, keepdims=True)) for r in (p, q)]
+    common = (surety[0] * p + surety[1] * q) / (surety[0] + surety[1])
+    labels, sure, conflict = common.argmax(1), common.max(1), p.argmax(1) != q.argmax(1)
+    weak, strong = softmax(student[0].values()[2:4]), softmax(student[0].values()[4:])
+    overruled = conflict & (weak.argmax(1) != labels) & (weak.max(1) > sure)
+    assert overruled.any() and not overruled.all()
+    labels, sure = np.where(overruled, weak.argmax(1), labels), np.where(overruled, weak.max(1), sure)
+    trusted = sure >= 0.5
+    assert 0.05 < trusted.mean() < 0.95
+    expected = -np.log(np.take_along_axis(strong, labels[:, None], 1)[:, 0])[trusted].mean()
+    assert losses["consistency"].item() == pytest.approx(expected, rel=1e-3)
+    assert losses["conflict"].item() == pytest.approx(conflict.mean(), abs=1e-4)
 
 
 def test_turns_take_1_to_19_steps_and_follow_from_the_seed():
@@ -104,3 +125,24 @@ def test_the_released_view_stays_within_the_range_of_the_patch_but_for_noise():
     inside = (changed.amin((1, 2, 3, 4)) >= low - 1e-5) & (changed.amax((1, 2, 3, 4)) <= high + 1e-5)
     same = (changed == images).flatten(1).all(1)
     assert 0.6 < inside.float().mean() < 0.95 and 0.05 < same.float().mean() < 0.35
+
+
+def test_the_released_view_scales_jitters_clips_and_adds_clipped_noise(monkeypatch):
+    images, drawn, asked = torch.randn(2, 1, 6, 6, 6), [1.4, 0.3, 0.79, 0.6, 0.19], []
+
+    def uniform(given, low, high):
+        asked.append((low, high))
+        return torch.full((len(given), 1, 1, 1, 1), drawn[len(asked) - 1])
+
+    monkeypatch.setattr(ad_mt, "uniform", uniform)
+    torch.manual_seed(0)
+    changed = ad_mt._released_view(images)
+    torch.manual_seed(0)
+    noise = torch.randn_like(images).numpy()
+    assert asked == [(0.5, 1.5), (-0.5, 0.5), (0, 1), (0.1, 1), (0, 1)]
+    for image, found, added in zip(images.numpy(), changed.numpy(), noise, strict=True):
+        scaled = 1.4 * (image - image.min()) / (image.max() - image.min())
+        scaled = np.clip(scaled + 0.3 * scaled.mean(), 0, 1)
+        assert 0.05 < (scaled == 1).mean() < 0.95
+        expected = scaled * (image.max() - image.min()) + image.min() + 0.6 * np.clip(added, -2, 2)
+        np.testing.assert_allclose(found, expected, atol=1e-5)

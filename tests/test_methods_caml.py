@@ -21,11 +21,12 @@ RAMP = {0: 0.006737946999085467, 50: 0.2865047968601901, 99: 0.9968798775}  # ex
 
 def fixed(seed=0):
     """CAML whose networks have fixed outputs, and a batch."""
-    method = build("caml", iterations=100, **SMALL).train()
+    method = no_dropout(build("caml", iterations=100, **SMALL)).train()
     networks = [
         FixedNetwork(random_logits(4, 1, *SIZE, seed=seed + i), features=random_logits(4, 2, *SIZE, seed=seed + 10 + i))
         for i in range(2)
     ]
+    networks[0].dropout = torch.nn.Identity()
     method.vanilla = networks[0]
     method.__dict__["_attended"] = networks[1]  # before the class's own
     batch = dataclasses.replace(make_batch(method, size=SIZE), labelled_ids=("a", "b"))
@@ -157,6 +158,18 @@ def test_the_best_of_a_mask_repeat_where_there_are_fewer():
     assert found.tolist() == [3, 2] and valid.tolist() == [True, True]
     found, valid = best_within(mask, score, 6)
     assert found.tolist() == [3, 2, 1, 3, 2, 1] and valid.tolist() == [True] * 3 + [False] * 3
+    found, valid = best_within(torch.zeros_like(mask), score, 4)
+    assert sorted(found.tolist()) == [0, 1, 2, 3] and not valid.any()
+
+
+def test_memory_and_queries_have_features_after_dropout():
+    method, networks, batch = fixed()
+    networks[0].dropout = torch.nn.Dropout3d(1.0)  # none is left
+    seen = []
+    method._remember = lambda voxels, *_: seen.extend(voxels)
+    method._correlation = lambda voxels, *_: seen.extend(voxels) or torch.zeros(())
+    method.training_step(batch, 0, "train")
+    assert len(seen) == 4 and not any(voxels.any() for voxels in seen)
 
 
 def test_attention_changes_a_level_before_the_next_in_training_alone():

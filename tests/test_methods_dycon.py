@@ -11,6 +11,7 @@ from torch import nn
 
 from methods.dycon import hard_negatives
 from methods.shared.networks.backbone import Backbone
+from methods.shared.probabilities import Softmax
 
 SIZE = (32, 16, 16)
 PATCHES = 4 * 2 * 2
@@ -63,10 +64,12 @@ def contrast(z, teacher, labels, threshold, temperature, focus, shifted):
     return np.mean(rows), hard
 
 
-@pytest.mark.parametrize("step", RAMP)
-@pytest.mark.parametrize("shifted", [False, True])
-def test_the_total_is_the_releases_in_numpy_and_so_are_its_gradients(step, shifted):
-    method, batch = fixed(shifted=shifted)
+@pytest.mark.parametrize(
+    ("step", "settings"), [(0, {}), (50, {}), (99, {}), (50, {"shifted": True}), (50, {"contrast": "all"})]
+)
+def test_the_total_is_the_releases_in_numpy_and_so_are_its_gradients(step, settings):
+    method, batch = fixed(**settings)
+    shifted, everywhere = "shifted" in settings, "contrast" in settings
     losses = method.training_step(batch, step, "train")
     student, teacher = method.student, method.teacher
     assert student.seen[0].equal(batch.images)
@@ -75,6 +78,10 @@ def test_the_total_is_the_releases_in_numpy_and_so_are_its_gradients(step, shift
     labels, q, other = as_numpy(batch.labels, teacher.logits.sigmoid(), teacher.embeddings)
     pseudo = (teacher.logits[2:, 0, ::8, ::8, ::8] > 0).flatten(1).numpy()
     assert (pseudo.mean(1) > 0).all() and (pseudo.mean(1) < 1).all()
+    first = 0 if everywhere else 2
+    if everywhere:  # blocks of labelled patches have the label of most of their voxels
+        blocks = labels.reshape(2, 4, 8, 2, 8, 2, 8).mean((2, 4, 6)) > 0.5
+        pseudo = np.concatenate([blocks.reshape(2, -1), pseudo])
     beta = 5 * 0.1 ** (step / 100)
     threshold = 0.3 + 0.2 * math.exp(-5 * (1 - step / 100) ** 2)
 
@@ -88,7 +95,7 @@ def test_the_total_is_the_releases_in_numpy_and_so_are_its_gradients(step, shift
         uncertain = (uncertain + beta * (entropy(p) + entropy(q))).mean()
         found = [
             contrast(z, t, c, threshold, 0.6, 2, shifted)
-            for z, t, c in zip(embeddings[2:], other[2:], pseudo, strict=True)
+            for z, t, c in zip(embeddings[first:], other[first:], pseudo, strict=True)
         ]
         contrasted = np.mean([rows for rows, _ in found]) + np.mean([value for _, hard in found for value in hard])
         return supervised + 0.1 * RAMP[step] * consistency + 0.5 * (contrasted + uncertain)
@@ -97,6 +104,18 @@ def test_the_total_is_the_releases_in_numpy_and_so_are_its_gradients(step, shift
     if not shifted:
         exact, expected = slopes(losses["total"], [student.logits, student.embeddings], loss)
         assert exact == pytest.approx(expected, rel=2e-3)
+
+
+def test_the_consistency_of_a_softmax_is_a_mean_over_its_channels():
+    method = build("dycon", classes=3).train()
+    method.head = Softmax(3)
+    batch = make_batch(method, size=(16, 16, 16))
+    teacher, student = random_logits(4, 4, 16, 16, 16, seed=1), random_logits(4, 4, 16, 16, 16, seed=2)
+    embeddings = random_logits(4, 8, 6, seed=3)
+    method.student = Fixed(method.student, student, embeddings)
+    method.teacher = Fixed(method.student, teacher, embeddings)
+    found = method.training_step(batch, 50, "train")["consistency"]
+    assert found.item() == pytest.approx((student.softmax(1) - teacher.softmax(1))[2:].square().mean().item(), rel=1e-5)
 
 
 def test_hard_negatives_by_hand():

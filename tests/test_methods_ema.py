@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.shared.ema import make_teacher, update_teacher
+from methods.shared.ema import make_teacher, move_teacher, update_teacher
 from methods.shared.noise import add_noise
 
 
@@ -80,3 +80,15 @@ def test_noise_leaves_its_input():
     images = torch.zeros(2, 1, 4, 4, 4)
     add_noise(images)
     assert not images.any()
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_statistics_of_batch_norm_are_averaged_only_if_asked_for(statistics):
+    student, teacher = network(0), network(1)
+    student(torch.randn(2, 1, 4, 4, 4))
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    move_teacher(teacher, student, 0.25, statistics)
+    parameters = dict(teacher.named_parameters())
+    for name, target in student.state_dict().items():
+        kept = 0.25 if name in parameters or (statistics and target.is_floating_point()) else 1
+        torch.testing.assert_close(teacher.state_dict()[name], (kept * before[name] + (1 - kept) * target).to(target))

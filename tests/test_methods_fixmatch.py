@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_methods import build, make_batch
-from helpers.watched import confidence, dice, sigmoid, slopes, some_places, supervised, watch
+from helpers.watched import (
+    confidence,
+    dice,
+    dice_of_channels,
+    hot,
+    sigmoid,
+    slopes,
+    softmax,
+    some_places,
+    supervised,
+    watch,
+)
 
 from methods import fixmatch
 from methods.shared.registry import MethodError, get
@@ -20,14 +31,14 @@ def half_boxes(images, probability=0.5):
     return boxes
 
 
-def prepared(name, monkeypatch, **settings):
+def prepared(name, monkeypatch, size=SIZE, **settings):
     """A method with sure and unsure voxels, whose strong view adds 1, and whose boxes are known."""
     monkeypatch.setattr(fixmatch, "random_boxes", half_boxes)
     method = build(name, **settings).train()
     method.strong_view = lambda images: images + 1
     with torch.no_grad():
         method.network.segmentation[0].weight.mul_(8)
-    return method, make_batch(method, size=SIZE)
+    return method, make_batch(method, size=size)
 
 
 def mixed(values):
@@ -74,8 +85,26 @@ def test_nothing_is_learned_from_unsure_voxels(monkeypatch):
     assert method.training_step(batch, 0, "train")["consistency"].item() == 0
 
 
-def test_it_needs_two_unlabelled_patches():
-    method = get("fixmatch")
+def test_a_softmax_on_slices_has_the_released_pseudo_labels_and_the_mean_dice_of_all_channels(monkeypatch):
+    method, batch = prepared(
+        "fixmatch", monkeypatch, threshold=0.5, classes=2, dimensions=2, head="softmax", size=(32, 16)
+    )
+    passes = watch(method.network)
+    losses = method.training_step(batch, 0, "train")
+    weak, strong = passes
+
+    p = softmax(weak.values()[2:])
+    labels, sure = p.argmax(1), p.max(1)
+    labels[0, :16], sure[0, :16] = labels[1, :16], sure[1, :16]  # the box of the first patch
+    assert set(np.unique(labels)) == {0, 1, 2} and 0.05 < (sure >= 0.5).mean() < 0.95
+    expected = dice_of_channels(softmax(strong.values()), hot(labels, 3), sure >= 0.5)
+    assert losses["consistency"].item() == pytest.approx(expected, rel=1e-4)
+    assert losses["trusted"].item() == pytest.approx((sure >= 0.5).mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cross_match", "ad_mt"])
+def test_methods_that_mix_need_two_unlabelled_patches(name):
+    method = get(name)
     assert method.patches(method.Settings(), 4) == (2, 2)
-    with pytest.raises(MethodError, match="must be 4 or more"):
+    with pytest.raises(MethodError, match=f"batch_size 2: {method.info.title} mixes .* must be 4 or more"):
         method.patches(method.Settings(), 2)

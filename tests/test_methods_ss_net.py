@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_methods import build, make_batch, no_dropout
-from helpers.watched import sigmoid, slopes, some_places, watch
+from helpers.watched import sigmoid, slopes, softmax, some_places, watch
 
 from methods.shared.networks.layers import frozen_statistics
 
@@ -41,12 +41,12 @@ def unit(x):
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def class_loss(method, queries, memory):
+def class_loss(method, queries, memory, c=0):
     """The release's: every voxel against every entry, with weights whose means are 1."""
     if len(queries) < 2 or len(memory) < 2:
         return 0
     distances = 1 - unit(queries) @ unit(memory).T
-    of_queries, of_memory = scores(method.selectors[0], queries), scores(method.memory_selectors[0], unit(memory))
+    of_queries, of_memory = scores(method.selectors[c], queries), scores(method.memory_selectors[c], unit(memory))
     weights = np.outer(of_queries / of_queries.mean(), of_memory / of_memory.mean())
     return (weights * distances).mean()
 
@@ -111,6 +111,38 @@ def test_its_losses_and_slopes(step, ramp, order):
     found = [ramp * slope for slope in slopes(smoothness, moved.values(), places)]
     assert [moved.gradient()[p] for p in places] == pytest.approx(found, rel=1e-2, abs=1e-9)
     assert [clean.gradient()[p] for p in places] == pytest.approx(slopes(supervised, z, places), rel=1e-2, abs=1e-9)
+
+
+def test_a_softmax_on_slices_has_the_released_smoothness_and_a_memory_for_each_class():
+    method = no_dropout(build("ss_net", classes=2, dimensions=2, head="softmax")).train()
+    batch = make_batch(method, size=(48, 32))
+    with torch.no_grad(), frozen_statistics(method.network):
+        method.network.segmentation[0].weight.mul_(8)
+        features = method.network(batch.images, features=True).features[-1]
+    voxels = array(features.movedim(1, -1).flatten(1, -2))
+    projected = perceptron(method.projection, voxels[:2].reshape(-1, voxels.shape[-1]), running=True)
+    passes = watch(method.network)
+    losses = method.training_step(batch, 0, "train")
+    clean, target, probe, moved = passes
+
+    p, q = softmax(moved.values()), softmax(target.values())
+    released = 1 - (2 * (p * q).sum() + 1e-8) / (p.sum() + q.sum() + 1e-8)
+    assert losses["smoothness"].item() == pytest.approx(released, rel=1e-3)
+
+    labels, hard = batch.labels.numpy().ravel(), clean.values().argmax(1)
+    of_labelled, of_unlabelled = (
+        perceptron(method.prediction, perceptron(method.projection, part.reshape(-1, part.shape[-1])))
+        for part in (voxels[:2], voxels[2:])
+    )
+    contrast = 0
+    for c in (0, 1):
+        candidates = projected[(labels == c + 1) & (hard[:2].ravel() == c + 1)]
+        assert len(candidates) > 1
+        memory = candidates[np.argsort(scores(method.selectors[c], candidates))[:32]]
+        assert method.filled[c].sum() == len(memory)
+        contrast += class_loss(method, of_labelled[labels == c + 1], memory, c)
+        contrast += class_loss(method, of_unlabelled[hard[2:].ravel() == c + 1], memory, c)
+    assert losses["contrast"].item() == pytest.approx(contrast / 3, rel=1e-3)
 
 
 def test_the_step_has_its_length_and_goes_where_the_release_goes():

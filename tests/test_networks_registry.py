@@ -11,7 +11,7 @@ from benchmark.planning.experiment import ExperimentError
 from benchmark.records.protocol import Training
 from methods.shared import registry
 from methods.shared.networks import registry as networks
-from methods.shared.networks.layers import convolution_format
+from methods.shared.networks.layers import convolution_format, normalisation
 from methods.shared.networks.network import NetworkError
 
 NETWORK = """
@@ -137,6 +137,22 @@ def test_a_second_network_is_made_by_its_own_name():
     backbone = SmallTraining("vnet").method.backbone
     other = backbone("resvnet", {"normalisation": "instance"})
     assert other(torch.randn(2, 1, 32, 16, 16)).logits.shape == (2, 1, 32, 16, 16)
+
+
+def test_the_encoder_of_the_resvnet_has_the_norm_that_is_asked_for_and_no_dropout():
+    network = SmallTraining("vnet").method.backbone("resvnet", {"normalisation": "instance"}).train()
+    images = torch.randn(2, 1, 32, 32, 32)
+    assert not any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
+    first, second = (network.encode(images)[-1] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_instance_norm_predicts_a_single_value_and_is_not_trained_on_it(dimensions):
+    norm, features = normalisation("instance", dimensions, 4), torch.randn(2, 4, *[1] * dimensions)
+    assert not norm.eval()(features).any()
+    with pytest.raises(ValueError, match="Expected more than 1 spatial element"):
+        norm.train()(features)
 
 
 def test_a_layer_cannot_take_the_place_of_the_head():

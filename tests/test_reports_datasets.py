@@ -196,6 +196,21 @@ def test_budgets_that_do_not_fit_are_refused_by_name(texts, words):
         declared_levels(texts, {"LA": [8, 16], "Pancreas": [6, 12]})
 
 
+def test_two_recipes_of_one_data_set_are_not_mixed(tmp_path, two):
+    folders = [
+        results(tmp_path / name, "Pancreas", methods="a", data={"recipe": name, "split_hash": name})
+        for name in ("pancreas_a", "pancreas_b")
+    ]
+    names, reason = datasets_of(read_folders([two[0], *folders]))
+    assert names == {} and "differ in data (recipes pancreas_a and pancreas_b)" in reason
+
+
+def test_a_plan_that_names_no_recipe_joins_the_same_cases(tmp_path):
+    older = results(tmp_path / "older", "LA", methods="a", seeds=(1,))
+    newer = results(tmp_path / "newer", "LA", methods="a", seeds=(2,), data={"recipe": "la"})
+    assert len(read_folders([older, newer])) == 1
+
+
 def test_the_command_writes_and_prints_the_comparison(command, two, tmp_path, no_drawing, monkeypatch):
     monkeypatch.setattr("reports.report.draw_over_datasets", lambda *arguments: ([], []))
     status, out, _ = command("report", *two, "--to", tmp_path / "both")

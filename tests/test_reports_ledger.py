@@ -20,7 +20,7 @@ from reports import published
 from reports.results import read_results
 from reports.tables import make_tables
 
-CASES_OF_THE_PAPERS = published.distributed_cases()
+CASES_OF_THE_PAPERS = published.protocols()["la"]["cases"]
 OFFICIAL = {
     "data": {
         "split": "official",
@@ -234,7 +234,7 @@ def test_every_published_figure_of_a_planned_row_stands_there_with_source_and_ce
 
 def test_all_other_figures_of_the_literature_are_in_the_csv(tmp_path):
     frame = ledger_of(write_dtml(tmp_path, (0.9,))).frame
-    entries = published.literature()["entries"]
+    entries = published.protocols()["la"]["entries"]
     assert set(frame["entry"]) == set(range(len(entries)))
     figures = sum(entry[figure] is not None for entry in entries for figure in ("dice", "jaccard", "asd", "hd95"))
     assert len(frame) == figures and (frame["verdict"] == "not planned").sum() == figures - 4
@@ -286,4 +286,26 @@ def test_other_data_have_no_ledger(tmp_path):
     table = ledger_of(folder)
     assert table.frame.empty and table.blocks == []
     text = (write_tables_of(folder) / "ledger.md").read_text()
-    assert "84.25" not in text and "No published figures are shown: they are for LA." in text
+    assert (
+        "84.25" not in text
+        and "No published figures are shown: they are for LA, ACDC, BraTS-2019 and Pancreas-CT." in text
+    )
+
+
+@pytest.mark.parametrize(("recipe", "shown"), [("pancreas_a", [82.61, 82.61, 77.84]), ("pancreas_b", [])])
+def test_only_figures_of_the_protocol_of_the_data_are_shown(tmp_path, recipe, shown):
+    planned = plan([cell("ad_mt", 12, unlabelled=50)], data={"name": "Pancreas-CT", "recipe": recipe})
+    table = ledger_of(write_folder(tmp_path, planned))
+    assert set(table.frame["protocol"]) == {recipe}
+    dice = figures_of(table, "ad_mt")
+    assert dice.loc[dice.index == "dice", "published"].tolist() == shown
+    assert set(dice["verdict"]) <= {"not comparable"}  # patch and iterations are others
+    if shown:
+        assert any(note.startswith(f"Protocol {recipe}: Pancreas-CT") for note in table.notes)
+
+
+def test_data_with_several_protocols_that_name_none_have_no_ledger(tmp_path):
+    planned = plan([cell("ad_mt", 12, unlabelled=50)], data={"name": "Pancreas-CT"})
+    table = ledger_of(write_folder(tmp_path, planned))
+    assert table.frame.empty and table.blocks == []
+    assert any("has the protocols pancreas_a, pancreas_b, pancreas_c" in note for note in table.notes)

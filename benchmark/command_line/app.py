@@ -255,6 +255,25 @@ def compare(
 
 
 @app.command()
+def compare_log(
+    folder: Folder,
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A training log of released code: text, or .csv.")],
+    method: Annotated[str, typer.Option(metavar="NAME", help="The row of the tables to hold against the log.")],
+    labelled: Annotated[int, typer.Option(metavar="N", help="Its number of labelled cases.")],
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which Dice of the log, if it has several: student, teacher, …")
+    ] = None,
+    postprocessing: Annotated[
+        Literal["none", "largest_component"], typer.Option(help="That of the log, which it does not say.")
+    ] = "none",
+) -> None:
+    """Draw the runs of a row beside a training log. Say whether its last iterate lies where one more run may fall."""
+    from benchmark.command_line import log_commands
+
+    log_commands.compare_log(folder, log, method, labelled, column, postprocessing, console)
+
+
+@app.command()
 def plan_power(
     source: Annotated[
         Path | None,
@@ -351,30 +370,46 @@ def verify(
 
 
 @data_app.command()
-def prepare(
+def recipes(
     name: Annotated[
-        Literal["la-raw", "acdc"],
-        typer.Argument(help="la-raw: the challenge's lgemri.nrrd and laendo.nrrd. acdc: the h5 files of SSL4MIS."),
-    ],
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="la-raw: the training set, one folder per case. acdc: holds data.")
-    ],
-    to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the prepared cases: la-prepared or acdc.")
+        str | None, typer.Argument(metavar="NAME", help="Show this one, or a YAML file of your own.")
     ] = None,
+) -> None:
+    """List the data sets with their published protocols, and what of them is on this machine."""
+    from benchmark.command_line import data_commands
+    from data.recipes.recipe import read_recipe
+
+    if name is None:
+        data_commands.recipes(console)
+    else:
+        data_commands.show_recipe(read_recipe(name), console)
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="One of `data recipes`, or a YAML file of your own.")],
+    folder: Annotated[Path, typer.Option("--from", metavar="DIR", help="What was downloaded, at any depth.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the cases: by default the recipe's name.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out cases that are not there. Their lists get shorter.")
+    ] = False,
     crop: Annotated[
         Literal["label", "centre"],
-        typer.Option(help="Of la-raw: crop around the ground truth, as published, or without looking at it."),
+        typer.Option(help="Of la: crop around the ground truth, as published, or without looking at it."),
     ] = "label",
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la-raw: seed of the crop's margins.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of la: seed of the crop's margins.")] = 0,
 ) -> None:
-    """Make a left-atrium folder from raw scans, z-scored and cropped; or a folder of scans from ACDC's h5 files."""
+    """Make the cases of a published protocol from raw scans. Re-running skips cases that are done."""
     from benchmark.command_line import data_commands
+    from data.recipes.recipe import read_recipe
 
-    if name == "acdc":
-        data_commands.prepare_acdc_folder(folder, to or Path("acdc"), console)
-    else:
+    if name == "la":
         data_commands.prepare_la_raw(folder, to or Path("la-prepared"), seed, crop, console)
+    else:
+        recipe = read_recipe(name)
+        data_commands.prepare(recipe, folder, to or Path(recipe.id), skip_missing, console)
 
 
 @data_app.command()

@@ -1,14 +1,22 @@
 """What the `data` commands do, but for `data info`: get the public cases, check them, prepare them."""
 
+import json
+import os
 from pathlib import Path
 
+import yaml
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from data import fetch
-from data.acdc import acdc_volumes, prepare_acdc
 from data.example import write_example
+from data.la import FILE
 from data.la_raw import Crop, prepare_la, raw_cases
 from data.progress import bar, follow
+from data.recipes.prepare import prepare_recipe
+from data.recipes.recipe import PREPARED, Recipe, read_recipe, recipe_names
 
 MOST_NAMED = 10  # of the cases that something is wrong with
 
@@ -52,10 +60,51 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
 
 
-def prepare_acdc_folder(folder: Path, to: Path, console: Console) -> None:
-    """Make a folder of scans from the ACDC volumes that papers share."""
-    volumes = list(follow(prepare_acdc(folder, to), "preparing volumes", total=len(acdc_volumes(folder))))
-    console.print(f"{len(volumes)} volumes in {to}; `source: folder` with `root: {to}` reads them", soft_wrap=True)
+def prepare(recipe: Recipe, folder: Path, to: Path, skip_missing: bool, console: Console) -> None:
+    """Make the cases of a recipe."""
+    cases = list(follow(prepare_recipe(recipe, folder, to, skip_missing), "preparing cases", total=len(recipe.cases)))
+    console.print(f"{len(cases)} of {len(recipe.cases)} cases of {recipe.title} in {to}", soft_wrap=True)
+    console.print(f"an experiment with `recipe: {recipe.id}` and `data: {{root: {to}}}` reads them", soft_wrap=True)
+
+
+def recipes(console: Console) -> None:
+    """List the recipes, and what of them is on this machine."""
+    table = Table("name", "data and protocol", "labelled", "cases here", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in recipe_names():
+        recipe = read_recipe(name)
+        table.add_row(name, recipe.title, ", ".join(map(str, recipe.labelled)), _cases_here(recipe))
+    console.print(table)
+    console.print("`data recipes NAME` shows one: where the data are had, how they are prepared, what is uncertain")
+
+
+def show_recipe(recipe: Recipe, console: Console) -> None:
+    """Print all that a recipe says, but for the names of its cases."""
+    console.print(f"{recipe.id}: {recipe.title}", style="bold")
+    sides = [f"{len(getattr(recipe.lists, side))} {side}" for side in ("train", "validation", "test")]
+    said = {
+        "used by": recipe.used_by, "source": recipe.source, "licence": recipe.licence, "citation": recipe.citation,
+        "to download": recipe.obtain, "cases": f"{', '.join(sides)}, hash {recipe.hash}",
+        "labelled": ", ".join(map(str, recipe.labelled)), "here": _cases_here(recipe),
+        "steps": "; ".join(json.dumps(step.model_dump(exclude_unset=True)) for step in recipe.steps),
+        "checkpoint": recipe.selection, "leaks": recipe.leaks, "uncertain": " ".join(recipe.uncertain),
+        "experiment": yaml.safe_dump(recipe.experiment, sort_keys=False, width=70).strip(),
+    }  # fmt: skip
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for key, text in said.items():
+        if text.strip():
+            table.add_row(key, Text(text.strip()))
+    console.print(table)
+
+
+def _cases_here(recipe: Recipe) -> str:
+    """How many cases lie where experiments look for them."""
+    root = os.path.expandvars(recipe.experiment["data"]["root"])
+    folder = Path(os.path.expanduser(root))
+    found = [path.name for path in folder.glob("imagesTr/*.nii.gz")] if (folder / PREPARED).is_file() else []
+    if recipe.experiment["data"]["source"] == "la":
+        found = [path.parent.name for path in folder.glob(f"**/{FILE}")]
+    here = len({name.removesuffix(".nii.gz") for name in found} & set(recipe.cases))
+    return f"{here} of {len(recipe.cases)} in {folder}" if here else f"none in {folder}"
 
 
 def example(folder: Path, console: Console) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from benchmark.planning import pretrained
 from benchmark.planning.experiment import LOGGERS, Experiment, ExperimentError
+from data.recipes.recipe import read_recipe
 from data.scan_files import scan_files
 from data.sources import DataSettings
 from methods.shared import registry
@@ -129,11 +130,21 @@ def data_of(path: Path, overrides: list[str] = ()) -> DataSettings:
 def _experiment(path: Path, values: dict, overrides: list[str]) -> Experiment:
     for override in overrides:
         _override(values, override)
+    if (recipe := values.pop("recipe", None)) is not None:  # records name it by what their data folder says
+        own = path.parent / str(recipe)
+        values = _beneath(read_recipe(own if own.is_file() else str(recipe)).experiment, values)
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
         changed = "".join(f" --set {override}" for override in overrides)
         raise ExperimentError(f"{path}{changed}: {_renamed(error) or describe(error, Experiment)}") from error
+
+
+def _beneath(defaults: dict, values: dict) -> dict:
+    """The values, with defaults for keys that they lack. Blocks are filled key by key."""
+    both = defaults.keys() & values.keys()
+    blocks = {key for key in both if isinstance(defaults[key], dict) and isinstance(values[key], dict)}
+    return defaults | values | {key: _beneath(defaults[key], values[key]) for key in blocks}
 
 
 def _with_absolute_paths(experiment: Experiment, folder: Path) -> Experiment:

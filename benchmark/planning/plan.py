@@ -298,6 +298,7 @@ def _data_summary(experiment: Experiment, dataset: Dataset) -> Data:
         },
         split=_split_text(settings),
         split_hash=split_hash(dataset.train_ids, dataset.test_ids),
+        recipe=dataset.source.recipe,
         folds=settings["split"] if isinstance(getattr(experiment.data, "split", None), Fold) else None,
         train=len(dataset.train_ids),
         with_label=len(dataset.with_label),

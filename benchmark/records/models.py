@@ -88,6 +88,8 @@ class Cell(Stored):
 class Data(Stored):
     """What a table says of the data. `fingerprint` is of the test cases: figures of one table share it.
 
+    `recipe` names the published protocol of data and split. Older records have none.
+
     `stored_fingerprints` are of the training and of the test cases as stored, whatever the training grid.
     """
 
@@ -100,6 +102,7 @@ class Data(Stored):
     stored_fingerprints: dict[str, str] = {}
     split: str
     split_hash: str
+    recipe: str = ""
     folds: dict[str, int] | None = None
     train: Count
     with_label: Count | None = None

@@ -9,6 +9,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from methods.shared.registry import MethodError
+
+
+def mixable(patches: tuple[int, int], title: str) -> tuple[int, int]:
+    """The numbers of labelled and unlabelled patches of a step, if two of these can be mixed.
+
+    Args:
+        patches: labelled and unlabelled ones, half and half.
+        title: of the method, for the message.
+
+    Raises:
+        MethodError: there are fewer than two unlabelled patches.
+
+    Example:
+        >>> mixable((2, 2), "FixMatch")
+        (2, 2)
+    """
+    if patches[1] < 2:
+        raise MethodError(
+            f"training.batch_size {sum(patches)}: {title} mixes unlabelled patches, so it must be 4 or more"
+        )
+    return patches
+
 
 def random_box(size: Sequence[int], sides: Sequence[int]) -> Tensor:
     """A box at a random place: 1 inside, 0 outside, (1, 1, *size), on the CPU.

@@ -59,5 +59,31 @@ def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: flo
         0.1
     """
     alpha = min(1 - 1 / (step + 1), decay)
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - alpha)
+    move_teacher(teacher, student, alpha)
     return alpha
+
+
+@torch.no_grad()
+def move_teacher(teacher: nn.Module, student: nn.Module, decay: float, statistics: bool = False) -> None:
+    """The same with a given weight a = decay.
+
+    Args:
+        teacher: as `make_teacher` returns it; changed in place.
+        student: the network that is trained.
+        decay: the weight of the teacher. 0 copies the student.
+        statistics: whether the running statistics of batch norm are averaged, too.
+
+    Example:
+        >>> student = nn.BatchNorm1d(1)
+        >>> teacher = make_teacher(student)
+        >>> _ = student.running_mean.fill_(1.0)
+        >>> move_teacher(teacher, student, decay=0.75, statistics=True)
+        >>> teacher.running_mean
+        tensor([0.2500])
+    """
+    torch._foreach_lerp_(_averaged(teacher, statistics), _averaged(student, statistics), 1 - decay)
+
+
+def _averaged(network: nn.Module, statistics: bool) -> list[torch.Tensor]:
+    buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()] if statistics else []
+    return [*network.parameters(), *buffers]

@@ -77,6 +77,34 @@ def masked_dice_loss(probabilities: Tensor, targets: Tensor, trusted: Tensor) ->
     return (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean()
 
 
+def masked_loss(head, logits: Tensor, targets: Tensor, region: Tensor | None = None) -> Tensor:
+    """0.5 (cross-entropy + Dice) within a region of each patch by itself, and then the mean over patches.
+
+    Dice is 1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e), e = 1e-5. The loss of an empty region is 0.
+
+    Args:
+        head: what logits mean, `Sigmoid` or `Softmax`.
+        logits: (B, K, ...).
+        targets: (B, K, ...), of 0 and 1.
+        region: (B, 1, ...), 1 inside and 0 outside; None is everywhere.
+
+    Source:
+        DualFete release, `train_dualfete.py` (criterion) and `utils/losses.py` (mask_DiceLoss), after BCP's.
+
+    Example:
+        >>> from methods.shared.probabilities import Sigmoid
+        >>> z, y = torch.zeros(1, 1, 4), torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+        >>> round(masked_loss(Sigmoid(classes=1), z, y, region=y).item(), 3)
+        0.513
+    """
+    region = torch.ones_like(logits[:, :1]) if region is None else region
+    axes = tuple(range(2, logits.ndim))
+    entropy = (head.cross_entropy(logits, targets) * region).sum(axes) / (region.sum(axes) + 1e-12)
+    probabilities, targets = head.probabilities(logits) * region, targets * region
+    overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
+    return 0.5 * (entropy.mean() + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())
+
+
 def plain_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Soft Dice loss with a plain denominator: 1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e), e = 1e-8.
 

@@ -69,6 +69,8 @@ class VoxelMemory(nn.Module):
 def best_within(mask: Tensor, score: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The places of the largest scores within a mask. They repeat if the mask has fewer than `count`.
 
+    If the mask is empty, these are other places, and not one of them many times: a batch norm may see them.
+
     Args:
         mask: (N,), bool.
         score: (N,), at least 0.
@@ -85,4 +87,4 @@ def best_within(mask: Tensor, score: Tensor, count: int) -> tuple[Tensor, Tensor
     found = torch.where(mask, score, -1.0).topk(min(count, len(score))).indices
     places = torch.arange(count, device=found.device)
     inside = mask.sum().clamp(max=len(found))
-    return found[places % inside.clamp(min=1)], places < inside
+    return found[places % torch.where(inside > 0, inside, len(found))], places < inside

@@ -37,9 +37,9 @@ LEFT_OUT = "some of our runs failed or diverged and are left out (↓)"
 ONE_RUN = "one run of ours may reach it"
 EMPTY = "some of our predictions are empty, whose distances theirs scored 0"
 
-THEIRS = ["entry", "method", "variant", "published_labelled", "published_unlabelled", "figure", "published", "source",
-          "repeated_in", "certainty", "iterations", "checkpoint", "largest_component", "headline",
-          "remark"]  # fmt: skip
+THEIRS = ["protocol", "entry", "method", "variant", "published_labelled", "published_unlabelled", "figure",
+          "published", "source", "repeated_in", "certainty", "iterations", "checkpoint", "largest_component",
+          "headline", "remark"]  # fmt: skip
 ROW = ["row", "display", "settings", "labelled", "unlabelled"]
 OURS = ["postprocessing", "seeds", "mean", "mean_of_all", "seed_sd", "gap", "low", "high", "run_low", "run_high",
         "verdict", "caveats", "differences"]  # fmt: skip
@@ -47,44 +47,40 @@ COLUMNS = THEIRS + ROW + OURS
 
 
 def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line for each published figure and row of its method, variant and budget; then those without such a row.
+    """One line for each published figure of the data's protocol and row of its method, variant and budget; then those
+    without such a row.
 
     Ours are runs on the papers' labelled cases (draw "first") if there are any. They are scored under the published
     postprocessing if it is known, else under the plan's. mean, seed_sd: over runs, of their means over cases.
     mean_of_all: where runs are left out that failed or diverged, the mean with the worst values for them. gap:
     mean minus the published figure. low, high: its 95 % confidence interval. run_low, run_high: where one further run
     of ours would fall. verdict: of Dice, by the plan's margin. caveats: what to know beside it. differences: of the
-    protocols. There are no lines for data other than the papers'.
+    protocols. There are no lines for data without a published protocol.
     """
-    if results.plan.data.name != published.literature()["data"]:
+    protocol = published.protocol_of(results.plan.data)
+    if protocol is None:
         return pd.DataFrame(columns=COLUMNS)
-    entries, margin = published.literature()["entries"], results.plan.report.margin
+    entries, margin = protocol["entries"], results.plan.report.margin
     cells = with_rows(results.cells)
     empty = empty_predictions(results)["empty"]
     of_all = with_those_left_out(results)
     lines = []
     for line in rows.to_dict("records"):
-        runs = cells[cells["row"] == line["row"]]
-        if runs["draw"].eq("first").any():
-            runs = runs[runs["draw"] == "first"]
+        runs = on_published_draw(cells[cells["row"] == line["row"]])
         lacking = bool(line["runs_done"] and is_left_out(runs).any())
-        for entry in published.find(
-            line["method"], line["variant"], line["labelled"], line["unlabelled"], ceiling=line["role"] == "ceiling"
-        ):
+        budget = (line["labelled"], line["unlabelled"], line["role"] == "ceiling")
+        for entry in published.find(protocol, line["method"], line["variant"], *budget):
             scored = published.postprocessing(entry, results.plan.evaluation.postprocessing)
-            reasons = published.differences(entry, results.plan, runs.iloc[0])
-            reasons += [STALE] if runs["stale"].ne("").any() else []
-            reasons += [PEEKED] if runs["peeked"].ne("").any() else []
+            reasons = reasons_against(entry, results, runs)
             reasons += [LEFT_OUT] if lacking else []
-            reasons = [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
             left_open = published.left_open(entry, line["variant"])
             missed = empty.reindex([(trial, scored) for trial in runs["trial"]]).sum() > 0
             for figure in _figures(entry):
                 key = (line["row"], scored, FIGURES[figure].name)
-                means = _means(scores, key, runs) if line["runs_done"] else np.array([])
+                means = run_means(scores, key, runs).to_numpy() if line["runs_done"] else np.array([])
                 why = [*reasons, EMPTY] if missed and figure in DISTANCES else reasons
                 ours = {name: line[name] for name in ROW} | {"postprocessing": scored}
-                ours["mean_of_all"] = _means(of_all, key, runs).mean() if lacking and key in of_all else np.nan
+                ours["mean_of_all"] = run_means(of_all, key, runs).mean() if lacking and key in of_all else np.nan
                 compared = _compared(entry[figure], means, why, left_open, margin if figure == "dice" else None)
                 lines.append(_theirs(entry, figure) | ours | compared)
     compared = {line["entry"] for line in lines}
@@ -94,10 +90,31 @@ def ledger_frame(results: Results, scores: Scores, rows: pd.DataFrame) -> pd.Dat
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _means(scores: Scores, key: tuple[int, str, str], runs: pd.DataFrame) -> np.ndarray:
-    """The mean over cases of each of these runs that has values."""
+def on_published_draw(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs on the papers' labelled cases (draw "first") if there are any, else all."""
+    first = runs["draw"].eq("first")
+    return runs[first] if first.any() else runs
+
+
+def reasons_against(entry: dict, results: Results, runs: pd.DataFrame) -> list[str]:
+    """Why these runs of a row are not comparable with a published entry: one phrase for each reason.
+
+    Args:
+        entry: of the protocol of the data, as of `published.find`.
+        results: what a results folder holds.
+        runs: cells of one row, with the columns of `Results.cells`.
+    """
+    reasons = published.differences(entry, results.plan, runs.iloc[0])
+    reasons += [STALE] if runs["stale"].ne("").any() else []
+    reasons += [PEEKED] if runs["peeked"].ne("").any() else []
+    return [reason.replace("; ", ", ") for reason in reasons]  # they are joined by semicolons
+
+
+def run_means(scores: Scores, key: tuple[int, str, str], runs: pd.DataFrame) -> pd.Series:
+    """The mean over cases of each of these runs that has values; index the trial."""
     values = scores.get(key, NO_RUN)
-    return values[values.index.get_level_values("trial").isin(runs["trial"])].mean(axis=1).dropna().to_numpy(float)
+    means = values[values.index.get_level_values("trial").isin(runs["trial"])].mean(axis=1).dropna().astype(float)
+    return means.set_axis(means.index.get_level_values("trial"))
 
 
 def _figures(entry: dict) -> list[str]:
@@ -106,7 +123,7 @@ def _figures(entry: dict) -> list[str]:
 
 def _theirs(entry: dict, figure: str) -> dict:
     return {key: entry[key] for key in THEIRS if key in entry} | {
-        "entry": published.literature()["entries"].index(entry),
+        "entry": published.protocols()[entry["protocol"]]["entries"].index(entry),
         "published_labelled": entry["labelled"],
         "published_unlabelled": entry["unlabelled"],
         "figure": figure,
@@ -170,8 +187,8 @@ def ledger(results: Results, scores: Scores, rows: pd.DataFrame) -> Table:
         ]
         if lines:
             blocks.append(Block(ALL_LABELLED if ceiling else heading_of(labelled), COLUMNS_SHOWN, lines))
-    entries = published.literature()["entries"]
-    literature = [published.describe(entries[entry]) for entry in sources]
+    protocol = published.protocol_of(results.plan.data)
+    literature = [published.describe(protocol["entries"][entry]) for entry in sources]
     return with_notes(
         results, "ledger", frame, blocks, _notes(results, frame, letters), "published figures", literature
     )
@@ -183,7 +200,7 @@ def _row(line: dict, entry: pd.DataFrame, sources: dict, letters: dict) -> Row:
     first, dice = entry.iloc[0], of.loc["dice"]
     budget = (first["published_labelled"], first["published_unlabelled"])
     other = "" if budget == (line["labelled"], line["unlabelled"]) else f" ({budget[0]}/{budget[1]})"
-    unsure = UNSURE * first["certainty"].startswith("memory")
+    unsure = UNSURE * (first["certainty"] not in published.SURE)
     low, high = dice[["low", "high"]].clip(-dice["published"], 100 - dice["published"])  # a Dice has no more room
     interval = MISSING if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
     published_figures = " / ".join(map(number, of["published"]))
@@ -235,9 +252,9 @@ def _letter(place: int) -> str:
 
 
 def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
-    theirs, margin = published.literature(), results.plan.report.margin
-    if results.plan.data.name != theirs["data"]:
-        return [f"No published figures are shown: they are for {theirs['data']}."]
+    protocol, margin = published.protocol_of(results.plan.data), results.plan.report.margin
+    if protocol is None:
+        return [published.without_protocol(results.plan.data)]
     verdicts = frame.loc[frame["figure"] == "dice", "verdict"]
     compared = verdicts[verdicts != NOT_PLANNED].value_counts(sort=False)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in compared.items()) or "none"
@@ -262,6 +279,7 @@ def _notes(results: Results, frame: pd.DataFrame, letters: dict) -> list[str]:
             f"{ONE_RUN.capitalize()}: published figures are of one run each, and this one lies where one further run "
             "of ours would fall (95 % prediction interval)."
         )
-    if frame["certainty"].str.startswith("memory")[frame["verdict"] != NOT_PLANNED].any():
-        notes.append(f"{UNSURE} Written down from memory, not read again. Look it up before you quote it.")
+    if (~frame["certainty"].isin(published.SURE))[frame["verdict"] != NOT_PLANNED].any():
+        notes.append(f"{UNSURE} From memory or a third party's table. Look it up before you quote it.")
+    notes.append(published.facts(protocol))
     return notes + [f"({letter}) Not comparable: {reason}." for reason, letter in letters.items()]

@@ -74,9 +74,10 @@ def _protocol(results: Results) -> list[str]:
         trained_at = "" if len(masks) and masks.all() else f"trained at {published.millimetres(data.spacing)} mm, "
         spacing = f"{trained_at}scored on the cases' own grid {published.own_grid(data)}"
     names = f" ({', '.join(data.class_names)})" if data.class_names else ""
+    recipe = f", recipe {data.recipe}" if data.recipe else ""
     structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures{names}"
     return [
-        f"Data: {data.name}, {data.train} training and {data.test} test cases, split {data.split} "
+        f"Data: {data.name}{recipe}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
         *training_notes(results),
         *([validation_note(data.validation_cases)] if data.validation_cases else []),

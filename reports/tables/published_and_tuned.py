@@ -31,7 +31,9 @@ def protocol_differences(published: StoredPlan, tuned: StoredPlan) -> list[str]:
     """In which parts of their plans two experiments differ, so that they cannot be compared."""
     data = ("fingerprint", "split_hash", "spacing")
     sides = [{key: getattr(plan.data, key) for key in data} for plan in (published, tuned)]
-    differing = ["data"] if sides[0] != sides[1] else []
+    recipes = [plan.data.recipe for plan in (published, tuned)]
+    named = f" (recipes {' and '.join(recipes)})" if all(recipes) and recipes[0] != recipes[1] else ""
+    differing = [f"data{named}"] if sides[0] != sides[1] else []
     return differing + [part for part in ("training", "evaluation") if getattr(published, part) != getattr(tuned, part)]
 
 

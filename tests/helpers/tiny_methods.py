@@ -11,16 +11,17 @@ from methods.shared.schedules import Schedule
 CPU = torch.device("cpu")
 
 
-def build(name, classes=1, iterations=6000, **settings):
+def build(name, classes=1, iterations=6000, dimensions=3, head="sigmoid", **settings):
     """A freshly initialised fp32 method of width 2."""
     torch.manual_seed(0)
-    return registry.get(name)(registry.settings_of(name, settings), Backbone(classes, width=2), Schedule(iterations))
+    backbone = Backbone(classes, width=2, dimensions=dimensions, head_name=head)
+    return registry.get(name)(registry.settings_of(name, settings), backbone, Schedule(iterations))
 
 
 def no_dropout(module):
     """`module` without its dropout, so that two forward passes can be compared."""
     for part in module.modules():
-        if isinstance(part, torch.nn.Dropout3d):
+        if isinstance(part, torch.nn.Dropout2d | torch.nn.Dropout3d):
             part.p = 0.0
     return module
 
@@ -30,14 +31,15 @@ def case(rng, classes, size):
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij"))
     label = np.zeros(size, np.uint8)
     for value in range(1, classes + 1):
-        centre, radii = rng.uniform(-0.5, 0.5, (3, 1, 1, 1)), rng.uniform(0.3, 0.6, (3, 1, 1, 1))
+        ones = [1] * len(size)
+        centre, radii = (rng.uniform(a, b, (len(size), *ones)) for a, b in ((-0.5, 0.5), (0.3, 0.6)))
         label[(((grid - centre) / radii) ** 2).sum(0) < 1] = value
     image = label + 0.3 * rng.standard_normal(size)
     return image.astype(np.float32), label
 
 
 def arrays(method, seed=0, size=(32, 16, 16), batch_size=4):
-    """The arrays of one step as a patch stream gives them."""
+    """The arrays of one step as a patch stream gives them; two numbers of `size` give slices."""
     labelled, unlabelled = method.patches(method.settings, batch_size)
     rng = np.random.default_rng(seed)
     pairs = [case(rng, method.backbone.classes, size) for _ in range(labelled)]

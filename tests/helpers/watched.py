@@ -59,6 +59,22 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def softmax(z):
+    """Over the second axis."""
+    powers = np.exp(z - z.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def hot(labels, channels):
+    """Labels (B, ...) as one channel for each value, (B, K, ...)."""
+    return np.stack([labels == k for k in range(channels)], 1) * 1.0
+
+
+def dice_of_channels(p, y, trusted=1.0):
+    """The mean of `dice` over the second axis; `trusted` is (B, ...)."""
+    return np.mean([dice(p[:, k], y[:, k], trusted) for k in range(p.shape[1])])
+
+
 def confidence(z):
     """Of the more likely of two labels."""
     return np.maximum(sigmoid(z), sigmoid(-z))

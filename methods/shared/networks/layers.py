@@ -15,12 +15,31 @@ Normalisation = Literal["batch", "instance", "group"]
 CONVOLUTION = {2: Conv2d, 3: Conv3d}
 TRANSPOSED = {2: ConvTranspose2d, 3: ConvTranspose3d}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 CHANNEL_DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}  # torch's names of linear interpolation
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 GROUPS = 16  # of group norm, as in the released V-Nets; fewer where there are fewer channels
+
+
+class _Predicting:
+    """An instance norm that predicts for the smallest patches. A single value minus its mean is 0; torch refuses it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training and features.shape[2:].numel() == 1:
+            return torch.zeros_like(features)
+        return super().forward(features)
+
+
+class _InstanceNorm2d(_Predicting, nn.InstanceNorm2d):
+    pass
+
+
+class _InstanceNorm3d(_Predicting, nn.InstanceNorm3d):
+    pass
+
+
+INSTANCE_NORM = {2: _InstanceNorm2d, 3: _InstanceNorm3d}
 
 
 def normalisation(name: Normalisation, dimensions: int, channels: int) -> nn.Module:
@@ -77,6 +96,21 @@ def convolution_format(module: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d):
             memory_format = MEMORY_FORMAT[layer.weight.ndim - 2]
             layer.weight.data = layer.weight.data.to(memory_format=memory_format, copy=True)
+
+
+def perceptron(features_in: int, features: int) -> nn.Sequential:
+    """Two linear layers with batch norm and ReLU between them, for features of voxels (N, features_in).
+
+    Source:
+        SS-Net and CAML releases, projection and prediction heads.
+
+    Example:
+        >>> perceptron(16, 32)(torch.zeros(4, 16)).shape
+        torch.Size([4, 32])
+    """
+    return nn.Sequential(
+        nn.Linear(features_in, features), nn.BatchNorm1d(features), nn.ReLU(inplace=True), nn.Linear(features, features)
+    )
 
 
 def crop(volume: Tensor, size: torch.Size) -> Tensor:

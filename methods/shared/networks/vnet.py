@@ -1,7 +1,7 @@
 """The V-Net (Milletari et al., 3DV 2016, in the form of the UA-MT release), and the ResV-Net with its decoder.
 
 A normalisation and ReLU follow every convolution. There are no residuals inside a block, and skip connections are
-additions after the up-block's ReLU. Channel dropout follows the deepest block and precedes the heads.
+additions after the up-block's ReLU. Channel dropout follows the V-Net's deepest block and precedes the heads.
 """
 
 import torch
@@ -46,13 +46,16 @@ def vnet(channels: int, dimensions: int, width: int, *, normalisation: Normalisa
 
 @register_network("resvnet")
 def resvnet(channels: int, dimensions: int, width: int, *, normalisation: Normalisation = "batch") -> Parts:
-    """A ResNet-34 as the encoder of a V-Net, with batch norm in it, and the V-Net's decoder (MCF and SDCL releases).
+    """A ResNet-34 as the encoder of a V-Net, and the V-Net's decoder. Channel dropout precedes the heads alone.
 
     Args:
         channels: of the images.
         dimensions: 2 or 3.
         width: channels of the first level; 16 as published.
-        normalisation: of the decoder; SDCL has instance.
+        normalisation: after each convolution. MCF has batch, SDCL instance norm.
+
+    Source:
+        SDCL release, `code/pancreas/ResVNet.py` and `resnet.py`; a copy of MCF's `networks/ResNet34.py` by others.
 
     Example:
         >>> encoded = resvnet(channels=1, dimensions=2, width=2).encoder(torch.zeros(1, 1, 32, 32))
@@ -60,7 +63,7 @@ def resvnet(channels: int, dimensions: int, width: int, *, normalisation: Normal
         [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]
     """
     layers = _Layers(dimensions, normalisation)
-    return _with_decoder_of_vnet(_ResNetEncoder(dimensions, channels, width), layers, width)
+    return _with_decoder_of_vnet(_ResNetEncoder(layers, channels, width), layers, width)
 
 
 def _with_decoder_of_vnet(encoder: nn.Module, layers: "_Layers", width: int) -> Parts:
@@ -77,9 +80,11 @@ class _Layers:
     def __init__(self, dimensions: int, normalisation: Normalisation):
         self.dimensions, self.normalisation = dimensions, normalisation
 
+    def norm(self, channels: int) -> nn.Module:
+        return normalisation(self.normalisation, self.dimensions, channels)
+
     def unit(self, convolution: nn.Module, channels: int) -> nn.Sequential:
-        norm = normalisation(self.normalisation, self.dimensions, channels)
-        return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
+        return nn.Sequential(convolution, self.norm(channels), nn.ReLU(inplace=True))
 
     def block(self, convolutions: int, channels_in: int, channels: int) -> nn.Sequential:
         widths = [channels_in] + [channels] * convolutions
@@ -149,47 +154,40 @@ class _Decoder(nn.Module):
 class _ResNetEncoder(nn.Module):
     """A ResNet-34 without its pooling: a convolution of 7 at full size, then four stages that halve."""
 
-    def __init__(self, dimensions: int, channels: int, width: int):
+    def __init__(self, layers: _Layers, channels: int, width: int):
         super().__init__()
-        convolution = CONVOLUTION[dimensions](channels, width, 7, padding=3, bias=False)
-        self.stem = nn.Sequential(convolution, normalisation("batch", dimensions, width), nn.ReLU(inplace=True))
+        convolution = CONVOLUTION[layers.dimensions]
+        self.stem = layers.unit(convolution(channels, width, 7, padding=3, bias=False), width)
         widths = [width * 2**level for level in range(5)]
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(
-                    _Residual(dimensions, a, b, stride=2), *(_Residual(dimensions, b, b) for _ in range(count - 1))
-                )
+                nn.Sequential(_Residual(layers, a, b, stride=2), *(_Residual(layers, b, b) for _ in range(count - 1)))
                 for a, b, count in zip(widths, widths[1:], RESNET34, strict=False)
             ]
         )
-        self.dropout = CHANNEL_DROPOUT[dimensions](DROPOUT)
 
     def forward(self, images: Tensor, change: Change = unchanged) -> list[Tensor]:
         outputs = [change(0, self.stem(images))]
         for level, stage in enumerate(self.stages, 1):
             outputs.append(change(level, stage(outputs[-1])))
-        outputs[-1] = self.dropout(outputs[-1])
         return outputs
 
 
 class _Residual(nn.Module):
     """Two convolutions and a shortcut (He et al., CVPR 2016, the basic block)."""
 
-    def __init__(self, dimensions: int, channels_in: int, channels: int, stride: int = 1):
+    def __init__(self, layers: _Layers, channels_in: int, channels: int, stride: int = 1):
         super().__init__()
-        convolution = CONVOLUTION[dimensions]
+        convolution = CONVOLUTION[layers.dimensions]
         self.layers = nn.Sequential(
-            convolution(channels_in, channels, 3, stride=stride, padding=1, bias=False),
-            normalisation("batch", dimensions, channels),
-            nn.ReLU(inplace=True),
+            layers.unit(convolution(channels_in, channels, 3, stride=stride, padding=1, bias=False), channels),
             convolution(channels, channels, 3, padding=1, bias=False),
-            normalisation("batch", dimensions, channels),
+            layers.norm(channels),
         )
         self.shortcut = nn.Sequential()
         if stride != 1:
             self.shortcut = nn.Sequential(
-                convolution(channels_in, channels, 1, stride=stride, bias=False),
-                normalisation("batch", dimensions, channels),
+                convolution(channels_in, channels, 1, stride=stride, bias=False), layers.norm(channels)
             )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -56,14 +56,14 @@ def _left_atrium(chance: random.Random, folder: Path) -> Input:
 
 
 def _raw_left_atrium(chance: random.Random, folder: Path) -> Input:
-    """The challenge's own files, for `data prepare la-raw`."""
+    """The challenge's own files, for `data prepare la`."""
     for number, case in enumerate("AB"):
         place = folder / "raw" / case
         scan_folder.write(place / "lgemri.nrrd", volume(number), spacing=(0.625,) * 3)
         scan_folder.write(place / "laendo.nrrd", scan_folder.blob(255), spacing=(0.625,) * 3)
     path = folder / "raw" / chance.choice("AB") / chance.choice(("lgemri.nrrd", "laendo.nrrd"))
     mutation = damage(chance, path, is_label=path.stem == "laendo")
-    command = ["data", "prepare", "la-raw", "raw", "--to=prepared", f"--crop={chance.choice(('label', 'centre'))}"]
+    command = ["data", "prepare", "la", "--from=raw", "--to=prepared", f"--crop={chance.choice(('label', 'centre'))}"]
     return Input(f"{path.parent.name}/{path.name}: {mutation}", [command], [path.name, path.stem, "raw"])
 
 

@@ -1,0 +1,190 @@
+"""Makes the cases of a recipe from what its distributor hands out."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.case import DataError, shorten_list
+from data.geometry import Geometry
+from data.reading import Reading
+from data.recipes.files import CaseFiles, find_files
+from data.recipes.recipe import H5, PREPARED, Raw, Recipe
+from data.recipes.steps import Scan, Step
+from data.scans import file_hash, read_image, read_label, read_series, write_image, write_labels
+
+AS_STORED = Reading(orientation="stored", normalise="none")
+H5_READING = Reading(orientation="stored", normalise="none", voxel=(1.0, 1.0, 1.0))  # such files have no voxel size
+AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = False) -> Iterator[str]:
+    """Write imagesTr, labelsTr, dataset.json and the lists of cases, as `source: folder` reads them.
+
+    Re-running skips cases that were prepared from the same files by the same steps.
+
+    Args:
+        recipe: says how.
+        folder: of the original distribution, or of the h5 files that papers share.
+        to: the new folder.
+        skip_missing: whether cases that are not there are left out of the lists. The folder is then marked as
+            incomplete.
+
+    Yields:
+        Each case, after it was written.
+
+    Raises:
+        DataError: a case is missing, twice, or cannot be used; or `to` holds cases of another recipe.
+    """
+    files, way = find_files(recipe, folder)
+    if (missing := [case for case in recipe.cases if case not in files]) and not skip_missing:
+        raise DataError(_missing(recipe, folder, missing))
+    steps = way.steps if isinstance(way, H5) else recipe.steps
+    made_by = {"recipe": recipe.id, "lists": recipe.hash, "steps": _hash_of(way, steps)}
+    done = _earlier(to, made_by)
+    try:
+        _describe(recipe, to, missing)
+        contents: dict[str, str] = {}
+        for case in recipe.cases:
+            if case in missing:
+                continue
+            source = _content(files[case])
+            if source in contents:
+                raise DataError(
+                    f"{folder}: {case} and {contents[source]} have the same files: download one of them again"
+                )
+            contents[source] = case
+            image, label = (to / name / f"{case}.nii.gz" for name in ("imagesTr", "labelsTr"))
+            if done.get(case) != source or not (image.is_file() and label.is_file()):
+                _write(_prepared(recipe, way, steps, files[case]), list(recipe.structures.values()), image, label)
+                done[case] = source
+                _replace(
+                    to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1)
+                )
+            yield case
+    except OSError as error:
+        raise DataError(f"cannot write to {to}: {error}") from error
+
+
+def _missing(recipe: Recipe, folder: Path, missing: list[str]) -> str:
+    gone = [f"{case} ({recipe.gone[case]})" for case in missing if case in recipe.gone]
+    others = [case for case in missing if case not in recipe.gone]
+    what = "; ".join(
+        [f"cannot be downloaded any more: {', '.join(gone)}"] * bool(gone)
+        + [f"not there: {shorten_list(others)}"] * bool(others)
+    )
+    return (
+        f"{folder} lacks {len(missing)} of {len(recipe.cases)} cases of {recipe.title}; {what}. Add them, or go on "
+        "without them by --skip-missing. Results are then not comparable with published ones"
+    )
+
+
+def _earlier(to: Path, made_by: dict[str, str]) -> dict[str, str]:
+    """The cases of an earlier preparation. Raises DataError if it was by another recipe or other steps."""
+    path = to / PREPARED
+    if not path.exists():
+        if (to / "imagesTr").exists():
+            raise DataError(f"{to} holds scans that no recipe prepared: choose another folder with --to")
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        cases = {str(case): str(source) for case, source in stored.pop("cases").items()}
+        stored.pop("preparation")
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}): remove {to} and prepare the cases again") from error
+    if stored != made_by:
+        raise DataError(
+            f"{to} holds cases of recipe {stored.get('recipe')}, prepared by other steps or from other files: choose "
+            "another folder with --to"
+        )
+    return cases
+
+
+def _describe(recipe: Recipe, to: Path, missing: list[str]) -> None:
+    for name in ("imagesTr", "labelsTr"):
+        (to / name).mkdir(parents=True, exist_ok=True)
+    described = {"name": recipe.title.split(",")[0], "labels": {"background": 0} | recipe.structures}
+    _replace(to / "dataset.json", json.dumps(described, indent=1))
+    lists = recipe.lists
+    sides = {"train": [*lists.train, *lists.validation], "validation": lists.validation, "test": lists.test}
+    for side, cases in sides.items():
+        there = [case for case in cases if case not in missing]
+        if side != "validation" and not there:
+            raise DataError(f"no case of the {side} list of {recipe.title} is there: add some")
+        _replace(to / f"{side}.list", "".join(f"{case}\n" for case in there))
+
+
+def _content(files: CaseFiles) -> str:
+    """A sha256 of the files of a case. Of a DICOM series each file counts."""
+    image = sorted(path for path in files.image.rglob("*") if path.is_file()) if files.image.is_dir() else [files.image]
+    hashes = [file_hash(path) if path.suffix != ".dcm" else _sha256(path) for path in image]
+    return hashlib.sha256(" ".join([*hashes, file_hash(files.label)]).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prepared(recipe: Recipe, way: Raw | H5, steps: list[Step], files: CaseFiles) -> Scan:
+    scan = _from_h5(recipe, way, files) if isinstance(way, H5) else _from_raw(recipe, way, files)
+    for step in steps:
+        try:
+            scan = step(scan)
+        except DataError as error:
+            raise DataError(f"{files.image}: {error}") from error
+    return scan
+
+
+def _from_h5(recipe: Recipe, way: H5, files: CaseFiles) -> Scan:
+    image, geometry = read_image(files.image, H5_READING)
+    label, label_geometry = read_label(files.label, H5_READING, list(recipe.structures.values()))
+    if differences := label_geometry.differences(geometry):
+        raise DataError(f"{files.label}: image and label differ, {', '.join(differences)}: download the file again")
+    if way.axes == "zyx":
+        image, label = image.transpose(2, 1, 0), label.transpose(2, 1, 0)
+    return Scan(image, label, geometry.spacing)
+
+
+def _from_raw(recipe: Recipe, way: Raw, files: CaseFiles) -> Scan:
+    image, geometry = read_series(files.image) if files.image.is_dir() else read_image(files.image, AS_STORED)
+    stored = {value: way.values.get(value, [value]) for value in recipe.structures.values()}
+    label, label_geometry = read_label(files.label, AS_STORED, [v for values in stored.values() for v in values])
+    owners = [number for number, values in enumerate(stored.values(), 1) for _ in values]
+    label = np.array([0, *owners], np.uint8)[label]
+    if way.label_grid == "header":
+        mismatch = label_geometry.mismatch(geometry, AS_STORED.grid_tolerance)
+    else:
+        mismatch = "" if label.shape == image.shape else f"{label.shape} voxels, not {image.shape}"
+    if mismatch:
+        raise DataError(f"{files.label}: not on the grid of {files.image}: {mismatch}: download both again")
+    if not label.any():
+        raise DataError(f"{files.label}: the label is empty: download it again")
+    if way.label_intensity is not None:
+        low, high = way.label_intensity
+        if not low <= (median := float(np.median(image[label > 0]))) <= high:
+            raise DataError(
+                f"{files.label}: the median of the image within the label is {median:.0f}, not {low:g} to {high:g}: "
+                "image and label are turned against each other, or the image has other units"
+            )
+    return Scan(image, label, geometry.spacing)
+
+
+def _write(scan: Scan, values: list[int], image: Path, label: Path) -> None:
+    geometry = Geometry(scan.image.shape, scan.spacing, (0.0, 0.0, 0.0), AXES, "stored")
+    write_image(image, scan.image, geometry)
+    write_labels(label, scan.label, geometry, values)
+
+
+def _hash_of(way: Raw | H5, steps: list[Step]) -> str:
+    text = json.dumps([block.model_dump(mode="json", exclude_unset=True) for block in (way, *steps)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
