@@ -1,18 +1,23 @@
-"""Progress bars of long loops on a terminal. Elsewhere, as in worker processes, nothing is printed."""
+"""Progress bars of long loops on a terminal, and a line for other work that takes long."""
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+PATIENCE = 2  # seconds without a word
 _shown: list[Progress] = []  # at most one: a terminal has room for one live display
 
 
 def follow(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a progress bar, if the output is a terminal. The bar goes away at the end.
+
+    Elsewhere, as in worker processes, nothing is printed.
 
     A loop inside another shows no bar of its own.
 
@@ -34,6 +39,30 @@ def follow(items: Iterable[T], what: str, total: int | None = None) -> Iterator[
             yield from progress.track(items, total, description=what)
         finally:
             _shown.clear()
+
+
+@contextmanager
+def announced(what: str, console: Console) -> Iterator[None]:
+    """Print what is being done, on a terminal or not, as soon as it has taken two seconds.
+
+    While a bar of `follow` is shown, nothing is printed.
+
+    Args:
+        what: says what is done, as in "planning the trials".
+        console: where it is printed.
+    """
+
+    def say() -> None:
+        if not _shown:
+            console.print(f"{what} ...", soft_wrap=True)
+
+    timer = threading.Timer(PATIENCE, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def bar(console: Console | None = None, transient: bool = False) -> Progress:

@@ -142,7 +142,8 @@ def test_a_method_joins_a_finished_comparison(command, tmp_path, no_ray):
 def test_a_starting_file_is_written_and_said_how_to_go_on(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = command("new-method", "my_idea")
-    assert status == 0 and (tmp_path / "my_idea.py").is_file()
+    assert status == 0 and "teacher" not in (tmp_path / "my_idea.py").read_text()
+    assert command("new-method", "other", "--teacher")[0] == 0 and "make_teacher" in (tmp_path / "other.py").read_text()
     assert "run_benchmark.py check my_idea.py" in out and "--plugin my_idea.py" in out
 
 

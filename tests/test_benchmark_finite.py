@@ -235,6 +235,21 @@ def test_new_scans_are_not_segmented_by_what_is_no_probability(segmenting, tmp_p
         assert words in one_line_error(predict())
 
 
+def test_segmenting_by_other_code_than_the_record_s_is_said_in_one_line(segmenting, tmp_path):
+    record, plugin, predict = segmenting
+    code, out, _ = predict()
+    assert code == 0 and "other code" not in out
+    plugin.write_text(plugin.read_text() + "\n# a comment changes nothing\n")
+    assert "other code" not in predict()[1]
+    plugin.write_text(plugin.read_text() + "\nSCALE = 2\n")
+    (line,) = [line for line in predict()[1].splitlines() if "other code" in line]
+    assert line.startswith(str(record)) and "source of the plug-in: faulty.py" in line
+    stored = yaml.safe_load((record / "trial.yaml").read_text())
+    stored["numerics"] |= {"training": 0, "method": None}
+    (record / "trial.yaml").write_text(yaml.safe_dump(stored))
+    assert "(numerics of training: version 0, now version 1)" in predict()[1]
+
+
 def test_new_scans_are_not_segmented_by_weights_that_are_not_finite(segmenting, tmp_path):
     record, _, predict = segmenting
     weights = torch.load(record / "weights.pt", weights_only=True)

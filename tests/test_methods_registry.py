@@ -236,12 +236,14 @@ def test_a_class_without_information_is_refused():
     assert "plain" not in registry.names()
 
 
-def test_a_starting_file_is_a_method_that_trains(tmp_path):
-    path = registry.write_starting_file("my_idea", tmp_path, 2026)
+@pytest.mark.parametrize("teacher", [False, True])
+def test_a_starting_file_is_a_method_that_trains(tmp_path, teacher):
+    path = registry.write_starting_file("my_idea", tmp_path, 2026, teacher)
     assert registry.load_plugin(path) == ["my_idea"]
     method = registry.get("my_idea")
     assert (method.info.title, method.info.year, method.__name__) == ("My Idea", 2026, "MyIdea")
-    assert all(row["consistency"] > 0 for row in SmallTraining("my_idea").run().history())
+    history = SmallTraining("my_idea").run().history()
+    assert all(row["consistency"] > 0 for row in history) and ("logged/ema_decay" in history[-1]) == teacher
 
 
 @pytest.mark.parametrize(

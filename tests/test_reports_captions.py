@@ -75,6 +75,28 @@ def test_what_was_not_trained_here_is_not_said_to_be(results):
     assert ("External masks have no costs here: nnU-Net" in cost) == masks.any() and "No timing is stored" not in cost
 
 
+@pytest.mark.parametrize("results", ["one seed", "two budgets", "masks", "masks beside"], indirect=True)
+def test_what_is_pasted_into_a_paper_says_how_it_was_trained(results):
+    [made] = make_tables([results])
+    publication = next(table for table in made.cuts if table.name == "publication")
+    trained = (results.cells["fidelity"] != EXTERNAL).any()
+    for block in publication.blocks:
+        assert ("600 iterations, batch of 4" in " ".join(block.notes)) == trained
+
+
+@pytest.mark.parametrize("results", ["two budgets"], indirect=True)
+def test_floor_and_ceiling_have_one_name_in_every_table_and_figure(results):
+    [made] = make_tables([results])
+    names = {
+        table.name: {row.cells[0].text for block in table.blocks for row in block.rows}
+        for table in (*made.cuts, *made.tables)
+        if table.name != "ledger"  # it has rows with published figures alone
+    }
+    assert set(measured_in(results).look) == {"A (floor)", "A (ceiling)", "B", "C"}
+    assert len(names) > 5 and {name: found for name, found in names.items() if found != names["summary"]} == {}
+    assert names["summary"] == {"A (floor)", "A (ceiling)", "B", "C"}
+
+
 @pytest.mark.parametrize(
     ("results", "averaged"),
     [("one seed", ""), ("two budgets", " Each case is first averaged over its seeds."),
@@ -86,7 +108,7 @@ def test_notes_are_of_the_rows_above_them(results, averaged):
     assert re.search(r"not over seeds\.(.*?) Empty predictions", notes["comparison"]).group(1) == averaged
     roles = set(results.cells["role"])
     for text in (notes["comparison"], notes["further"]):
-        assert ("Rows with all cases labelled are not ranked." in text) == ("ceiling" in roles)
+        assert ("It is not ranked." in text) == ("ceiling" in roles)
     assert ("Floor:" in notes["sweep"], "Ceiling:" in notes["sweep"]) == ("floor" in roles, "ceiling" in roles)
     assert ("Gap closed" in notes["sweep"]) == ("floor" in roles) and "in brackets" not in notes["sweep"]
     told_apart = max(results.cells.groupby("display")["seed"].nunique()) > 2

@@ -280,6 +280,33 @@ def test_distributions_show_every_case_sorted_by_mean_dice(full):
     assert labels_of(figure.figure.legends[0].texts) == ["case", "mean", "mean of the ceiling", "mean of the floor"]
 
 
+@pytest.mark.parametrize("methods", [1, 2])
+def test_figures_of_few_methods_leave_an_inch_for_what_they_show(tmp_path, methods):
+    cells = [cell("base", n, role="floor", unlabelled=0) for n in (4, 8)]
+    cells += [cell(name, n) for name in "ab"[:methods] for n in (4, 8)]
+    planned = plan(cells)
+    write_plan(tmp_path, planned)
+    for planned_cell in cells:
+        write_done(tmp_path, planned, planned_cell, MEANS[planned_cell["method"]])
+    for module in ("budgets", "distributions", "training_curves"):
+        for drawn in drawn_by(module, tmp_path).values():
+            drawn.figure.draw_without_rendering()
+            heights = [axes.get_window_extent().height / drawn.figure.dpi for axes in drawn.figure.axes]
+            assert min(heights) > 0.9, drawn.name
+
+
+@pytest.mark.parametrize(
+    "distances", [[17.0, 18, 19, 20, 21, 22], [5.5, 6, 7, 8, 9, 9.5], [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]]
+)
+def test_the_axis_of_distances_has_three_numbers_however_alike_they_are(tmp_path, distances):
+    planned = plan([cell("a")])
+    folder = write_plan(tmp_path, planned)
+    write_record(folder, planned, planned["cells"][0], table_of(planned, spread_around(0.8), hd95=distances))
+    axes = drawn_by("distributions", folder)["distributions_8"].figure.axes[1]
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+
+
 def test_distances_that_are_undefined_or_zero_are_no_trouble(tmp_path):
     planned = plan([cell("a"), cell("b")])
     folder = write_plan(tmp_path, planned)

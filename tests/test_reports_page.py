@@ -217,7 +217,7 @@ def test_values_and_order_of_the_heat_map(folder, tmp_path):
     tables = [values(planned, sum(c["trial"].encode())) for c in planned["cells"]]
     dice = [t[(t["metric"] == "dice") & (t["postprocessing"] == "none")].set_index("case")["value"] for t in tables]
     assert data["cases"] == sorted(CASES, key=lambda case: np.mean([table[case] for table in dice]))
-    assert data["views"][0]["labels"] == ["A", "B", "C"]
+    assert data["views"][0]["labels"] == ["A (floor)", "B", "C"]
     shown = np.array(data["values"]["none"]["Dice [%]"][0])
     expected = [[100 * table[case] for case in data["cases"]] for table in dice]
     assert np.allclose(shown, expected, atol=0.01)
@@ -250,9 +250,9 @@ def test_the_viewer_offers_what_exists_and_opens_what_most_methods_have(tmp_path
     assert (shown.first, shown.main) == (2, [0, 2])
     first = shown.views[shown.first]
     assert [shown.trials[trial] for trial in first.trials] == [cells[n]["trial"] for n in (2, 3, 4, 5)]
-    assert first.labels == ["A", "B", "C (draw 1, seed 3)", "A, 28 labelled"]
+    assert first.labels == ["A", "B", "C (draw 1, seed 3)", "A (ceiling)"]
     assert [shown.trials[trial] for trial in shown.views[0].trials] == [cells[n]["trial"] for n in (0, 5)]
-    assert shown.views[0].labels == ["A", "A, 28 labelled (seed 2)"]
+    assert shown.views[0].labels == ["A", "A (ceiling) (seed 2)"]
     assert shown.views[0].keys[0] == first.keys[0] != first.keys[3]
     text = Page(page_of(tmp_path, out=tmp_path / "page")).text
     assert (

@@ -129,7 +129,7 @@ def test_a_click_on_a_heading_sorts(browser):
 
 @pytest.mark.parametrize(
     "place, shortest_first",
-    [(0, ["A", "B", "D", "Gamma"]), (2, ["30.0 s", "1 h 05 min", "10 h 00 min", "failed"])],
+    [(0, ["A (floor)", "B", "D", "Gamma"]), (2, ["30.0 s", "1 h 05 min", "10 h 00 min", "failed"])],
 )
 def test_columns_sort_by_values_not_by_what_is_printed(browser, place, shortest_first):
     """Cells without a value stay last."""
@@ -222,7 +222,7 @@ def test_a_click_on_the_heat_map_opens_a_case(browser):
 def test_budget_and_run_are_chosen_among_those_that_exist(browser):
     options = "return [...document.querySelectorAll(`[data-part=${arguments[0]}] option`)].map(option => option.text)"
     offered = {name: browser.execute_script(options, name) for name in ("budget", "run", "a")}
-    assert offered == {"budget": ["8", "16"], "run": ["seed 1"], "a": ["A", "B", "Gamma"]}
+    assert offered == {"budget": ["8", "16"], "run": ["seed 1"], "a": ["A (floor)", "B", "Gamma"]}
     decoded(browser)
     choose(browser, "a", 1)
     before = picture(browser)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import results_folder
 from helpers.results_folder import (
     CASES,
     cell,
@@ -20,9 +21,12 @@ from helpers.results_folder import (
 from helpers.written_out import holm, seed_aware_p
 from scipy import stats
 
+from reports.figures import pairwise_map
+from reports.figures.measured import measured_in
 from reports.measures import scores
 from reports.results import read_results
 from reports.significance import significance
+from reports.tables import make_tables
 
 
 def raw(folder, trial, metric, postprocessing):
@@ -268,3 +272,27 @@ def test_rows_with_one_seed_are_named_once_with_their_budgets(tmp_path):
     cells += [cell("C", labelled, 1) for labelled in (4, 8)]
     text = comparison_of(write_folder(tmp_path, plan(cells)))
     assert "One seed: C (4, 8 labelled): no p over seeds." in text
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+@pytest.mark.parametrize("cases", [2, 5, 6])
+def test_a_mark_needs_six_test_cases(tmp_path, monkeypatch, cases, seeds):
+    """Three methods that differ by 20 points in every case, with 0.1 points of noise."""
+    monkeypatch.setattr(results_folder, "CASES", CASES[:cases])
+    cells = cells_of("a", "b", "c", seeds=seeds)
+    planned = plan(cells, data={"test": cases})
+    rng = np.random.default_rng(0)
+    tables = {
+        c["trial"]: scored(planned, dice=list(0.4 + 0.2 * "abc".index(c["method"]) + 0.001 * rng.normal(size=cases)))
+        for c in cells
+    }
+    results = read_results(write_folder(tmp_path, planned, tables))
+    [made] = make_tables([results])
+    comparison, enough = made.tables[0], cases >= 6
+    text = " ".join(cell.text for block in comparison.blocks for row in block.rows for cell in row.cells)
+    assert ("*" in text, "different" in text) == (enough, enough and len(seeds) > 1)
+    assert any(note.startswith("Fewer than 6 test cases") for note in comparison.notes) != enough
+    frame = made.statistics[(made.statistics["method"] != "b") & (made.statistics["measure"] == "dice_percent")]
+    assert frame["cases_p_holm"].notna().all() == enough and frame["cases_p"].notna().all()
+    (marked,) = [drawn for name, drawn in pairwise_map.draw(measured_in(results), 8)]
+    assert ("(3 of them)" in marked.caption) == enough and ("Marks need 6" in marked.caption) != enough

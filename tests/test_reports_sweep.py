@@ -7,6 +7,7 @@ from reports.measures import scores, with_rows
 from reports.results import read_results
 from reports.statistics import contrasts, gap_interval, run_pool, saved_interval
 from reports.tables import make_tables
+from reports.tables.sweep_dashes import gap_reason, saved_reason
 
 # Dice of floor and methods at 4 and 8 labelled cases, and of the ceiling
 DICE = {("floor", 4): 0.60, ("floor", 8): 0.70, ("a", 4): 0.65, ("a", 8): 0.80, ("b", 4): 0.55, ("b", 8): 0.92,
@@ -56,18 +57,18 @@ def test_several_budgets_are_columns(tmp_path):
     assert [column.label for column in blocks[0].columns] == ["Method", "4 labelled cases", "8 labelled cases"]
     assert dice == {
         "FLOOR (floor)": ["60.00", "70.00"], "A": ["65.00", "80.00"], "B": ["55.00", "92.00"],
-        "FLOOR (ceiling, 28 labelled)": ["90.00", "90.00"],
+        "FLOOR (ceiling)": ["90.00", "90.00"],
     }  # fmt: skip
     assert (gap["A"], gap["B"]) == (["17", "50"], ["−17", "110"])
     assert (saved["A"], saved["B"]) == (["+1.7", "+7.0"], ["–", "more than 20"])
-    assert gap["FLOOR (floor)"] == saved["FLOOR (ceiling, 28 labelled)"] == ["–", "–"]
+    assert gap["FLOOR (floor)"] == saved["FLOOR (ceiling)"] == ["–", "–"]
 
 
 def test_best_and_second_best_of_each_budget_without_the_ceiling(tmp_path):
     block = sweep_of(write_sweep(tmp_path)).blocks[0]
     ranks = {row.cells[0].text: [cell.rank for cell in row.cells[1:]] for row in block.rows}
     assert ranks == {
-        "FLOOR (floor)": [2, 0], "A": [1, 2], "B": [0, 1], "FLOOR (ceiling, 28 labelled)": [0, 0],
+        "FLOOR (floor)": [2, 0], "A": [1, 2], "B": [0, 1], "FLOOR (ceiling)": [0, 0],
     }  # fmt: skip
 
 
@@ -131,6 +132,43 @@ def test_numbers_that_say_nothing_are_dashes_and_stay_in_the_csv(tmp_path):
     assert frame.loc[frame["method"] == "a", "gap_share"].notna().any()
 
 
+WHY = {
+    "seeds that say nothing": ({"run_sd": 0.2}, {}, ["holds both 0 and 100 %", "holds every number of labels"]),
+    "a Dice below every floor": ({"run_sd": 0.001}, {}, ["with fewer labelled cases has so low a Dice: B with 4"]),
+    "a low ceiling": (
+        {"run_sd": 0.001},
+        {("floor", 28): 0.65},
+        ["The ceiling is not above the floor: all methods with 8 labelled."],
+    ),
+}
+
+
+@pytest.mark.parametrize("noise, changed, reasons", WHY.values(), ids=WHY.keys())
+def test_every_dash_of_a_method_has_its_reason_beside_it(tmp_path, noise, changed, reasons):
+    table = sweep_of(write_with_seeds(tmp_path, DICE | changed, **noise))
+    for reason in reasons:
+        assert any(reason in note for block in table.blocks[2:] for note in block.notes), reason
+    frame = table.frame[table.frame["role"] == "method"]
+    for block, reason_of in zip(table.blocks[2:], (gap_reason, saved_reason), strict=True):
+        for line in frame.to_dict("records"):
+            shown = texts(block)[line["display"]][(4, 8).index(line["labelled"])]
+            assert (shown == "–") == bool(reason_of(line)), (block.heading, line)
+
+
+def test_a_row_or_floor_without_all_its_runs_is_the_reason_of_a_dash(tmp_path):
+    planned = plan([*planned_cells(), cell("a", 8, seed=2)], reference=None)
+    write_plan(tmp_path, planned)
+    for c in planned["cells"][:-1]:
+        if (c["method"], c["labelled"]) != ("floor", 4):
+            write_record(tmp_path, planned, c, scored(planned, dice=DICE[c["method"], c["labelled"]]))
+    write_record(tmp_path, planned, planned["cells"][-1], state="failed", reason="out of memory")
+    notes = sweep_of(tmp_path).blocks[2].notes
+    assert notes == [
+        "Gap closed, cells with –. No floor with so many labelled cases has all its results: all methods with 4 "
+        "labelled. The row lacks runs that failed or diverged: A↓ with 8 labelled."
+    ]
+
+
 def test_one_seed_has_intervals_over_cases(tmp_path):
     table = sweep_of(write_with_seeds(tmp_path, DICE, run_sd=0.2, seeds=(1,)))
     intervals = table.frame.loc[table.frame["role"] == "method", ["gap_low", "gap_high"]]
@@ -152,7 +190,7 @@ def test_cells_that_are_not_done_say_so(tmp_path):
     table = sweep_of(tmp_path)
     dice = texts(table.blocks[0])
     assert dice["B"] == ["failed", "92.00"] and dice["A"] == ["65.00", "80.00 (1 of 2)"]
-    assert dice["FLOOR (ceiling, 28 labelled)"] == ["not run", "not run"]
+    assert dice["FLOOR (ceiling)"] == ["not run", "not run"]
     assert "B, 4 labelled, seed 1: failed: out of memory." in table.notes
     frame = table.frame.set_index(["method", "labelled"])
     assert frame["gap_share"].isna().all() and frame["labels_saved_beyond"].isna().all()

@@ -93,7 +93,7 @@ def test_rows_stand_as_in_the_paper(tmp_path):
     ])  # fmt: skip
     blocks = table_of(write_folder(tmp_path, planned)).blocks
     rows = [[row.cells[0].text for row in block.rows] for block in blocks]
-    assert rows == [["FLOOR", "B", "FULL (28 labelled)"], ["FLOOR", "B", "A", "FULL (28 labelled)"]]
+    assert rows == [["FLOOR (floor)", "B", "FULL (ceiling)"], ["FLOOR (floor)", "B", "A", "FULL (ceiling)"]]
     assert [block.heading for block in blocks] == ["4 labelled cases", "8 labelled cases"]
     assert [row.rule for row in blocks[1].rows] == [False, True, False, True]
 
@@ -107,7 +107,7 @@ def test_best_and_second_best_are_marked(tmp_path):
     folder = write_folder(tmp_path, planned, tables)
     rows = {row.cells[0].text: row.cells for row in table_of(folder).blocks[0].rows}
     assert {name: (cells[3].rank, cells[6].rank) for name, cells in rows.items()} == {
-        "A": (0, 1), "B": (1, 0), "C": (2, 2), "FULL (28 labelled)": (0, 0),
+        "A": (0, 1), "B": (1, 0), "C": (2, 2), "FULL (ceiling)": (0, 0),
     }  # fmt: skip
     assert "**90.00 ± 0.00**" in text_of(folder) and "<ins>80.00 ± 0.00</ins>" in text_of(folder)
     assert r"\textbf{90.00 $\pm$ 0.00}" in text_of(folder, "tex") and r"\underline{80.00" in text_of(folder, "tex")

@@ -14,6 +14,7 @@ from benchmark.cluster import stop_signals
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
 from data.errors import UserError, visible
+from data.progress import announced
 
 app = typer.Typer(
     help="Compare semi-supervised methods for 3D medical image segmentation.",
@@ -65,9 +66,10 @@ def run(
     trust: Trust = False,
 ) -> None:
     """Run the unfinished trials of an experiment, then write its report."""
-    from benchmark.command_line import commands
-    from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
-    from benchmark.planning.log_targets import check_loggers
+    with announced("loading libraries", console):
+        from benchmark.command_line import commands
+        from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
+        from benchmark.planning.log_targets import check_loggers
 
     if results is not None and str(results).startswith("-"):
         raise ResultsError(f"--results {results}: give a folder after --results; this is an option")
@@ -330,11 +332,14 @@ def check(
 
 
 @app.command()
-def new_method(name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")]) -> None:
+def new_method(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, underscores.")],
+    teacher: Annotated[bool, typer.Option("--teacher", help="Start from a student with an EMA teacher.")] = False,
+) -> None:
     """Write NAME.py into the current folder: a small working method to start from."""
     from benchmark.command_line import commands
 
-    commands.new_method(name, console)
+    commands.new_method(name, teacher, console)
 
 
 @data_app.command()

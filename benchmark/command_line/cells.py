@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmark.records.models import Cell
+from benchmark.records.models import Cell, name_with_role
 from data.errors import one_line
 
 
@@ -54,6 +54,5 @@ def _print_patches(cells: list[Cell], console: Console) -> None:
 
 
 def _title(cell: Cell) -> str:
-    role = "" if cell.role == "method" else f" ({cell.role})"
     draw = "" if cell.draw == "first" else f", draw {cell.draw}"
-    return one_line(f"{cell.display}{role}{draw}")
+    return one_line(f"{name_with_role(cell.display, cell.role)}{draw}")

@@ -20,17 +20,18 @@ from benchmark.planning.experiment_file import load_stored_experiment, read_expe
 from benchmark.planning.plan import Plan, PlannedTrial, make_plan, write_plan
 from benchmark.records.files import ResultsError
 from benchmark.records.locks import run_lock
-from benchmark.records.models import EXTERNAL
+from benchmark.records.models import EXTERNAL, name_with_role
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.source_code import CHECKOUT
 from benchmark.records.states import DIVERGED, DONE, FAILED, RESCORE, STALE, UNREADABLE
 from benchmark.trial import external_masks
 from data.cache import Dataset, prepare
 from data.errors import one_line
-from data.progress import follow
+from data.progress import announced, follow
 from methods.shared import registry
 from reports.durations import duration
 
+PREPARING, PLANNING = "preparing the data", "preparing the data and planning the trials"
 KEPT = {STALE: "--rerun stale", FAILED: "--retry-failed", DIVERGED: "--retry-failed"}
 
 
@@ -59,7 +60,8 @@ def run(experiment: Experiment, folder: ResultsFolder, also: set[str], address: 
     if experiment.tuning is not None:
         from benchmark.planning.tuning import has_ended, tune, validation_cases
 
-        dataset = prepare(experiment.data)
+        with announced(PREPARING, console):
+            dataset = prepare(experiment.data)
         validation_cases(experiment, dataset)  # so that too few cases are refused before the first part
     plan, complete = run_part(experiment, folder, dataset)
     if experiment.tuning is not None and has_ended(plan):
@@ -75,9 +77,14 @@ def _run_part(
     folder.create()
     with run_lock(folder):
         external_masks.finish_interrupted(folder)
-        plan = make_plan(experiment, folder, dataset)
-        pretrained.keep(experiment, folder)
-        if (copy_to := experiment.execution.copy_to) and (fetched := _fetch(plan, copy_to)):
+        with announced(PLANNING, console):
+            plan = make_plan(experiment, folder, dataset)
+            pretrained.keep(experiment, folder)
+        fetched, copy_to = 0, experiment.execution.copy_to
+        if copy_to:
+            with announced(f"looking for records in {copy_to}", console):
+                fetched = _fetch(plan, copy_to)
+        if fetched:
             console.print(f"{fetched} records fetched from {copy_to}", soft_wrap=True)
             plan = plan.reread()
         left_out = _left_out(plan)
@@ -110,7 +117,7 @@ def evaluate(folder: ResultsFolder, overrides: list[str], plugins: list[str], tr
     for part, experiment in parts:
         part.create()
         with run_lock(part):
-            plan = _same_plan(experiment, part)
+            plan = _same_plan(experiment, part, console)
             write_plan(plan)
             todo = [planned for planned in plan.trials if planned.state == RESCORE]
             console.print(f"{len(todo)} of {len(plan.trials)} cells to score again, none to train")
@@ -135,7 +142,8 @@ def _add_later_metrics(plan: Plan, console: Console) -> bool:
 
     trials = [planned.trial.id for planned in plan.reread().trials if planned.state == DONE]
     trials += [cell.trial for cell in external_masks.cells_of(plan.folder)]
-    added, reasons = later_metrics.add_to_all(plan.folder, trials, plan.dataset)
+    with announced("looking for records that lack metrics", console):
+        added, reasons = later_metrics.add_to_all(plan.folder, trials, plan.dataset)
     if added:
         console.print(f"{len(added)} records got metrics that they lacked, from stored predictions")
     if reasons:
@@ -158,7 +166,7 @@ def check_metrics(folder: ResultsFolder, trial: str, console: Console) -> None:
     console.print(table)
 
 
-def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:
+def _same_plan(experiment: Experiment, folder: ResultsFolder, console: Console) -> Plan:
     """The plan of a folder, whose trials must not change.
 
     Raises:
@@ -166,7 +174,8 @@ def _same_plan(experiment: Experiment, folder: ResultsFolder) -> Plan:
     """
     external_masks.finish_interrupted(folder)
     planned = _planned(folder)
-    plan = make_plan(experiment, folder)
+    with announced(PLANNING, console):
+        plan = make_plan(experiment, folder)
     if others := planned - {found.trial.id for found in plan.trials}:
         raise ExperimentError(
             f"{len(others)} of the {len(planned)} trials of {folder.folder} have changed: the data or the defaults are "
@@ -191,14 +200,15 @@ def add_masks(
     folder.read_plan()
     experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
     with run_lock(folder):
-        plan = _same_plan(experiment, folder)
+        plan = _same_plan(experiment, folder, console)
         if labelled not in experiment.labelled:
             console.print(
                 f"no method of this experiment has {labelled} labelled cases: the row stands alone in its budget "
                 f"(the experiment has {', '.join(map(str, experiment.labelled))})",
                 style="yellow", soft_wrap=True,
             )  # fmt: skip
-        trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
+        with announced("scoring the masks", console):
+            trial = external_masks.score_masks(masks, name, labelled, unlabelled, seed, plan.dataset, folder)
         write_plan(plan)
         console.print(f"scored as {trial}", soft_wrap=True)
         show_report(console, folder)
@@ -213,7 +223,7 @@ def remove_masks(name: str, folder: ResultsFolder, plugins: list[str], trust: bo
     folder.read_plan()
     experiment = load_stored_experiment(folder.experiment_file, plugins=plugins, trust=trust)
     with run_lock(folder):
-        plan = _same_plan(experiment, folder)
+        plan = _same_plan(experiment, folder, console)
         removed = external_masks.remove(name, folder)
         write_plan(plan)
         console.print(f"removed {', '.join(removed)}", soft_wrap=True)
@@ -227,7 +237,10 @@ def predict(
     """Segment scans with a finished trial, one line each."""
     from benchmark.trial.new_scans import predict_scans
 
-    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust):
+    def warn(line: str) -> None:
+        console.print(line, style="yellow", soft_wrap=True)
+
+    for found in predict_scans(record, images, to, normalise, voxel, plugins, trust, warn):
         volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in found.volumes.items())
         console.print(f"{found.scan}: {found.labels} ({volumes})", soft_wrap=True)
         if empty := [name for name, volume in found.volumes.items() if not volume]:
@@ -259,7 +272,8 @@ def _send(plan: Plan, uri: str | None, console: Console, renewed: Iterable[str] 
     try:
         for trial in renewed:
             remote_copies.send(plan.folder, trial, uri)
-        remote_copies.send_missing(plan.folder, [trial for trial in trials if plan.folder.has_record(trial)], uri)
+        with announced(f"copying records to {uri}", console):
+            remote_copies.send_missing(plan.folder, [trial for trial in trials if plan.folder.has_record(trial)], uri)
     except ResultsError as error:
         console.print(f"not copied: {error}", style="red", soft_wrap=True)
         return False
@@ -269,8 +283,13 @@ def _send(plan: Plan, uri: str | None, console: Console, renewed: Iterable[str] 
 def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Console) -> bool:
     finished, failures = True, []
     if todo:
-        from benchmark.cluster.scheduler import run_trials
+        with announced("loading Ray", console):
+            from benchmark.cluster.scheduler import run_trials
 
+        console.print(
+            "starting workers. Times left assume that the machine stays as busy as in the finished trials of this run",
+            soft_wrap=True,
+        )
         with ProgressView(todo, console) as view:
             trials = [planned.trial for planned in todo]
             finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address, view.note)
@@ -283,21 +302,25 @@ def _run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Con
     if not finished:
         console.print("stopped; checkpoints are saved. Run the same command again to go on")
         stop_signals.check()
-    for reason in external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder):
+    with announced("scoring external masks again", console):
+        reasons = list(external_masks.bring_up_to_date(plan.experiment.evaluation, plan.dataset, plan.folder))
+    for reason in reasons:
         console.print(f"not scored again: {one_line(reason)}", soft_wrap=True)
     return finished and not failures
 
 
 def _title(planned: PlannedTrial) -> str:
-    return f"{planned.trial.cell.display}, {planned.trial.cell.labelled} labelled"
+    cell = planned.trial.cell
+    return f"{name_with_role(cell.display, cell.role)}, {cell.labelled} labelled"
 
 
 def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], console: Console) -> None:
     """Print every cell with its state and why, what would run, and an estimate of hours."""
-    from benchmark.planning.estimate import seconds_of_training
+    from benchmark.planning.estimate import estimate_training
 
     folder.check_place()
-    plan = make_plan(experiment, folder)
+    with announced(PLANNING, console):
+        plan = make_plan(experiment, folder)
     print_cells((Line(planned.trial.cell, planned.state, planned.reason) for planned in plan.trials), console)
     todo = plan.to_run(also)
     _print_counts(plan, todo, console)
@@ -310,11 +333,17 @@ def dry_run(experiment: Experiment, folder: ResultsFolder, also: set[str], conso
     if train := [planned.trial for planned in todo if planned.state != RESCORE]:
         what = " without tuning" if experiment.tuning else ""
         try:
-            seconds = seconds_of_training(plan, train)
+            with announced("timing one step of training", console):
+                estimate = estimate_training(plan, train)
         except Exception as error:  # whatever a method's code raises; `--smoke` names the cell
             console.print(f"no estimate of time: {one_line(f'{type(error).__name__}: {error}')}", soft_wrap=True)
         else:
-            console.print(f"about {duration(seconds)} of training{what} on this machine, one trial at a time")
+            hours = duration(estimate.seconds)
+            console.print(f"about {hours} of training{what} on this machine, one trial at a time")
+            console.print(
+                f"estimated from {estimate.basis}; assumes that the machine stays as busy, and leaves out testing",
+                soft_wrap=True,
+            )
 
 
 def smoke(experiment: Experiment, console: Console) -> None:
@@ -323,7 +352,7 @@ def smoke(experiment: Experiment, console: Console) -> None:
 
     from benchmark.trial.smoke import smoke_test
 
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, announced(PLANNING, console):
         plan = make_plan(experiment, ResultsFolder(empty))
     first = {_title(planned): planned for planned in reversed(plan.trials)}  # seeds and draws run the same code
     for title, planned in reversed(first.items()):
@@ -361,9 +390,9 @@ def show_method(method: str, console: Console) -> None:
         console.print(table)
 
 
-def new_method(name: str, console: Console) -> None:
-    """Write a starting file into the working directory and say how to check and run it."""
-    path = registry.write_starting_file(name, Path.cwd(), date.today().year)
+def new_method(name: str, teacher: bool, console: Console) -> None:
+    """Write a starting file into the working directory, and say how to check and run it."""
+    path = registry.write_starting_file(name, Path.cwd(), date.today().year, teacher)
     script, demo = (os.path.relpath(CHECKOUT / file) for file in ("run_benchmark.py", "configs/demo.yaml"))
     console.print(f"wrote {path}; try it:", soft_wrap=True)
     console.print(f"  python {script} check {path.name}", soft_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from benchmark.planning.plan import PlannedTrial
+from benchmark.records.models import name_with_role
 from benchmark.trial.specification import Progress
 from data.errors import one_line
 from reports.durations import duration
@@ -33,9 +34,13 @@ class _Row:
     rate: float | None = None  # iterations a second, smoothed
     seen: float = 0.0
     printed: float = field(default=float("-inf"))
+    begun: float | None = None  # when the first sign of life came
+    seconds: float | None = None  # from then to the end
 
     def take(self, progress: Progress) -> None:
         now = time.monotonic()
+        self.begun = now if self.begun is None else self.begun
+        self.seconds = now - self.begun if progress.stage in ENDED else None
         if self.stage == progress.stage == "training" and now > self.seen and progress.step > self.step:
             rate = (progress.step - self.step) / (now - self.seen)
             self.rate = rate if self.rate is None else 0.8 * self.rate + 0.2 * rate
@@ -48,7 +53,7 @@ class _Row:
     def title(self) -> str:
         cell = self.planned.trial.cell
         draw = "" if cell.draw == "first" else f", draw {cell.draw}"
-        return f"{cell.display}, {cell.labelled} labelled{draw}, seed {cell.seed}"
+        return f"{name_with_role(cell.display, cell.role)}, {cell.labelled} labelled{draw}, seed {cell.seed}"
 
     def facts(self) -> list[str]:
         """The cells below HEADERS; "" if a value is unknown."""
@@ -111,7 +116,7 @@ class ProgressView:
         ]
 
     def overall(self) -> str:
-        """Progress of the whole run, and the time left at this pace."""
+        """Progress of the whole run, and the time left if the machine stays as busy as it was in this run."""
         rows = list(self._rows.values())
         done, total = map(sum, zip(*(row.work() for row in rows), strict=True))
         elapsed = time.monotonic() - self._begin
@@ -120,8 +125,24 @@ class ProgressView:
             parts.append(f"{100 * done / total:.0f} % of the work")
         parts.append(f"{duration(elapsed)} elapsed")
         if 0 < done < total:
-            parts.append(f"about {duration(elapsed * (total - done) / done)} left")
+            left = self._left()
+            training = time.monotonic() - min(row.begun for row in rows if row.begun is not None)
+            at_least = training * (total - done) / done  # nobody knows yet how long testing takes
+            parts.append(f"at least {duration(at_least)} left" if left is None else f"about {duration(left)} left")
         return ", ".join(parts)
+
+    def _left(self) -> float | None:
+        """Seconds that the other trials need, testing included, at the pace of those that this run has finished."""
+        rows = list(self._rows.values())
+        done = [(row.seconds, row.work()[0]) for row in rows if row.stage == "done" and row.seconds is not None]
+        seconds, work = map(sum, zip(*done, strict=True)) if done else (0, 0)
+        if not work:
+            return None
+        now = time.monotonic()
+        running = [row for row in rows if row.begun is not None and row.stage not in ENDED]
+        need = sum(row.work()[1] * seconds / work for row in rows if row.begun is None)
+        need += sum(max(row.work()[1] * seconds / work - (now - row.begun), 0) for row in running)
+        return need / max(len(running), 1)
 
     def _table(self) -> Table:
         """The running trials, then as many others as fit. Finished ones are dropped first."""

@@ -12,6 +12,7 @@ from rich.text import Text
 from benchmark.records.files import ResultsError
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.selection import best_on_validation
+from data.progress import announced
 from reports.results import Results
 from reports.tables.table import Block, Cell
 
@@ -30,12 +31,14 @@ def show_report(console: Console, *folders: ResultsFolder, to: Path | None = Non
     Raises:
         ResultsError: a folder has no plan that can be used, `budgets` does not fit, or the report cannot be written.
     """
-    from reports import report
+    with announced("loading the report's libraries", console):
+        from reports import report
 
     parts = {os.path.realpath(part.folder): part for folder in folders for part in folder.parts()}
     to = to or folders[0].folder / "report"
     try:
-        experiments, over = report.write_report([part.folder for part in parts.values()], to, budgets)
+        with announced("writing the report", console):
+            experiments, over = report.write_report([part.folder for part in parts.values()], to, budgets)
     except OSError as error:
         raise ResultsError(
             f"{to} cannot be written: {error}; records are complete. Make room or make it writable, then run `report` "

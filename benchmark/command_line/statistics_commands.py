@@ -42,6 +42,8 @@ def compare(
         "takes seeds and cases as samples; p over cases compares trained checkpoints alone.",
         soft_wrap=True,
     )
+    if found["cases_reason"].eq(statistics.TOO_FEW_FOR_MARKS).any():
+        console.print(f"fewer than {statistics.FEWEST_FOR_MARKS} cases: no corrected p and no verdict", soft_wrap=True)
     if out is not None:
         try:
             out.write_text(csv(found), encoding="utf-8", newline="\n")

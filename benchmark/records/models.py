@@ -41,6 +41,16 @@ class Stored(BaseModel):
 ROW_KEYS = ["role", "method", "display", "settings", "labelled", "unlabelled"]
 
 
+def name_with_role(display: str, role: str) -> str:
+    """The name of a row as people read it everywhere: floor and ceiling may be one method.
+
+    Example:
+        >>> name_with_role("V-Net", "ceiling"), name_with_role("DTML", "method")
+        ('V-Net (ceiling)', 'DTML')
+    """
+    return display if role == "method" else f"{display} ({role})"
+
+
 class Cell(Stored):
     """One cell of an experiment: a method at one budget, draw and seed, with what tables say of it."""
 

@@ -1,8 +1,9 @@
 """New scans, segmented by a finished trial."""
 
+import inspect
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.experiment_file import load_stored_experiment
+from benchmark.records import numerics, source_code
 from benchmark.records.files import ResultsError
 from benchmark.records.models import Record
 from benchmark.records.protocol import Training
@@ -38,6 +40,7 @@ from data.scan_files import ScanFiles, scan_files, stem_of
 from data.scans import write_labels
 from methods.shared import registry
 from methods.shared.method import Method
+from methods.shared.networks.registry import network_plugin
 
 SAME = 0.01  # of a voxel's side: what counts as the spacing that a network was trained at
 
@@ -58,16 +61,18 @@ def predict_scans(
     voxel: str | None = None,
     plugins: Sequence[str] = (),
     trust: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Segmented]:
     """Segment a scan, or each of a folder, and write <name>.nii.gz on the scan's own grid.
 
     The scan is read and resampled as the trial's own cases were. `normalise` and `voxel`, if given, take the place of
     the trial's settings of these names. Raises ResultsError for a folder that is no finished record, DataError for
     scans that cannot be read and ExperimentError where labels would take the place of a scan, before any is segmented.
-    `plugins` and `trust`: as of `load_stored_experiment`; a method that is built in needs neither.
+    `plugins` and `trust`: as of `load_stored_experiment`; a method that is built in needs neither. `say` gets one line
+    if other code than today's trained the record.
     """
     with reading_scans():
-        yield from _predict(record, images, to, normalise, voxel, plugins, trust)
+        yield from _predict(record, images, to, normalise, voxel, plugins, trust, say)
 
 
 def _predict(
@@ -78,6 +83,7 @@ def _predict(
     voxel: str | None,
     plugins: Sequence[str],
     trust: bool,
+    say: Callable[[str], None],
 ) -> Iterator[Segmented]:
     trial = _finished_trial(record)
     data, cell, evaluation = trial.data, trial.cell, trial.evaluation
@@ -94,6 +100,8 @@ def _predict(
     if cell.method not in given and not registry.is_built_in(cell.method):
         experiment = ResultsFolder(_absolute(record).parent.parent).experiment_file
         load_stored_experiment(experiment, trust=trust, methods=[cell.method])
+    if changes := _other_code(trial, training):
+        say(f"{record} was trained by other code than today's ({'; '.join(changes)}): labels may differ from its own")
     if voxel is not None:
         reading = reading.model_copy(update={"voxel": _voxel(voxel)})
     scans = _scans(images, reading, to)
@@ -141,6 +149,13 @@ def _predict(
         counts = np.bincount(labels.ravel(), minlength=len(values) + 1)[1:]
         millilitres = counts * np.prod(spacing_of_scan) / 1000
         yield Segmented(files[0], targets[name], dict(zip(data.class_names, millilitres.tolist(), strict=True)))
+
+
+def _other_code(trial: Record, training: Training) -> list[str]:
+    """What differs between the code that trained a record and the code that is loaded, a short phrase each."""
+    method_file = source_code.name_of(Path(inspect.getsourcefile(registry.get(trial.cell.method))).resolve())
+    today = numerics.current(trial.cell.method, method_file, network_plugin(training.network.name))
+    return numerics.changed(trial.numerics, today, "training", "preparation", "method", "network")
 
 
 @contextmanager

@@ -166,13 +166,14 @@ def _execute(path: Path, module_name: str, helpers: Collection[str]) -> None:
         raise MethodError(f"plug-in {path} cannot be imported: {reason}") from error
 
 
-def write_starting_file(name: str, folder: Path, year: int) -> Path:
+def write_starting_file(name: str, folder: Path, year: int, teacher: bool = False) -> Path:
     """Write `folder/<name>.py`: a small method that works, as the start of a new one.
 
     Args:
         name: of the method, see `register`.
         folder: an existing folder.
         year: that tables show.
+        teacher: whether it has an EMA teacher.
 
     Returns:
         The path of the file.
@@ -184,7 +185,8 @@ def write_starting_file(name: str, folder: Path, year: int) -> Path:
     if name in names():
         raise MethodError(f"method name {name!r} is taken by {inspect.getsourcefile(_METHODS[name])}: choose another")
     title = name.replace("_", " ").title()
-    text = (Path(__file__).parent / "new_method.py.txt").read_text(encoding="utf-8")
+    template = "new_teacher_method.py.txt" if teacher else "new_method.py.txt"
+    text = (Path(__file__).parent / template).read_text(encoding="utf-8")
     for word, value in (("NAME", name), ("TITLE", title), ("CLASS", title.replace(" ", "")), ("YEAR", str(year))):
         text = text.replace(word, value)
     path = folder / f"{name}.py"

@@ -95,7 +95,7 @@ def _figure(source: Measured, measure: Measure, over_runs: bool) -> Figure:
         Line2D([], [], color=NEUTRAL, marker="o", label="the panel's method"),
         Patch(color=NEUTRAL, alpha=0.25, linewidth=0,
               label="± SD over runs" if over_runs else "95 % confidence interval over cases"),
-        Line2D([], [], **OTHERS, label="the other methods"),
+        *[Line2D([], [], **OTHERS, label="the other methods")] * (len(methods) > 1),
     ]  # fmt: skip
     key += panels[0].get_legend_handles_labels()[0]
     figure.legend(handles=key, loc="outside lower center", ncols=3)

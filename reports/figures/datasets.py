@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from reports.figures import style
 from reports.figures.captioned import Drawn, LeftOut
 from reports.figures.ranks import diagram, nemenyi_diagram
-from reports.figures.style import FLOOR, MARKERS, Look, drawable, looks, new_figure, wrapped
+from reports.figures.style import FLOOR, LOWEST, MARKERS, Look, drawable, looks, new_figure, wrapped
 from reports.statistics import means_by_dataset
 from reports.tables.dataset_notes import friedman_sentence
 from reports.tables.datasets import ComparedLevel
@@ -84,7 +84,7 @@ def _ranges(of: ComparedLevel, ranks: pd.DataFrame) -> tuple[Figure, str]:
     """Each method's rank on each data set, its mean rank and how far that moves."""
     look = _look(of)
     by_dataset = means_by_dataset(of.scores).rank(axis=1, ascending=False)
-    figure = new_figure(0.9 + 0.3 * len(ranks))
+    figure = new_figure(max(0.9 + 0.3 * len(ranks), LOWEST))
     axes = figure.subplots()
     for place, (label, line) in enumerate(ranks.iterrows()):
         colour = look[drawable(label)].colour

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, setting
-from reports.figures.style import CEILING, FLOOR, new_figure, wrapped
+from reports.figures.style import CEILING, FLOOR, LOWEST, new_figure, wrapped
 from reports.measures import DICE
 
 PER_BUDGET = True
 TITLES = {"distributions": "Dice and 95HD of every test case"}
+TICKS, FEWEST_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500), 3  # of distances
 MEAN = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": "black", "markeredgewidth": 0.7}
 
 
@@ -23,7 +25,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
     ceilings = source.rows("ceiling")
     rows = ceilings + by_mean_dice(source.at(labelled))
     floors = [row for row in source.rows("floor") if row in rows]
-    figure = new_figure(0.75 + 0.23 * len(rows))
+    figure = new_figure(max(0.75 + 0.23 * len(rows), LOWEST))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, measure in ((left, DICE), (right, source.distance)):
         table = per_case(runs, measure)
@@ -73,9 +75,13 @@ def _draw_row(axes: Axes, values: pd.Series, y: int, colour: str) -> None:
 def _set_distance_axis(axes: Axes, distances: pd.DataFrame) -> None:
     """Make the axis logarithmic above 1 and linear below it, where there may be zeros."""
     axes.set_xscale("symlog", linthresh=1)
-    axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100, 200, 500])
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
     smallest, largest = distances.min().min(), distances.max().max()
     if np.isfinite(smallest):
         axes.set_xlim(0 if smallest < 1 else smallest / 1.15, largest * 1.15 or 1)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    if len(ticks) < FEWEST_TICKS:  # the distances are of one size
+        ticks = MaxNLocator(FEWEST_TICKS + 1).tick_values(low, high)[1:-1]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()

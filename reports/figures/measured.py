@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from benchmark.records.models import EXTERNAL
+from benchmark.records.models import EXTERNAL, name_with_role
 from reports.figures.segmentations import Segmentations
 from reports.figures.style import CEILING, FLOOR, Look, drawable, looks
 from reports.measures import DICE, Measure, hd95, held_back, scores, with_rows
@@ -107,7 +107,7 @@ def row_names(cells: pd.DataFrame) -> list[str]:
     names, meanings = [], {}
     for cell in cells.to_dict("records"):
         name = drawable(cell["display"]) + {"reconstruction": "†", EXTERNAL: "‡"}.get(cell["fidelity"], "")
-        name += f" ({cell['role']})" * (cell["role"] in ("floor", "ceiling"))
+        name = name_with_role(name, cell["role"])
         meaning = (cell["method"], json.dumps(cell["settings"], sort_keys=True))
         known = meanings.setdefault(name, [])
         if meaning not in known:

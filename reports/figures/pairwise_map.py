@@ -13,7 +13,7 @@ from reports.figures.captioned import Pages
 from reports.figures.measured import Measured, by_mean_dice, per_case, score_tables, setting
 from reports.figures.style import SMALL, WIDTH, new_figure, wrapped
 from reports.measures import DICE
-from reports.statistics import holm, paired_t_test, run_pool, seed_aware_test
+from reports.statistics import FEWEST_FOR_MARKS, holm_of_cases, paired_t_test, run_pool, seed_aware_test
 
 PER_BUDGET = True
 TITLES = {"significance": "Differences in Dice between all methods"}
@@ -53,7 +53,7 @@ def pairwise(runs: pd.DataFrame, rows: list[str]) -> tuple[pd.DataFrame, pd.Data
     paired = [paired_t_test(cases[a], cases[b]) for a, b in combinations(rows, 2)]
     return (
         _matrix(rows, [test.difference for test in paired], sign=-1),
-        _matrix(rows, holm([test.p for test in paired])),
+        _matrix(rows, holm_of_cases([test.p for test in paired], [test.n for test in paired])),
         seed_aware_p(runs, rows),
     )
 
@@ -63,7 +63,7 @@ def seed_aware_p(runs: pd.DataFrame, rows: list[str]) -> pd.DataFrame:
     scores = score_tables(runs)
     pool = run_pool(scores.values())
     tests = [seed_aware_test(scores[a], scores[b], pool) for a, b in combinations(rows, 2)]
-    return _matrix(rows, holm([test.p for test in tests]))
+    return _matrix(rows, holm_of_cases([test.p for test in tests], [test.cases for test in tests]))
 
 
 def _matrix(rows: list[str], values, sign: int = 1) -> pd.DataFrame:
@@ -118,6 +118,9 @@ def _caption(
     source: Measured, runs: pd.DataFrame, labelled: int, by_cases: pd.DataFrame, by_seeds: pd.DataFrame | None
 ) -> str:
     pairs = len(by_cases) * (len(by_cases) - 1) // 2
+    few = ""
+    if runs["case"].nunique() < FEWEST_FOR_MARKS:
+        few = f"Marks need {FEWEST_FOR_MARKS} test cases or more. "
     seeds = "There are too few seeds for a test of whether methods would differ if trained again."
     if by_seeds is not None:
         seeds = (
@@ -128,6 +131,6 @@ def _caption(
         f"Mean Dice of the row minus that of the column, in percentage points, with {labelled} labelled cases; methods "
         "sorted by mean Dice. Dots: p < 0.05 in a paired t-test over cases, Holm-corrected over "
         f"{f'the {pairs} pairs' if pairs > 1 else 'the one pair'} ({(by_cases < 0.05).sum(axis=None) // 2} of them); "
-        f"it compares trained checkpoints. {seeds} "
+        f"it compares trained checkpoints. {few}{seeds} "
         f"{setting(source, runs)}"
     )

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from reports.figures.captioned import Pages
 from reports.figures.distributions import MEAN
 from reports.figures.measured import Measured, setting
-from reports.figures.style import new_figure, wrapped
+from reports.figures.style import LOWEST, new_figure, wrapped
 from reports.selection import GAIN, KNOWN_SIZES
 
 PER_BUDGET = True
@@ -35,7 +35,7 @@ def draw(source: Measured, labelled: int) -> Iterator[tuple[str, Pages | str]]:
 def _figure(source: Measured, gains: pd.DataFrame) -> Figure:
     by_row = gains.groupby("row")[GAIN]
     rows = list(by_row.mean().sort_values(ascending=False, kind="stable").index)
-    figure = new_figure(0.9 + 0.23 * len(rows))
+    figure = new_figure(max(0.9 + 0.23 * len(rows), LOWEST))
     axes = figure.subplots()
     for y, row in enumerate(rows):
         values, colour = by_row.get_group(row), source.look[row].colour

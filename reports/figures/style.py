@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from data.errors import one_line
 
 WIDTH = 7.2  # inches: both columns of a journal page
+LOWEST = 2.3  # inches: a figure with titles, axes and a key that leaves an inch for what is drawn
 HEIGHT = 9.2  # inches: the most that leaves room for a caption
 LINE = 0.13  # inches: a line of text
 SMALL = 7  # points: the smallest text
@@ -100,12 +101,13 @@ def panel_grid(count: int, columns: int, height: float, **sharing) -> tuple[Figu
     Args:
         count: number of panels.
         columns: the most panels side by side.
-        height: inches per row.
+        height: inches per row. One or two rows get more, because titles and key take the same room.
         sharing: `sharex` and `sharey` of matplotlib's `subplots`.
     """
     columns = min(count, columns)
-    figure = new_figure(height * -(-count // columns))
-    panels = figure.subplots(-(-count // columns), columns, squeeze=False, **sharing).ravel()
+    rows = -(-count // columns)
+    figure = new_figure(max(height * rows, LOWEST if rows == 1 else 1.5 * LOWEST))
+    panels = figure.subplots(rows, columns, squeeze=False, **sharing).ravel()
     for unused in panels[count:]:
         unused.remove()
     for lowest in panels[max(count - columns, 0) : count]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from benchmark.records.case_values import CHECKPOINT, POSTPROCESSINGS
+from benchmark.records.models import name_with_role
 from data.progress import follow
 from reports.measures import nsd, with_rows
 from reports.page.viewer_volumes import packed, read_volumes
@@ -133,7 +134,7 @@ def _view(candidates: pd.DataFrame, budget: int | None, run: tuple, draws: bool,
         same_draw = group["draw"].eq(run[0]) | group["role"].eq("ceiling")  # with every label nothing is drawn
         wanted = group[same_draw & group["seed"].eq(run[1])]
         cell = (wanted if len(wanted) else group).iloc[0]
-        label = cell["display"] + (f", {cell['labelled']} labelled" if cell["role"] == "ceiling" else "")
+        label = name_with_role(cell["display"], cell["role"])
         if wanted.empty:
             replaced = True
             label += f" ({_run(cell['draw'], cell['seed'], draws and cell['role'] != 'ceiling')})"

@@ -28,7 +28,15 @@ from reports.statistics.claims import false_order_probability, sd_factor, sd_of_
 from reports.statistics.components import Components, variance_components
 from reports.statistics.datasets import means_by_dataset, rank_over_datasets
 from reports.statistics.distribution import interquartile_mean, probability_of_improvement, sd_interval
-from reports.statistics.family import LEVEL, PAIR, RANKS, compare_family
+from reports.statistics.family import (
+    FEWEST_FOR_MARKS,
+    LEVEL,
+    PAIR,
+    RANKS,
+    TOO_FEW_FOR_MARKS,
+    compare_family,
+    holm_of_cases,
+)
 from reports.statistics.friedman import CriticalDifference, critical_difference, critical_distance
 from reports.statistics.intervals import Contrasts, contrasts, mean_interval
 from reports.statistics.label_curves import gap_interval, saved_interval
@@ -44,6 +52,8 @@ from reports.statistics.seed_aware import ONE_SEED, TWO_SEEDS, SeedAwareTest, se
 from reports.statistics.simulation import SimulatedDesign, simulate_scores
 
 __all__ = [
+    "FEWEST_FOR_MARKS",
+    "TOO_FEW_FOR_MARKS",
     "LEVEL",
     "PAIR",
     "RANKS",
@@ -73,6 +83,7 @@ __all__ = [
     "false_order_probability",
     "gap_interval",
     "holm",
+    "holm_of_cases",
     "interquartile_mean",
     "interval_over_runs",
     "mean_interval",

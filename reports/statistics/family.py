@@ -1,6 +1,6 @@
 """All tests of a family: every method against a reference, one measure, one number of labelled cases."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from reports.statistics.power import detectable_difference, spread
 from reports.statistics.seed_aware import seed_aware_test
 
 LEVEL = 0.05
+FEWEST_FOR_MARKS = 6  # cases: a sign test over five that all agree has p = 2 / 2**5, which is above LEVEL
+TOO_FEW_FOR_MARKS = "fewer than six cases: p depends on whether differences are normal"
 DIFFERENT, EQUIVALENT, BOTH, OPEN = "different", "equivalent", "different within margin", "open"
 PAIR = [
     "runs_reference", "runs", "cases", "difference",
@@ -47,7 +49,7 @@ def compare_family(
 
     Returns:
         For each method a dictionary with the keys PAIR and RANKS, as `reports.significance` explains them. Keys are
-        missing where there is nothing to test.
+        missing where there is nothing to test. Corrected p values and verdicts need `FEWEST_FOR_MARKS` cases.
 
     Raises:
         ValueError: an argument is not a score table.
@@ -69,11 +71,27 @@ def compare_family(
         lines[method] |= _pair(first, second, pool, margin, comparisons=len(tested))
         lines[method]["reference_better"] = probability_of_improvement(first, second, larger_is_better)
     for kind in ("cases", "wilcoxon", "seeds", "equivalence"):
-        for method, p in zip(tested, holm([lines[method][f"{kind}_p"] for method in tested]), strict=True):
-            lines[method][f"{kind}_p_holm"] = p
+        of_kind = [lines[method] for method in tested]
+        corrected = holm_of_cases([line[f"{kind}_p"] for line in of_kind], [line["cases"] for line in of_kind])
+        for line, p in zip(of_kind, corrected, strict=True):
+            line[f"{kind}_p_holm"] = p
     for method in tested:
         lines[method]["verdict"] = verdict(lines[method])
     return lines
+
+
+def holm_of_cases(p_values: Sequence[float], cases: Sequence[int]) -> np.ndarray:
+    """Holm's correction of tests over so many cases each. A test over fewer than `FEWEST_FOR_MARKS` has NaN.
+
+    With few cases a t-test holds its level only if differences are normal, which few cases cannot show. Tests without
+    that assumption, such as the sign test, cannot find a difference in five cases.
+
+    Example:
+        >>> holm_of_cases([0.01, 0.001, 0.02], cases=[12, 5, 12]).tolist()
+        [0.02, nan, 0.02]
+    """
+    enough = [p if n >= FEWEST_FOR_MARKS else np.nan for p, n in zip(p_values, cases, strict=True)]
+    return holm(enough)
 
 
 def verdict(line: dict) -> str:
@@ -88,16 +106,18 @@ def _pair(first: pd.DataFrame, second: pd.DataFrame, pool: RunPool | None, margi
     by_case = paired_t_test(first.mean(), second.mean())
     signed_rank = wilcoxon(first.mean(), second.mean())
     by_seed = seed_aware_test(first, second, pool)
+    too_few = TOO_FEW_FOR_MARKS * (by_case.n < FEWEST_FOR_MARKS)
     low, high = effect_interval(first, second)
     own, tested = spread(first, second), spread(first, second, pool)
     seeds = min(by_seed.seeds) if np.isfinite(by_seed.p) else 0  # with 0, the detectable difference is NaN
     return {
         "runs_reference": by_seed.seeds[0], "runs": by_seed.seeds[1], "cases": by_case.n,
         "difference": by_case.difference, "cases_low": by_case.low, "cases_high": by_case.high,
-        "cases_dz": by_case.dz, "cases_p": by_case.p, "cases_reason": by_case.reason,
+        "cases_dz": by_case.dz, "cases_p": by_case.p, "cases_reason": by_case.reason or too_few,
         "wilcoxon_p": signed_rank.p, "wilcoxon_reason": signed_rank.reason,
         "seeds_difference": by_seed.difference, "seeds_low": by_seed.low, "seeds_high": by_seed.high,
-        "seeds_df": by_seed.df, "seeds_dz": by_seed.dz, "seeds_p": by_seed.p, "seeds_reason": by_seed.reason,
+        "seeds_df": by_seed.df, "seeds_dz": by_seed.dz, "seeds_p": by_seed.p,
+        "seeds_reason": by_seed.reason or too_few,
         "seeds_crossed": by_seed.crossed,
         "bootstrap_low": low, "bootstrap_high": high, "margin": margin,
         "equivalence_p": equivalence_p(by_seed.difference, by_seed.error, by_seed.df, margin)

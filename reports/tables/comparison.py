@@ -192,9 +192,11 @@ def _test_notes(rows: pd.DataFrame, margin: float) -> list[str]:
         notes = [TESTS_NOTE, *_few_seeds_notes(tested), f"{MARKS_NOTE} {found}"]
         notes += [DRAWS_NOTE] * bool(tested["seeds_crossed"].eq(True).any())
         notes += [VERDICT_NOTE.format(margin=margin)] * bool(tested["seeds_p_holm"].notna().any()) + [INTERVAL_NOTE]
+        few = tested["cases_reason"].eq(statistics.TOO_FEW_FOR_MARKS)
+        notes += [FEW_CASES_NOTE] * bool(few.any())
         notes += [
             f"No test against {line['display']} ({line['labelled']} labelled): {line['cases_reason']}."
-            for line in tested[tested["cases_p_holm"].isna()].to_dict("records")
+            for line in tested[tested["cases_p_holm"].isna() & ~few].to_dict("records")
         ]
     if rows["rank"].notna().any():
         p_of_budgets = competing(rows).groupby("labelled")["seeds_p_holm"]
@@ -237,6 +239,11 @@ MARKS_NOTE = (
     f"Marks after Dice (p < {LEVEL:g}, Holm-corrected): {BY_SEEDS} differs from the reference by the seed-aware test; "
     f"{BY_CASES} differs by the paired t-test over cases, where no seed-aware test is possible."
 )
+FEW_CASES_NOTE = (
+    f"Fewer than {statistics.FEWEST_FOR_MARKS} test cases: rows have no corrected p, no mark and no verdict. With so "
+    "few cases a t-test rests on normal differences, which nobody can check. A sign test over five cases that all "
+    "agree has p = 0.06."
+)
 VERDICT_NOTE = (
     "Verdict beside p over seeds. Different: the row has a star. Equivalent: two one-sided tests with the seed-aware "
     "test's variance find that the difference is within ±{margin:g} points (report.margin), Holm-corrected likewise. "
@@ -245,7 +252,8 @@ VERDICT_NOTE = (
 INTERVAL_NOTE = (
     "95 % interval: the seed-aware test's, with seeds and cases as samples. With one seed of the row or of the "
     "reference it is the paired t-test's over cases. Intervals are not corrected for several comparisons, so that one "
-    "may leave out 0 without a star. The bootstrap's interval, too narrow with few seeds, is in statistics.csv."
+    "may leave out 0 without a star. One that reaches beyond 100 points is left out. The bootstrap's interval, too "
+    "narrow with few seeds, is in statistics.csv."
 )
 RANK_NOTE = (
     "Rank: by mean Dice within the budget. The range holds 95 % of the ranks when seeds and cases are resampled. With "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEY = ["is_ceiling", "method", "display"]
 SUMMED = ["stale", "peeked", *FAULTS, "runs_done"]  # counts of runs, over all data sets
 TESTED = ["reference", "difference", "significant", "decided_by"]
-SUFFIXES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling)"}  # of names, in the order of rows
+ROLES = ("floor", "method", "ceiling")  # in the order of rows
 
 
 def _range(low: str, high: str):
@@ -49,7 +49,7 @@ def block_of(of: "ComparedLevel", results: Mapping[str, Results]) -> Block:
     for role, lines in _methods(of.rows):
         first = pd.concat(lines.values()).iloc[0].to_dict()
         first |= pd.concat(lines.values())[SUMMED].sum().to_dict() | {"display": first["label"]}
-        cells = [Cell(name_of(first) + SUFFIXES[role], first["label"])]
+        cells = [Cell(name_of(first), first["label"])]
         for (name, column), place in zip(measured, places, strict=True):
             done = lines[name][lines[name]["runs_done"] > 0].to_dict("index")
             cells += [column.cell(line, place.get(index, 0)) for index, line in done.items()] or [Cell(MISSING)]
@@ -104,7 +104,7 @@ def _methods(rows: Mapping[str, pd.DataFrame]) -> list[tuple[str, dict[str, pd.D
     """Role, and line on each data set, of each method: floors, methods, ceilings. In each, the first data set's order
     counts. The line is missing where the data set lacks the method."""
     methods = pd.concat(rows.values(), ignore_index=True).drop_duplicates(KEY)
-    methods = methods.iloc[methods["role"].map(list(SUFFIXES).index).argsort(kind="stable")]
+    methods = methods.iloc[methods["role"].map(ROLES.index).argsort(kind="stable")]
     return [
         (
             line["role"],

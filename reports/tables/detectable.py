@@ -11,8 +11,8 @@ MOST = 100  # points of Dice
 
 
 def detectable_note(tests: pd.DataFrame, cases: int) -> str:
-    """Which difference in Dice this many cases and seeds can tell from chance; "" with fewer than two cases."""
-    if not cases >= 2:
+    """Which difference in Dice this many cases and seeds can tell from chance; "" with too few cases to find any."""
+    if not cases >= statistics.FEWEST_FOR_MARKS:
         return ""
     tested = tests[(tests["measure"] == DICE.name) & tests["case_sd"].notna()]
     if tested.empty:

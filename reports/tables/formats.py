@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from benchmark.records.models import EXTERNAL
+from benchmark.records.models import EXTERNAL, name_with_role
 from benchmark.records.states import DONE
 
 MISSING = "–"
@@ -58,10 +58,11 @@ def labelled_of(line: dict) -> str:
 
 
 def name_of(line: dict) -> str:
-    """A method's name with its marks."""
+    """A row's name with its marks and, of a floor or ceiling, its role."""
     mark = {"reconstruction": "†", EXTERNAL: "‡"}.get(line["fidelity"], "")
     faults = sum(line[fault] for fault in FAULTS) if line["runs_done"] else 0
-    return line["display"] + mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0) + FAULT * (faults > 0)
+    marks = mark + "§" * (line["stale"] > 0) + "⊙" * (line["peeked"] > 0) + FAULT * (faults > 0)
+    return name_with_role(line["display"] + marks, line.get("role", "method"))
 
 
 def counted(numbers: Iterable[int], what: str) -> str:

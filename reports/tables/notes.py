@@ -42,9 +42,7 @@ def with_notes(
 ) -> Table:
     """A table with its title and status. `notes` stand between those on the protocol and those on marks and states."""
     experiment = results.plan.title or results.plan.experiment
-    marks = [note for fidelity, note in MARKS.items() if results.cells["fidelity"].eq(fidelity).any()]
-    notes = [*_protocol(results), *notes, *marks, *stale_notes(results), *peek_notes(results)]
-    notes += [*fault_notes(results), *_states(results)]
+    notes = [*_protocol(results), *notes, *mark_notes(results.cells), *fault_notes(results), *_states(results)]
     return Table(name, f"{experiment}: {title or name}", _status(results), blocks, notes, frame, literature)
 
 
@@ -69,7 +67,7 @@ def _status(results: Results) -> str:
 
 def _protocol(results: Results) -> list[str]:
     """Data and training, which a reader must know before comparing anything."""
-    data, training, tuned = results.plan.data, results.plan.training, results.plan.tuned
+    data, tuned = results.plan.data, results.plan.tuned
     masks = external(results.cells)
     spacing = published.millimetres(data.native_spacing) + " mm"
     if not published.native(data):
@@ -78,17 +76,10 @@ def _protocol(results: Results) -> list[str]:
     names = f" ({', '.join(data.class_names)})" if data.class_names else ""
     recipe = f", recipe {data.recipe}" if data.recipe else ""
     structures = "1 structure" if data.classes == 1 else f"mean over {data.classes} structures{names}"
-    training_note = (
-        f"Training{', external masks aside' * bool(masks.any())}: {training.iterations} iterations, batch of "
-        f"{training.batch_size}, patches of {published.times(training.patch)} voxels, {network_of(training)}, "
-        f"learning rate {training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
-        f"{further_settings(training)}"
-    )
     return [
         f"Data: {data.name}{recipe}, {data.train} training and {data.test} test cases, split {data.split} "
         f"(hash {data.split_hash}), {spacing}, {structures}.{_images(data)}",
-        *([] if len(masks) and masks.all() else [training_note]),
-        *_more_patches(results),
+        *training_notes(results),
         *([validation_note(data.validation_cases)] if data.validation_cases else []),
         *([CROSS_VALIDATION] if "pooled" in (data.folds or {}) else []),
         *([f"Settings: {tuned.how}."] if tuned else []),
@@ -102,13 +93,23 @@ def validation_note(cases: int) -> str:
     return f"Validation: {which} a checkpoint and {trained} a cost, too: “(+{cases} val)” beside the labelled cases."
 
 
-def _more_patches(results: Results) -> list[str]:
-    """Which methods see more patches a step than the protocol has."""
-    size = results.plan.training.batch_size
-    found = {cell.display: cell.patches for cell in results.plan.cells if cell.patches and sum(cell.patches) > size}
+def training_notes(results: Results) -> list[str]:
+    """How rows were trained here, if any were, and which methods see more patches a step than the protocol has."""
+    masks, training = external(results.cells), results.plan.training
+    if len(masks) and masks.all():
+        return []
+    size = training.batch_size
+    more = {cell.display: cell.patches for cell in results.plan.cells if cell.patches and sum(cell.patches) > size}
     return [
-        f"More patches: {name} takes {labelled} labelled and {unlabelled} unlabelled ones a step, the protocol {size}."
-        for name, (labelled, unlabelled) in found.items()
+        f"Training{', external masks aside' * bool(masks.any())}: {training.iterations} iterations, batch of {size}, "
+        f"patches of {published.times(training.patch)} voxels, {network_of(training)}, learning rate "
+        f"{training.learning_rate:g}, augmentation {training.augmentation}, {training.precision}."
+        f"{further_settings(training)}",
+        *(
+            f"More patches: {name} takes {labelled} labelled and {unlabelled} unlabelled ones a step, the protocol "
+            f"{size}."
+            for name, (labelled, unlabelled) in more.items()
+        ),
     ]
 
 
@@ -152,22 +153,36 @@ def evaluation_note(results: Results) -> str:
 
 def ranks_note(frame: pd.DataFrame) -> str:
     """What bold and underlined figures mean, and which rows have none."""
-    note = "Bold: best of a budget. Underlined: second best."
-    return note + " Rows with all cases labelled are not ranked." * bool(frame["role"].eq("ceiling").any())
+    return " ".join(["Bold: best of a budget. Underlined: second best.", *role_notes(frame)])
 
 
-def stale_notes(results: Results) -> list[str]:
+def role_notes(frame: pd.DataFrame) -> list[str]:
+    """What floor and ceiling are, of those that the frame has."""
+    notes = {
+        "floor": "Floor: the baseline trained on the labelled cases alone, a lower bound.",
+        "ceiling": "Ceiling: the baseline with all cases labelled, an upper bound. It is not ranked.",
+    }
+    return [note for role, note in notes.items() if frame["role"].eq(role).any()]
+
+
+def mark_notes(cells: pd.DataFrame) -> list[str]:
+    """What the marks behind the names of these cells mean."""
+    fidelity = [note for fidelity, note in MARKS.items() if cells["fidelity"].eq(fidelity).any()]
+    return [*fidelity, *stale_notes(cells), *peek_notes(cells)]
+
+
+def stale_notes(cells: pd.DataFrame) -> list[str]:
     """What the mark § means here."""
-    stale = [reason for reason in dict.fromkeys(results.cells["stale"]) if reason]
-    diverged = results.cells.loc[results.cells["stale"].ne(""), "state"].eq(DIVERGED).any()
+    stale = [reason for reason in dict.fromkeys(cells["stale"]) if reason]
+    diverged = cells.loc[cells["stale"].ne(""), "state"].eq(DIVERGED).any()
     again = f"run --rerun stale{' --retry-failed' * bool(diverged)}"
     advice = {True: "To score these records again: evaluate.", False: f"To make these records again: {again}."}
     return [f"§ Stale: {reason}. {advice[reason.startswith('numerics of scoring')]}" for reason in stale]
 
 
-def peek_notes(results: Results) -> list[str]:
+def peek_notes(cells: pd.DataFrame) -> list[str]:
     """What the mark ⊙ means here, a line for each method and budget."""
-    found = results.cells[results.cells["peeked"].ne("")].drop_duplicates(["display", "labelled"])
+    found = cells[cells["peeked"].ne("")].drop_duplicates(["display", "labelled"])
     return [
         f"⊙ Peeked: {line['display']} with {line['labelled']} labelled: {line['peeked']}. Do not quote its figures."
         for line in found.to_dict("records")

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from reports.measures import measures
+from reports.measures import measures, with_rows
 from reports.results import Results
-from reports.tables.formats import state_of
-from reports.tables.notes import MARKS, evaluation_note, with_notes
-from reports.tables.summary import mark_notes, mean_column
+from reports.tables.formats import counted, state_of
+from reports.tables.notes import evaluation_note, mark_notes, training_notes, with_notes
+from reports.tables.summary import figure_notes, mean_column
 from reports.tables.table import LABELLED, NAME, Block, Column, Table, by_budget, ranked_rows
 
 
@@ -29,7 +29,13 @@ def publication(results: Results, rows: pd.DataFrame) -> Table:
 
 
 def _notes(results: Results, rows: pd.DataFrame) -> list[str]:
-    seeds = sorted({int(n) for n in rows["runs_counted"] if n})
-    of = f" and {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}" if seeds else ""
-    notes = [f"Means over {results.plan.data.test} test cases{of}. {evaluation_note(results)}", *mark_notes(rows)]
-    return notes + [note for fidelity, note in MARKS.items() if (rows["fidelity"] == fidelity).any()]
+    """What a reader of this block alone must know. `rows`: those of the block."""
+    runs = [number for number in rows["runs_counted"] if number]
+    seeds = f" and {counted(runs, 'seed')}" if runs else ""
+    cells = with_rows(results.cells)
+    return [
+        f"Means over {results.plan.data.test} test cases{seeds}. {evaluation_note(results)}",
+        *training_notes(results),
+        *figure_notes(rows),
+        *mark_notes(cells[cells["row"].isin(rows["row"])]),
+    ]

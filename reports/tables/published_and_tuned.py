@@ -11,7 +11,7 @@ from reports.measures import DICE, Scores
 from reports.results import Results
 from reports.tables.faults import fault_notes
 from reports.tables.formats import FAULTS, difference, heading_of, mean_and_sd, p_value, with_mean_of_all
-from reports.tables.notes import evaluation_note, peek_notes, stale_notes, with_notes
+from reports.tables.notes import evaluation_note, mark_notes, with_notes
 from reports.tables.table import NAME, Block, Column, Table, rows_of
 
 COLUMNS = ["display", "labelled", "published_mean", "tuned_mean", "difference", "low", "high", "cases_p", "seeds_p",
@@ -72,8 +72,8 @@ def tuning(published: Results, tuned: Results, frame: pd.DataFrame) -> Table:
         Block(heading_of(labelled), SHOWN, rows_of(SHOWN, lines)) for labelled, lines in frame.groupby("labelled")
     ]
     notes = [evaluation_note(tuned), NOTE]
-    for notes_of in (stale_notes, peek_notes, fault_notes):
-        notes += [note for note in notes_of(published) if note not in notes_of(tuned)]
+    known = [*mark_notes(tuned.cells), *fault_notes(tuned)]
+    notes += [note for note in (*mark_notes(published.cells), *fault_notes(published)) if note not in known]
     return with_notes(tuned, "tuning", frame, blocks, notes, title="published and tuned settings")
 
 

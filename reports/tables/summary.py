@@ -34,14 +34,14 @@ def _block(results: Results, rows: pd.DataFrame, budgets: Sequence[int]) -> Bloc
     block = across_budgets(rows, f"{' and '.join(map(str, budgets))} labelled cases", shown)
     unit = "mm" if distance.shown_unit == "mm" else "voxels"
     notes = [f"Dice in %, 95HD in {unit}: means over {results.plan.data.test} test cases."]
-    notes += mark_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
+    notes += figure_notes(rows[rows["labelled"].isin(budgets) | rows["role"].eq("ceiling")])
     if budgets[-1] == rows.loc[rows["role"] != "ceiling", "labelled"].max():
         notes += never_found_notes(results)
     return Block(block.heading, block.columns, block.rows, notes)
 
 
-def mark_notes(rows: pd.DataFrame) -> list[str]:
-    """What the marks of a row mean, of those that these rows have."""
+def figure_notes(rows: pd.DataFrame) -> list[str]:
+    """What the marks and brackets at the figures of these rows mean."""
     marked = rows[rows["significant"].astype(bool)]
     tests = {"seeds": (BY_SEEDS, "seed-aware test"), "cases": (BY_CASES, "t-test over cases alone")}
     notes = [

@@ -1,6 +1,6 @@
 """The label sweep: methods by labelled budgets, between the supervised floor of each budget and the ceiling."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -22,14 +22,15 @@ from reports.tables.formats import (
     state_of,
     with_mean_of_all,
 )
-from reports.tables.notes import with_notes
+from reports.tables.notes import role_notes, with_notes
+from reports.tables.sweep_dashes import dash_notes, gap_reason, saved_reason
 from reports.tables.table import NAME, Block, Cell, Column, Row, Table, competing
 
 KEYS = ["labelled", "unlabelled", "role", "method", "display", "settings", "fidelity", "stale", "peeked",
         "runs_done", "runs_counted", "runs_planned", "states", *FAULTS]  # fmt: skip
 INTERVALS = ["gap_low", "gap_high", "saved_low", "saved_high"]
 FIGURES = ["floor", "ceiling", "gap_share", "labels_saved", "labels_saved_beyond", *INTERVALS]
-ROLES = {"floor": " (floor)", "method": "", "ceiling": " (ceiling, {labelled} labelled)"}
+ROLES = ("floor", "method", "ceiling")  # in the order of rows
 
 
 def sweep_frame(results: Results, scored: Scores, rows: pd.DataFrame) -> pd.DataFrame:
@@ -112,11 +113,16 @@ def sweep(results: Results, scored: Scores, rows: pd.DataFrame) -> Table:
     budgets = sorted(frame.loc[frame["role"] != "ceiling", "labelled"].unique())
     if len(budgets) > 1:
         blocks = [
-            across_budgets(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]) for q in quantities
+            replace(
+                across_budgets(shown, q.label, [(q, heading_of(budget), budget) for budget in budgets]),
+                notes=_dash_notes(frame, [q]),
+            )
+            for q in quantities
         ]
     elif len(frame):
         heading, budget = (heading_of(budgets[0]), budgets[0]) if budgets else (ALL_LABELLED, None)
-        blocks = [across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])]
+        block = across_budgets(shown, heading, [(q, q.label, budget) for q in quantities])
+        blocks = [replace(block, notes=_dash_notes(frame, quantities))]
     else:
         blocks = []
     return with_notes(results, "sweep", frame, blocks, _notes(frame, quantities), title="labelled cases")
@@ -161,11 +167,11 @@ def across_budgets(frame: pd.DataFrame, heading: str, shown: list[tuple[Column, 
     ranked = competing(frame)
     ranks = [quantity.ranks(ranked[ranked["labelled"] == budget]) for quantity, _, budget in shown]
     rows: list[Row] = []
-    for role, suffix in ROLES.items():
+    for role in ROLES:
         methods = frame[frame["role"] == role].groupby(["method", "display", "settings"], sort=False)
         for position, (_, lines) in enumerate(methods):
             first = lines.iloc[0].to_dict() | lines[["stale", "peeked", *FAULTS, "runs_done"]].sum().to_dict()
-            cells = [Cell(name_of(first) + suffix.format(**first), first["display"])]
+            cells = [Cell(name_of(first), first["display"])]
             for (quantity, _, budget), places in zip(shown, ranks, strict=True):
                 at = lines.head(1) if role == "ceiling" else lines[lines["labelled"] == budget].tail(1)
                 cells += _cells(quantity, at, places) or [Cell(MISSING)]
@@ -181,17 +187,18 @@ def _cells(quantity: Column, lines: pd.DataFrame, ranks: dict) -> list[Cell]:
     ]
 
 
+def _dash_notes(frame: pd.DataFrame, quantities: list[Column]) -> list[str]:
+    """Why methods have dashes in these of the quantities."""
+    notes = dash_notes(frame, "Gap closed", gap_reason) if GAP in quantities else []
+    return notes + (dash_notes(frame, "Labels saved", saved_reason) if SAVED in quantities else [])
+
+
 def _notes(frame: pd.DataFrame, quantities: list[Column]) -> list[str]:
     """What the cells mean, as far as there are such cells."""
-    roles = set(frame["role"])
     parts = ["Means over test cases, each averaged over its seeds and draws."]
     if (frame["runs_counted"] < frame["runs_planned"]).any():
         parts.append("“2 of 3” in brackets says how many of the planned runs a mean has.")
-    if "floor" in roles:
-        parts.append("Floor: the baseline trained on the labelled cases alone.")
-    if "ceiling" in roles:
-        parts.append("Ceiling: the baseline with all cases labelled.")
-    return [" ".join(parts), *(GAP_NOTES if GAP in quantities else [])]
+    return [" ".join([*parts, *role_notes(frame)]), *(GAP_NOTES if GAP in quantities else [])]
 
 
 GAP_NOTES = [
@@ -202,8 +209,6 @@ GAP_NOTES = [
     "interpolated linearly over the logarithm of the number of labelled cases. The number is negative if the floor has "
     "that Dice with fewer cases. Nothing is extrapolated. Cells with “more than”: even the ceiling has a lower Dice.",
     "95 % intervals take seeds and test cases as samples; with one seed of a row that they need, cases alone. "
-    f"{BEYOND}: this end lies beyond the curve of floors and ceiling. Cells with –: the interval holds every number of "
-    "labels, or both 0 and 100 % of the gap, so the data say nothing. Or no floor has so low a Dice. Or the ceiling is "
-    "not above the floor. Or a row that is needed has no results, or lacks runs that failed or diverged. sweep.csv has "
-    "the numbers.",
+    f"{BEYOND}: this end lies beyond the curve of floors and ceiling. Floors and ceiling have dashes by definition. "
+    "Notes at the figures say why methods have one. sweep.csv has the numbers.",
 ]

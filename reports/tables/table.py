@@ -190,11 +190,6 @@ def by_budget(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(heading_of(labelled), frame[ceiling | frame["labelled"].eq(labelled)]) for labelled in budgets]
 
 
-def _name(line: dict) -> str:
-    """The name in a table of one budget. The ceiling may be the floor's method, so it says what it is."""
-    return name_of(line) + (f" ({line['labelled']} labelled)" if line.get("role") == "ceiling" else "")
-
-
-NAME = Column("display", "Method", line=_name, numeric=False)
+NAME = Column("display", "Method", line=name_of, numeric=False)
 LABELLED = Column("labelled", "Labelled", line=labelled_of)
 SEEDS = Column("runs_done", "Seeds", line=runs_of)
