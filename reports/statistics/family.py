@@ -86,6 +86,16 @@ def holm_of_cases(p_values: Sequence[float], cases: Sequence[int]) -> np.ndarray
     With few cases a t-test holds its level only if differences are normal, which few cases cannot show. Tests without
     that assumption, such as the sign test, cannot find a difference in five cases.
 
+    Args:
+        p_values: of the tests; NaN where there is none.
+        cases: how many cases each test is over.
+
+    Returns:
+        Corrected p values, in this order.
+
+    Raises:
+        ValueError: there are not as many numbers of cases as p values, or a p value lies outside 0..1.
+
     Example:
         >>> holm_of_cases([0.01, 0.001, 0.02], cases=[12, 5, 12]).tolist()
         [0.02, nan, 0.02]
