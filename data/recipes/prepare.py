@@ -120,13 +120,7 @@ def _describe(recipe: Recipe, to: Path, missing: list[str]) -> None:
 def _content(files: CaseFiles) -> str:
     """A sha256 of the files of a case. Of a DICOM series each file counts."""
     image = sorted(path for path in files.image.rglob("*") if path.is_file()) if files.image.is_dir() else [files.image]
-    hashes = [file_hash(path) if path.suffix != ".dcm" else _sha256(path) for path in image]
-    return hashlib.sha256(" ".join([*hashes, file_hash(files.label)]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(" ".join(file_hash(path) for path in (*image, files.label)).encode()).hexdigest()
 
 
 def _prepared(recipe: Recipe, way: Raw | H5, steps: list[Step], files: CaseFiles) -> Scan:
