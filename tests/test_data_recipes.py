@@ -235,9 +235,13 @@ def test_bad_raw_files_have_one_line(tmp_path, what):
     write_pancreas(tmp_path / "raw", [1, 2])
     change, message = BAD[what]
     change(tmp_path / "raw")
+    recipe = small("pancreas_b", ["data0001"], ["data0002"])
     with pytest.raises(DataError, match=message) as error:
-        list(prepare_recipe(small("pancreas_b", ["data0001"], ["data0002"]), tmp_path / "raw", tmp_path / "to"))
+        list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to"))
     assert "\n" not in str(error.value)
+    shutil.rmtree(tmp_path / "raw")
+    write_pancreas(tmp_path / "raw", [1, 2])  # once it is mended, the same command goes on
+    assert len(list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to"))) == 2
 
 
 def test_missing_cases_are_named_with_the_reason(tmp_path, command):

@@ -45,7 +45,13 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
     steps = way.steps if isinstance(way, H5) else recipe.steps
     made_by = {"recipe": recipe.id, "lists": recipe.hash, "steps": _hash_of(way, steps)}
     done = _earlier(to, made_by)
+
+    def write_record() -> None:
+        to.mkdir(parents=True, exist_ok=True)
+        _replace(to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1))
+
     try:
+        write_record()  # before the first case, so that an interrupted preparation is recognised
         _describe(recipe, to, missing)
         contents: dict[str, str] = {}
         for case in recipe.cases:
@@ -61,9 +67,7 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
             if done.get(case) != source or not (image.is_file() and label.is_file()):
                 _write(_prepared(recipe, way, steps, files[case]), list(recipe.structures.values()), image, label)
                 done[case] = source
-                _replace(
-                    to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1)
-                )
+                write_record()
             yield case
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
