@@ -403,13 +403,11 @@ def prepare(
 ) -> None:
     """Make the cases of a published protocol from raw scans. Re-running skips cases that are done."""
     from benchmark.command_line import data_commands
-    from data.recipes.recipe import read_recipe
 
     if name == "la":
         data_commands.prepare_la_raw(folder, to or Path("la-prepared"), seed, crop, console)
     else:
-        recipe = read_recipe(name)
-        data_commands.prepare(recipe, folder, to or Path(recipe.id), skip_missing, console)
+        data_commands.prepare(name, folder, to, skip_missing, console)
 
 
 @data_app.command()

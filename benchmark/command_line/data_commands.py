@@ -60,11 +60,13 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
     console.print(f"{len(cases)} cases in {to}; export SEMISEG_LA={to.absolute()}", soft_wrap=True)
 
 
-def prepare(recipe: Recipe, folder: Path, to: Path, skip_missing: bool, console: Console) -> None:
-    """Make the cases of a recipe."""
+def prepare(name: str, folder: Path, to: Path | None, skip_missing: bool, console: Console) -> None:
+    """Make the cases of a recipe, which is one of the project's or a file."""
+    recipe = read_recipe(name)
+    to = to or Path(recipe.id)
     cases = list(follow(prepare_recipe(recipe, folder, to, skip_missing), "preparing cases", total=len(recipe.cases)))
     console.print(f"{len(cases)} of {len(recipe.cases)} cases of {recipe.title} in {to}", soft_wrap=True)
-    console.print(f"an experiment with `recipe: {recipe.id}` and `data: {{root: {to}}}` reads them", soft_wrap=True)
+    console.print(f"an experiment with `recipe: {name}` and `data: {{root: {to}}}` reads them", soft_wrap=True)
 
 
 def recipes(console: Console) -> None:
