@@ -83,7 +83,7 @@ class ADMT(Method):
         trusted = (torch.where(overruled, surety, confidence) >= self.settings.threshold).float()
         consistency = (trusted * self.head.cross_entropy(of_strong, labels)).sum() / trusted.sum().clamp(min=1)
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "consistency": consistency,

@@ -71,12 +71,14 @@ class CAML(Method):
         correlation = self._correlation([v[labelled:] for v in voxels], first[labelled:], agreed, sure[labelled:])
 
         ramp = self.schedule.ramp_up(int(step / self.settings.ramp))
-        weighted = self.settings.consistency_weight * consistency + self.settings.correlation_weight * correlation
+        consistency_weight = self.log("consistency_weight", self.settings.consistency_weight * ramp)
+        correlation_weight = self.log("correlation_weight", self.settings.correlation_weight * ramp)
+        weighted = consistency_weight * consistency + correlation_weight * correlation
         return {
             "supervised": supervised,
             "consistency": consistency,
             "correlation": correlation,
-            "total": self.settings.supervised_weight * supervised + ramp * weighted,
+            "total": self.settings.supervised_weight * supervised + weighted,
         }
 
     def _attended(self, images):

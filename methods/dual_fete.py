@@ -78,7 +78,8 @@ class DualFete(Method):
             trusted = (peer_sure >= self.settings.threshold)[:, None].float()
             consistency = consistency + masked_loss(self.head, unmixed, self.head.targets(peer_labels), trusted)
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(int(step / self.settings.ramp))
+        ramp = self.schedule.ramp_up(int(step / self.settings.ramp))
+        weight = self.log("consistency_weight", self.settings.consistency_weight * ramp)
         return {
             "supervised": supervised,
             "consistency": consistency,

@@ -74,7 +74,7 @@ class DyCON(Method):
             embeddings, teacher_embeddings, labels, threshold
         )
 
-        weight = settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "consistency": consistency,
@@ -106,7 +106,7 @@ class DyCON(Method):
         return ((losses * positives).sum(2) / positives.sum(2).clamp(min=1)).mean()
 
     def after_step(self, step):
-        update_teacher(self.teacher, self.student, step, self.settings.ema_decay)
+        self.log("ema_decay", update_teacher(self.teacher, self.student, step, self.settings.ema_decay))
 
     def predict(self, images):
         return self.head.predict(self.student.network(images).logits)

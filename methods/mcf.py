@@ -52,7 +52,7 @@ class MCF(Method):
         first_is_better = (dice[0] < dice[1]).float()
         consistency = first_is_better * self._taught(second[labelled:], first[labelled:])
         consistency = consistency + (1 - first_is_better) * self._taught(first[labelled:], second[labelled:])
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
             "supervised": supervised,
             "review": review,

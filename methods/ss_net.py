@@ -71,7 +71,7 @@ class SSNet(Method):
         contrast = self._contrast(features, truth, self.head.foreground(self.head.hard(output.logits)))
         smoothness = self._smoothness(batch.images)
 
-        weight = self.settings.consistency_weight * self.schedule.ramp_up(step)
+        weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         total = supervised + weight * (smoothness + self.settings.contrast_weight * contrast)
         return {"supervised": supervised, "smoothness": smoothness, "contrast": contrast, "total": total}
 

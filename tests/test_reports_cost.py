@@ -50,7 +50,7 @@ def test_means_over_seeds_and_what_the_floor_takes(tmp_path):
     )
     assert (line["times_the_floor"], line["dice_above_floor"]) == pytest.approx((2.0, 10.0))
     assert row_of(table, "A") == ["A", "2", "20 min", "2.00", "1.00", "3.00", "1.2", "80.00", "+10.00", "1"]
-    assert row_of(table, "F")[-1] == "1"  # as fast and worse, or as good and slower: neither beats the other
+    assert row_of(table, "F (floor)")[-1] == "1"  # as fast and worse, or as good and slower: neither beats the other
     assert "Trained on: a machine." in table.notes and "¶" not in str(table.blocks)
 
 
