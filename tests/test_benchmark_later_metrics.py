@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -95,16 +96,18 @@ def test_predictions_of_another_training_are_refused(results):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.usefixtures("no_drawing", "no_ray")
 def test_evaluate_adds_them_without_any_network(command, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     config = tiny.write_experiment(
         tmp_path, **CHANGES, training={"iterations": 1}, execution={"copy_to": f"file://{copy}"}
     )
     folder = tmp_path / "results"
-    assert command("run", config, "--results", folder)[0] == 0
+    status, _, error = command("run", config, "--results", folder)
+    assert status == 0, error
     path, full, _ = forget(ResultsFolder(folder))
-    monkeypatch.setattr("benchmark.cluster.scheduler.run_trials", lambda *_: pytest.fail("a trial was run"))
+    scheduler = sys.modules["benchmark.cluster.scheduler"]
+    monkeypatch.setattr(scheduler, "run_trials", lambda *_: pytest.fail("a trial was run"))
     status, out, _ = command("evaluate", folder)
     assert status == 0 and "0 of 1 cells to score again" in out and "1 records got metrics that they lacked" in out
     assert sorted(path.read_text().splitlines()) == sorted(full.splitlines())
