@@ -19,13 +19,12 @@ from data.case import DataError, shorten_list
 from data.formats import hdf5, mgh, nifti
 from data.formats.dispatch import H5, MGH, NIFTI, NRRD, read_header, suffix_of
 from data.formats.header import Header
-from data.geometry import Geometry, by, reorient
+from data.geometry import IDENTITY, Geometry, by, reorient
 from data.reading import Reading
 from data.voxel_size import SAME, voxel_size
 
 NEARLY_WHOLE = 1e-3  # what a label's value may be off a whole number, after resampling or a change of type
 FARTHEST = 1e6  # mm of an origin, a kilometre; what is farther is taken for damage
-EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:
@@ -188,7 +187,7 @@ def _geometry(path: Path, image: sitk.Image | sitk.ImageFileReader, header: Head
 
 def _h5_geometry(path: Path, header: Header, reading: Reading) -> Geometry:
     """Such a file states no orientation, so its axes are used as stored."""
-    return Geometry(header.shape, voxel_size(path, header, reading), (0.0,) * 3, EYE, "stored")
+    return Geometry(header.shape, voxel_size(path, header, reading), (0.0,) * 3, IDENTITY, "stored")
 
 
 # What ITK, h5py, nibabel and gzip raise for a damaged file. It depends on the position of the damage.

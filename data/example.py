@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.case import Case, DataError
-from data.geometry import Geometry
+from data.geometry import IDENTITY, Geometry
 from data.phantom import PhantomSettings, PhantomSource
 from data.resample import resample_case
 from data.scans import write_image, write_labels
@@ -15,7 +15,6 @@ from data.scans import write_image, write_labels
 SPACING = (1.1, 1.1, 2.3)  # mm; not round, so that errors of scale would show
 WALL = 4  # voxels of the phantom: 5 mm
 LABELS = {"cavity": 1, "wall": 2}
-AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS, as from a scanner; networks see RAS by default
 
 
 def write_example(folder: Path, labelled: int = 7, unlabelled: int = 3, test: int = 3, seed: int = 0) -> None:
@@ -55,7 +54,7 @@ def _with_two_structures(case: Case) -> Case:
 
 
 def _write(folder: Path, name: str, side: str, case: Case, has_label: bool) -> None:
-    geometry = Geometry(case.image.shape, SPACING, (-30.5, 12.25, 100), AXES, "stored")
+    geometry = Geometry(case.image.shape, SPACING, (-30.5, 12.25, 100), IDENTITY, "stored")  # LPS, as from a scanner
     write_image(folder / f"images{side}" / f"{name}.nii.gz", 200 + 90 * case.image, geometry)
     if has_label:
         write_labels(folder / f"labels{side}" / f"{name}.nii.gz", case.label, geometry, list(LABELS.values()))

@@ -17,6 +17,7 @@ from pydantic import Field
 from data.case import Case, DataError, shorten_list
 from data.geometry import by
 from data.reading import Reading
+from data.recipes.recipe import OTHER_CASES
 from data.scans import read_image, read_label
 from data.settings import CommonSettings, existing_folder
 from data.splits import Fold, ListFiles, Share, Split, divide, read_lists
@@ -67,7 +68,7 @@ class LASource:
             lists = OFFICIAL_LISTS if settings.split == "official" else settings.split
             self.train_ids, self.test_ids = read_lists(OFFICIAL if lists is OFFICIAL_LISTS else root, lists, f"/{FILE}")
         self.preparation = _preparation(self._images)
-        self.recipe = "la" if settings.split == "official" else "la, other cases"
+        self.recipe = "la" if settings.split == "official" else f"la{OTHER_CASES}"
         ids = self.train_ids + self.test_ids
         if missing := [case_id for case_id in ids if not self._file(case_id).is_file()]:
             raise DataError(

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.case import DataError, shorten_list
+from data.files import replace_text
 from data.la import FILE, IMAGES, MM, PREPARATION
 from data.randomness import generator
 from data.reading import Reading
@@ -94,7 +95,7 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
 
     def write_record() -> None:
         to.mkdir(parents=True, exist_ok=True)
-        _replace(record, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
+        replace_text(record, json.dumps(description | {"cases": {c: asdict(p) for c, p in done.items()}}, indent=1))
 
     try:
         write_record()  # before the first case, so that an interrupted preparation is recognised
@@ -178,9 +179,3 @@ def _write(target: Path, image: np.ndarray, label: np.ndarray) -> None:
         file.create_dataset("image", data=image, compression="gzip")
         file.create_dataset("label", data=label, compression="gzip")
     os.replace(partial, target)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

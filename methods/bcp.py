@@ -7,7 +7,7 @@ import torch
 
 from data.masks import largest_component
 from methods.shared.cutmix import paste, random_box
-from methods.shared.ema import make_teacher
+from methods.shared.ema import make_teacher, move_teacher
 from methods.shared.method import Info, Method, MethodSettings, Passes, setting
 from methods.shared.registry import MethodError, register
 
@@ -111,11 +111,10 @@ class BCP(Method):
         overlap, size = (probabilities * targets).sum(axes), (probabilities + targets).sum(axes)
         return 0.5 * (entropy + (1 - (2 * overlap + 1e-5) / (size + 1e-5)).mean())
 
-    @torch.no_grad()
     def after_step(self, step):
         decay = self.settings.ema_decay if step >= self.pretraining_steps else 0.0  # stage 2 starts from a copy
         self.log("ema_decay", decay)
-        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - decay)
+        move_teacher(self.teacher, self.student, decay)
         if step == self.pretraining_steps - 1:
             self.teacher.load_state_dict(self.student.state_dict())  # batch-norm statistics, too
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data.case import DataError, shorten_list
-from data.geometry import Geometry
+from data.files import replace_text
+from data.geometry import IDENTITY, Geometry
 from data.reading import Reading
 from data.recipes.files import CaseFiles, find_files
 from data.recipes.recipe import H5, PREPARED, Raw, Recipe
@@ -18,7 +18,6 @@ from data.scans import file_hash, read_image, read_label, read_series, write_ima
 
 AS_STORED = Reading(orientation="stored", normalise="none")
 H5_READING = Reading(orientation="stored", normalise="none", voxel=(1.0, 1.0, 1.0))  # such files have no voxel size
-AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = False) -> Iterator[str]:
@@ -48,15 +47,13 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
 
     def write_record() -> None:
         to.mkdir(parents=True, exist_ok=True)
-        _replace(to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1))
+        replace_text(to / PREPARED, json.dumps(made_by | {"preparation": recipe.preparation, "cases": done}, indent=1))
 
     try:
         write_record()  # before the first case, so that an interrupted preparation is recognised
         _describe(recipe, to, missing)
         contents: dict[str, str] = {}
-        for case in recipe.cases:
-            if case in missing:
-                continue
+        for case in [name for name in recipe.cases if name in files]:
             source = _content(files[case])
             if source in contents:
                 raise DataError(
@@ -111,14 +108,14 @@ def _describe(recipe: Recipe, to: Path, missing: list[str]) -> None:
     for name in ("imagesTr", "labelsTr"):
         (to / name).mkdir(parents=True, exist_ok=True)
     described = {"name": recipe.title.split(",")[0], "labels": {"background": 0} | recipe.structures}
-    _replace(to / "dataset.json", json.dumps(described, indent=1))
+    replace_text(to / "dataset.json", json.dumps(described, indent=1))
     lists = recipe.lists
     sides = {"train": [*lists.train, *lists.validation], "validation": lists.validation, "test": lists.test}
     for side, cases in sides.items():
         there = [case for case in cases if case not in missing]
         if side != "validation" and not there:
             raise DataError(f"no case of the {side} list of {recipe.title} is there: add some")
-        _replace(to / f"{side}.list", "".join(f"{case}\n" for case in there))
+        replace_text(to / f"{side}.list", "".join(f"{case}\n" for case in there))
 
 
 def _content(files: CaseFiles) -> str:
@@ -172,7 +169,7 @@ def _from_raw(recipe: Recipe, way: Raw, files: CaseFiles) -> Scan:
 
 
 def _write(scan: Scan, values: list[int], image: Path, label: Path) -> None:
-    geometry = Geometry(scan.image.shape, scan.spacing, (0.0, 0.0, 0.0), AXES, "stored")
+    geometry = Geometry(scan.image.shape, scan.spacing, (0.0, 0.0, 0.0), IDENTITY, "stored")
     write_image(image, scan.image, geometry)
     write_labels(label, scan.label, geometry, values)
 
@@ -180,9 +177,3 @@ def _write(scan: Scan, values: list[int], image: Path, label: Path) -> None:
 def _hash_of(way: Raw | H5, steps: list[Step]) -> str:
     text = json.dumps([block.model_dump(mode="json", exclude_unset=True) for block in (way, *steps)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

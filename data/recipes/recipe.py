@@ -14,6 +14,7 @@ from data.recipes.steps import Step
 from data.splits import split_hash
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs/recipes"
+OTHER_CASES = ", other cases"  # behind the name of a recipe whose lists are not the published ones
 PREPARED = "prepared.json"  # beside prepared cases: by which recipe, and what each was made from
 
 
@@ -175,4 +176,4 @@ def recipe_of(folder: Path, train: list[str], test: list[str]) -> tuple[str, str
         name, lists, preparation = (str(prepared[key]) for key in ("recipe", "lists", "preparation"))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the cases again") from error
-    return name if split_hash(train, test) == lists else f"{name}, other cases", preparation
+    return name if split_hash(train, test) == lists else f"{name}{OTHER_CASES}", preparation
