@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.shared.networks import autocast
-from methods.shared.networks.autocast import Conv3d, ConvTranspose3d
+from methods.shared.networks.autocast import Conv2d, Conv3d, ConvTranspose3d
 from methods.shared.networks.backbone import Backbone
 from methods.shared.networks.discriminators import DistanceMapDiscriminator
 from methods.shared.networks.network import NetworkError
@@ -422,6 +422,21 @@ def test_padding_by_hand_gives_the_same_convolution(shape, monkeypatch):
     torch.testing.assert_close(*gradients)
     with torch.no_grad():  # where no gradient follows, nothing is padded
         torch.testing.assert_close(ours(x), plain(x))
+
+
+def test_a_strided_convolution_of_one_pixel_has_the_right_gradients():
+    layer = Conv2d(4, 8, 1, stride=2).to(memory_format=torch.channels_last)  # torch's own kills the process on AVX-512
+    x = torch.randn(2, 4, 64, 64, requires_grad=True)
+    y, kept = layer(x), x.detach()[:, :, ::2, ::2]
+    expected = torch.einsum("oi,bihw->bohw", layer.weight[..., 0, 0], kept) + layer.bias[:, None, None]
+    torch.testing.assert_close(y, expected)
+    gradient = torch.randn_like(y)
+    y.backward(gradient)
+    expected = torch.einsum("bohw,bihw->oi", gradient, kept)
+    torch.testing.assert_close(layer.weight.grad[..., 0, 0], expected, rtol=1e-4, atol=1e-3)
+    spread = torch.zeros_like(x)
+    spread[:, :, ::2, ::2] = torch.einsum("bohw,oi->bihw", gradient, layer.weight.detach()[..., 0, 0])
+    torch.testing.assert_close(x.grad, spread, rtol=1e-4, atol=1e-5)
 
 
 # SASSNet's discriminator

@@ -69,12 +69,22 @@ class Conv3d(nn.Conv3d):
 
 
 class Conv2d(nn.Conv2d):
-    """Conv2d that leaves autocast, as Conv3d does, where a CPU has no bf16."""
+    """Conv2d that leaves autocast, as Conv3d does, where a CPU has no bf16.
+
+    A kernel of one pixel with a stride takes its pixels out first, which gives the same sums. With torch 2.13 on CPUs
+    with AVX-512 its gradients are written out of bounds if it has fewer than 16 channels, and the process dies.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         if not _autocasts_on_cpu(images) or CPU_HAS_BF16:
             return super().forward(images)
         return _in_fp32(self._conv_forward, images, self.weight, self.bias)
+
+    def _conv_forward(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.kernel_size != (1, 1) or self.stride == (1, 1) or self.padding != (0, 0) or self.groups != 1:
+            return super()._conv_forward(images, weight, bias)
+        rows, columns = self.stride
+        return F.conv2d(images[:, :, ::rows, ::columns], weight, bias)
 
 
 class _Transposed:
