@@ -53,7 +53,7 @@ def test_both_ways_give_the_same_cases(real_volumes, tmp_path, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, patch", [("slices", [64, 64]), ("volumes", [64, 64, 16])])
+@pytest.mark.parametrize("name, patch", [("study", [64, 64]), ("volumes", [64, 64, 16])])
 def test_real_volumes_train_and_give_a_table_of_each_structure(
     name, patch, real_volumes, tmp_path, monkeypatch, command, no_ray, no_drawing
 ):
