@@ -141,6 +141,8 @@ def test_the_planning_command(tmp_path, command):
     )
     refused = command("plan-power", "--from", tmp_path / "scores.csv", "--labelled", 9)
     assert "say for how many labelled cases" in one_line_error(refused)
+    few = command("plan-power", "--from", tmp_path / "scores.csv", "--cases", 5)
+    assert "5 cases: no difference gets a star with fewer than 6; plan more with --cases" in one_line_error(few)
 
 
 def test_score_tables_of_a_report_without_families():

@@ -93,6 +93,11 @@ def plan_power(
     `given`: attributes of `PlannedFamily`, which take the place of what `source` says.
     """
     family = _family(source, labelled, renamed, given)
+    if family.cases < statistics.FEWEST_FOR_MARKS:
+        raise StatisticsError(
+            f"{family.cases} cases: no difference gets a star with fewer than {statistics.FEWEST_FOR_MARKS}; plan more "
+            "with --cases"
+        )
     unit, runs = ("draws", "shared draws") if family.crossed else ("seeds", "seeds of each method")
     console.print(
         f"{family.methods} methods, {family.cases} cases. Standard deviations: {family.seed_sd:.2f} from "
