@@ -60,9 +60,9 @@ def test_real_volumes_train_and_give_a_table_of_each_structure(
     monkeypatch.chdir(tmp_path)
     assert command("data", "prepare", "acdc", "--from", real_volumes / "h5", "--skip-missing")[0] == 0
     small = {
-        "methods": "[bcp]", "baseline": "null", "labelled": "[2]", "training.iterations": 4, "training.patch": patch,
-        "training.width": 2, "training.batch_size": 4, "execution.device": "cpu", "execution.data_workers": 0,
-        "evaluation.stride": patch,
+        "methods": "[bcp]", "baseline": "null", "labelled": "[2]", "seeds": "[1]", "reference": "null",
+        "training.iterations": 4, "training.patch": patch, "training.width": 2, "training.batch_size": 4,
+        "execution.device": "cpu", "execution.data_workers": 0, "evaluation.stride": patch,
     }  # fmt: skip
     changes = [f"--set={key}={value}" for key, value in small.items()]
     assert command("run", CONFIGS / f"{name}.yaml", "--results", "results", *changes)[0] == 0
