@@ -81,10 +81,10 @@ class Conv2d(nn.Conv2d):
         return _in_fp32(self._conv_forward, images, self.weight, self.bias)
 
     def _conv_forward(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.kernel_size != (1, 1) or self.stride == (1, 1) or self.padding != (0, 0) or self.groups != 1:
+        if self.kernel_size != (1, 1) or self.padding != (0, 0):
             return super()._conv_forward(images, weight, bias)
         rows, columns = self.stride
-        return F.conv2d(images[:, :, ::rows, ::columns], weight, bias)
+        return F.conv2d(images[:, :, ::rows, ::columns], weight, bias, groups=self.groups)
 
 
 class _Transposed:
