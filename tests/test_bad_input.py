@@ -331,6 +331,7 @@ DATA = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA)
 def test_data(command, folder, tmp_path, monkeypatch, name):
     changes, damage, words = DATA[name]

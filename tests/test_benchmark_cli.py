@@ -437,6 +437,7 @@ def test_running_under_another_evaluation_scores_again_without_training(command,
     assert len(steps.read_text()) == tiny.VALUES["training"]["iterations"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("override", ["training.iterations=9", "evaluation={}", "seeds=[1]"])
 def test_evaluate_refuses_what_would_need_training(command, tmp_path, no_ray, override):

@@ -60,12 +60,14 @@ def reason_of(trial, results, planned, state):
     return last.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SILENT.values(), ids=SILENT.keys())
 def test_a_fault_in_the_last_step_is_divergence_though_every_loss_is_finite(plugged_in, fault):
     reason = reason_of(*plugged_in(f"if step == {LAST}: {fault}"), "diverged")
     assert f"tensors of weights, buffers and optimisers are not finite after {LAST + 1} steps; the first is " in reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SILENT.values(), ids=SILENT.keys())
 def test_a_fault_before_a_checkpoint_leaves_the_last_good_one(plugged_in, fault):
     trial, results, planned = plugged_in(f"if step == {LAST}: {fault}")
@@ -161,6 +163,7 @@ def test_probabilities_that_are_no_numbers_are_divergence(plugged_in, in_predict
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("in_predict", "words"), NO_PROBABILITIES.values(), ids=NO_PROBABILITIES.keys())
 def test_what_is_no_probability_is_the_methods_error_with_its_line(plugged_in, in_predict, words):
     trial, results, planned = plugged_in(in_predict=in_predict)

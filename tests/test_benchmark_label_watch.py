@@ -366,6 +366,7 @@ def test_a_cheat_is_marked_in_record_provenance_table_and_page(cheats, command, 
     assert sum("it opened labels" in line and method in line for line in out.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_no_label_but_those_of_labelled_cases_is_in_memory(tmp_path, own_registry, monkeypatch):
     monkeypatch.setenv("SEMISEG_CACHE", str(tmp_path / "cache"))
     look = (

@@ -157,6 +157,7 @@ def ignore_the_end(step):
     time.sleep(3600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("death", [kill, bus_error, leave])
 def test_a_worker_that_dies_is_replaced(at_once, death, workers):
@@ -166,6 +167,7 @@ def test_a_worker_that_dies_is_replaced(at_once, death, workers):
     assert "data worker" in said[0] and "(process " in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", [kill, leave])
 def test_workers_that_die_again_and_again_are_done_without(death):
     found, said = steps_of(Stream(lambda step: step >= 5 and death(step)), 1, silence=60)
@@ -247,6 +249,7 @@ def undisturbed(tmp_path_factory):
     return outcome(results, trial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [kill, sleep])
 def test_a_trial_whose_data_workers_fail_ends_with_the_same_numbers(undisturbed, tmp_path, monkeypatch, at_once, fault):
     main, prepare = os.getpid(), PatchStream.__getitem__

@@ -105,6 +105,7 @@ def undisturbed(tmp_path_factory):
     return trial, planned, outcome(results, trial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "said"), SET_AGAIN.values(), ids=SET_AGAIN.keys())
 def test_a_trial_is_the_same_after_one_that_changed_a_setting(own_registry, undisturbed, undo, tmp_path, code, said):
     trial, planned = changing(tmp_path, code)
@@ -117,6 +118,7 @@ def test_a_trial_is_the_same_after_one_that_changed_a_setting(own_registry, undi
     assert_same(outcome(results, trial), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "undoing", "said"), KEPT.values(), ids=KEPT.keys())
 def test_a_change_is_named_and_the_process_given_up(own_registry, undo, tmp_path, code, undoing, said):
     trial, planned = changing(tmp_path, code)

@@ -110,6 +110,7 @@ def test_stored_checkpoints_change_nothing_of_the_training(chosen, tmp_path):
     assert not list(other.record(trial.id).glob("checkpoints*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "step"), [("training", 1), ("training", 3), ("training", 4), ("selecting", 5)])
 def test_a_trial_killed_between_two_checkpoints_ends_as_an_unbroken_one(chosen, tmp_path, stage, step):
     trial, planned, results = chosen
@@ -124,6 +125,7 @@ def test_a_trial_killed_between_two_checkpoints_ends_as_an_unbroken_one(chosen, 
     assert_same(files(killed, trial), files(results, trial))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "file"),
     [(torch, "save", "checkpoints/.00000004.pt"), (np, "savez_compressed", "selection/2/")],

@@ -23,6 +23,7 @@ def refusal(name, batch_size, patch=CUBE):
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch_size", "enough"), REFUSED)
 def test_the_plan_refuses_and_says_what_would_do(name, batch_size, enough):
     message = refusal(name, batch_size)

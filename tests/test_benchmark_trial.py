@@ -205,6 +205,7 @@ def test_a_checkpoint_of_another_source_of_a_plug_in_is_not_resumed(tmp_path, ow
     assert resumed_at(results, trial) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("versions", "step"),
     [({"training": 0}, 0), ({"preparation": 0}, 0), ({"method": 0}, 0), ({"scoring": 0}, 2), ({}, 2)],
@@ -330,6 +331,7 @@ def test_a_trial_goes_to_its_worker_as_plain_json():
 LOGS_A_SHARE = "return {'total': total, 'share': torch.tensor(0.0 if step >= SINCE else 0.5)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("since", "iterations", "dead"), [(18, 20, True), (19, 20, False), (0, 20, True)])
 def test_a_dead_network_is_said_once_and_its_record_is_marked(tmp_path, own_registry, since, iterations, dead):
     path = tiny.write_plugin(tmp_path, "dying", LOGS_A_SHARE.replace("SINCE", str(since)))

@@ -157,6 +157,7 @@ EXPERIMENT = {
 }
 
 
+@pytest.mark.slow
 def test_a_trial_of_two_channels_and_new_scans_of_two(tmp_path, monkeypatch, command, no_ray, no_drawing):
     monkeypatch.chdir(tmp_path)
     write_channels(tmp_path / "scans", size=2, channel_names={"0": "T1", "1": "FLAIR"})

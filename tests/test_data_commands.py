@@ -95,6 +95,7 @@ FOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 def test_info_suggests_settings_that_run_takes(name, tmp_path, command):  # noqa: F811
     image, spacings, described, normalise, reason = FOLDERS[name]

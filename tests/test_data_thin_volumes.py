@@ -9,6 +9,7 @@ from helpers.command_line import command, one_line_error  # noqa: F401
 from helpers.scan_folder import write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slices", [1, 3, 6, 7])
 @pytest.mark.parametrize("spacing", [None, 2.0])
 def test_the_advice_for_thin_volumes_leads_to_a_plan(tmp_path, monkeypatch, command, slices, spacing):  # noqa: F811

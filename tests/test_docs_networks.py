@@ -26,6 +26,7 @@ def test_every_network_is_listed():
     assert sorted(rows) == [name for name in networks.network_names() if networks.network_plugin(name) == ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["dynunet", "swin_unetr", SHALLOW], ids=["dynunet", "swin_unetr", "shallow"])
 def test_the_page_names_the_methods_that_the_plan_refuses(network):
     training = Training(network=network, patch=(32, 32), width=12)

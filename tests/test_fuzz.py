@@ -59,6 +59,7 @@ def verdict(tmp_path, target, number=0):
         return guarded.judge(number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "outcome", "cause"),
     [

@@ -21,6 +21,7 @@ def last_row(name, **settings):
     return small.run(), small.history()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"), [*((name, {}) for name in registry.names()), ("tcse", {"second_branch": "ema"})]
 )

@@ -87,6 +87,7 @@ def test_what_is_drawn_is_one_line_of_visible_characters(name):
     assert not any(unicodedata.category(character) in ("Cc", "Cs") for character in shown)
 
 
+@pytest.mark.slow
 def test_tables_and_page_hold_every_name(nasty, tmp_path):
     tables = write_tables_of(nasty)
     for path in [*tables.iterdir(), page_of(nasty, out=tmp_path)]:

@@ -224,6 +224,7 @@ def test_the_command_writes_and_prints_the_comparison(command, two, tmp_path, no
     assert '<a href="#e2">Pancreas</a>' in page
 
 
+@pytest.mark.slow
 def test_the_command_says_why_there_is_no_comparison(command, tmp_path, no_drawing):
     one, two = (results(tmp_path / name, name, methods="a") for name in ("LA", "ACDC"))
     other = results(tmp_path / "other", "LA", methods="a", training={"iterations": 500})

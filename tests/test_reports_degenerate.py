@@ -23,6 +23,7 @@ PATTERNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())
 def test_tables_and_figures_of_scores_that_say_nothing(tmp_path, pattern, seeds):

@@ -59,6 +59,7 @@ def test_it_counts_in_means_tests_and_ranks(tmp_path):
     assert "A$\\downarrow$" in text_of(folder, kind="tex")
 
 
+@pytest.mark.slow
 def test_a_method_two_points_better_loses_its_star_by_one_diverged_seed(tmp_path):
     rng = np.random.default_rng(0)
     cells = cells_of("a", "b", "c", "d")
@@ -72,6 +73,7 @@ def test_a_method_two_points_better_loses_its_star_by_one_diverged_seed(tmp_path
         assert line_of(text_of(folder), "A↓")[3].count("*") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy, state", [("exclude", "diverged"), ("exclude", "failed"), ("worst", "failed")])
 def test_a_row_that_lacks_such_a_run_is_held_back_and_has_both_means(tmp_path, policy, state):
     folder = three_methods(policy, state=state, folder=tmp_path)

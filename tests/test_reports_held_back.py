@@ -118,6 +118,7 @@ def collapsed(folder):
     return write(folder, plan(cells), dice={c["trial"]: 0.2 if c["trial"] == "a-8-2-first" else 0.8 for c in cells})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["collapsed", "worst", "exclude", "failed"])
 def test_every_table_with_the_mark_explains_it(tmp_path, kind):
     policy = kind if kind in ("worst", "exclude") else "worst"

@@ -151,6 +151,7 @@ def other(side):
     return {"data": OFFICIAL["data"] | {"stored_fingerprints": SIDES | {side: "0123456789abcdef"}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, part",
     [

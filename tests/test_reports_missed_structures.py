@@ -70,6 +70,7 @@ def test_missing_one_of_two_structures_has_no_distance_where_finding_both_has_on
     assert rows["hd95_voxel_cases"].tolist() == [6, 5] and rows["cases"].tolist() == [6, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("change", [miss, invent])
 def test_wherever_structures_are_missed_or_invented_every_distance_of_the_case_is_gone(tmp_path, seed, change):

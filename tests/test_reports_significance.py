@@ -51,6 +51,7 @@ def statistics_of(folder, measure="dice_percent"):
     return table[table["measure"] == measure].set_index("method")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes, postprocessing", [(1, "none"), (2, "largest_component")])
 def test_p_values_equal_scipys_on_the_raw_files(tmp_path, classes, postprocessing):
     seeds = {"b": (1, 2, 3), "a": (1, 2), "c": (4, 5, 6, 7), "d": (1,), "e": (1, 2, 3)}
@@ -170,6 +171,7 @@ def test_a_row_that_differs_may_do_so_within_the_margin(tmp_path, margin, verdic
     assert statistics_of(folder).loc["a", ["verdict", "margin"]].tolist() == [verdict, margin]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_sd, verdict", [(0.0005, "equivalent"), (0.02, "open")])
 def test_methods_that_are_alike_are_equivalent_if_seeds_say_so(tmp_path, run_sd, verdict):
     methods, seeds = "abcd", (1, 2, 3, 4, 5)

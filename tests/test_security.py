@@ -215,6 +215,7 @@ def name_plugins(folder, *plugins):
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"plugins": list(map(str, plugins))}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEEDING)
 def test_a_plugin_of_a_results_folder_runs_only_if_it_is_trusted(command, theirs, tmp_path, no_ray, marker, name):
     folder, plugin, commands = theirs
