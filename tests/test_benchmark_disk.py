@@ -19,7 +19,7 @@ from filelock import FileLock
 from helpers import clusters, tiny
 from helpers.command_line import one_line_error
 
-from benchmark.command_line import commands
+from benchmark.command_line import run_commands
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.records.models import FORMAT, READABLE
 from benchmark.trial.loggers import tensorboard
@@ -44,7 +44,7 @@ def second(undisturbed):
 @pytest.fixture
 def no_report(monkeypatch):
     """Drawing takes seconds, and only one test is about it."""
-    monkeypatch.setattr(commands, "show_report", lambda console, *folders, **options: None)
+    monkeypatch.setattr(run_commands, "show_report", lambda console, *folders, **options: None)
 
 
 def failing(patch, owner, name, word, error):

@@ -13,7 +13,8 @@ from helpers.scan_folder import write_folder
 
 from benchmark.planning.experiment import Experiment
 from benchmark.planning.experiment_file import load_experiment
-from benchmark.planning.plan import make_plan, make_trials, write_plan
+from benchmark.planning.plan import make_plan, write_plan
+from benchmark.planning.trials import make_trials
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import planned_states
 from data.cache import prepare

@@ -8,7 +8,7 @@ from helpers import tiny
 from benchmark.planning import pretrained
 from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.experiment_file import read_experiment
-from benchmark.planning.plan import make_trials
+from benchmark.planning.trials import make_trials
 from data.cache import prepare
 
 

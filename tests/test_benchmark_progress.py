@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 from rich.console import Console
 
-from benchmark.command_line import commands, reporting
+from benchmark.command_line import plan_steps, reporting, run_commands
 from benchmark.command_line import progress as module
 from benchmark.command_line.progress import ProgressView
 from benchmark.planning import estimate
@@ -157,12 +157,12 @@ def test_a_run_names_each_part_of_its_preparation(monkeypatch, tmp_path):
         named.append(what)
         yield
 
-    for place in (commands, reporting):
+    for place in (run_commands, plan_steps, reporting):
         monkeypatch.setattr(place, "announced", noted)
     # The module itself would import Ray, and other tests of this process must decide its authentication first.
     monkeypatch.setitem(sys.modules, "benchmark.cluster.scheduler", SimpleNamespace(run_trials=lambda *args: True))
     experiment = tiny.experiment(methods=["vnet"], baseline=None)
-    commands.run(experiment, ResultsFolder(tmp_path / "r"), set(), "local", Console(file=io.StringIO()))
+    run_commands.run(experiment, ResultsFolder(tmp_path / "r"), set(), "local", Console(file=io.StringIO()))
     assert [what.split()[0] for what in named] == ["preparing", "loading", "scoring", "loading", "writing"]
 
 

@@ -15,7 +15,7 @@ from helpers import tiny
 
 from benchmark.command_line import app
 from benchmark.planning.experiment import Execution, ExperimentError
-from benchmark.planning.plan import make_trials
+from benchmark.planning.trials import make_trials
 from data.cache import prepare
 
 ENTRY = Path(__file__).parents[1] / "run_benchmark.py"

@@ -11,7 +11,7 @@ import torch
 from helpers import tiny
 from rich.console import Console
 
-from benchmark.command_line import commands
+from benchmark.command_line import run_commands
 from benchmark.planning.experiment import Execution
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan
@@ -195,7 +195,7 @@ def test_a_run_says_that_finished_records_lack_stored_weights(chosen, capsys):
     trial, _, results = chosen
     finer = tiny.experiment(methods=["mean_teacher"], **SELECTING | {"evaluation": {"checkpoints": 3}})
     plan = make_plan(finer, results)
-    commands._print_counts(plan, plan.to_run(), Console(width=300))
+    run_commands._print_counts(plan, plan.to_run(), Console(width=300))
     assert "1 done cells: it has no weights of every 3 iterations" in capsys.readouterr().out
     assert trial.id not in {planned.trial.id for planned in plan.to_run()}
 

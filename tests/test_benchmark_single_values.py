@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers import tiny
 
-from benchmark.planning import plan, single_values
+from benchmark.planning import single_values, trials
 from benchmark.planning.experiment import ExperimentError
 from benchmark.planning.single_values import check_single_values
 from benchmark.records.protocol import Training
@@ -43,7 +43,7 @@ def test_the_plan_takes_what_can_be_trained(name, batch_size):
 @pytest.mark.parametrize(("name", "batch_size", "refused"), [(*case[:2], True) for case in REFUSED]
                          + [(*case, False) for case in TAKEN])  # fmt: skip
 def test_the_plan_is_right(monkeypatch, tmp_path, name, batch_size, refused):
-    monkeypatch.setattr(plan, "check_single_values", lambda *arguments: None)
+    monkeypatch.setattr(trials, "check_single_values", lambda *arguments: None)
     training = {"patch": CUBE, "batch_size": batch_size, "iterations": 1}
     trial, planned = tiny.one_trial(name, training=training)
     last = tiny.run(trial, tiny.new_results(tmp_path), planned)[-1]

@@ -12,8 +12,9 @@ from helpers import tiny
 from helpers.scan_folder import write_folder
 
 from benchmark.planning.experiment import Experiment, MethodEntry, Tuning
-from benchmark.planning.plan import make_plan, make_trials
+from benchmark.planning.plan import make_plan
 from benchmark.planning.proposals import Tried, proposals
+from benchmark.planning.trials import make_trials
 from benchmark.planning.tuning import (
     _dice,
     most_trials,

@@ -127,7 +127,7 @@ def test_a_ctrl_c_during_the_report_counts(tmp_path, command, no_ray, monkeypatc
 
     scheduler = sys.modules["benchmark.cluster.scheduler"]
     monkeypatch.setattr(scheduler, "run_trials", like_tune(scheduler.run_trials))
-    monkeypatch.setattr("benchmark.command_line.commands.show_report", report)
+    monkeypatch.setattr("benchmark.command_line.run_commands.show_report", report)
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None)
     assert "interrupted; run the same command again" in one_line_error(
         command("run", config, "--results", tmp_path / "results")
@@ -136,7 +136,9 @@ def test_a_ctrl_c_during_the_report_counts(tmp_path, command, no_ray, monkeypatc
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_outside_of_training_ends_the_command(tmp_path, command, no_ray, monkeypatch, handlers, number):
-    monkeypatch.setattr("benchmark.command_line.commands.show_report", lambda *arguments: signal.raise_signal(number))
+    monkeypatch.setattr(
+        "benchmark.command_line.run_commands.show_report", lambda *arguments: signal.raise_signal(number)
+    )
     monkeypatch.setattr(stop_signals, "leave_terminal", lambda: None)
     config = tiny.write_experiment(tmp_path, methods=["vnet"], baseline=None)
     status, _, stderr = command("run", config, "--results", tmp_path / "results")

@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Run the unfinished trials of an experiment, then write its report."""
     with announced("loading libraries", console):
-        from benchmark.command_line import commands
+        from benchmark.command_line import run_commands
         from benchmark.planning.experiment_file import load_experiment, load_stored_experiment
         from benchmark.planning.log_targets import check_loggers
 
@@ -87,10 +87,10 @@ def run(
     folder = ResultsFolder(results or Path("results") / experiment.name)
     also = ({"stale"} if rerun else set()) | ({"failed", "diverged"} if retry_failed else set())
     if smoke:
-        commands.smoke(experiment, console)
+        run_commands.smoke(experiment, console)
     elif dry_run:
-        commands.dry_run(experiment, folder, also, console)
-    elif not commands.run(experiment, folder, also, address, console):
+        run_commands.dry_run(experiment, folder, also, console)
+    elif not run_commands.run(experiment, folder, also, address, console):
         raise typer.Exit(1)
 
 
@@ -106,7 +106,7 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Score the stored weights of a results folder again, under changed `evaluation.…` keys. Nothing is trained."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import results_commands
     from benchmark.planning.experiment import ExperimentError
 
     if wrong := [override for override in overrides if not override.startswith("evaluation.")]:
@@ -117,8 +117,8 @@ def evaluate(
     results = ResultsFolder(folder)
     results.read_plan()
     if check_metrics is not None:
-        commands.check_metrics(results, check_metrics, console)
-    elif not commands.evaluate(results, overrides, list(map(str, plugins)), trust, console):
+        results_commands.check_metrics(results, check_metrics, console)
+    elif not results_commands.evaluate(results, overrides, list(map(str, plugins)), trust, console):
         raise typer.Exit(1)
 
 
@@ -138,10 +138,10 @@ def add_masks(
     trust: Trust = False,
 ) -> None:
     """Add another tool's masks to a results folder as one more row, scored like its own rows."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import results_commands
 
     folder, files = ResultsFolder(results), list(map(str, plugins))
-    if not commands.add_masks(masks, name, labelled, unlabelled, seed, folder, files, trust, console):
+    if not results_commands.add_masks(masks, name, labelled, unlabelled, seed, folder, files, trust, console):
         raise typer.Exit(1)
 
 
@@ -153,9 +153,9 @@ def remove_masks(
     trust: Trust = False,
 ) -> None:
     """Remove a row that `add-masks` added, with all its budgets and seeds."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import results_commands
 
-    commands.remove_masks(name, ResultsFolder(results), list(map(str, plugins)), trust, console)
+    results_commands.remove_masks(name, ResultsFolder(results), list(map(str, plugins)), trust, console)
 
 
 @app.command()
@@ -179,9 +179,9 @@ def predict(
     trust: Trust = False,
 ) -> None:
     """Segment new scans with a finished trial. Labels are written on the grid of each scan."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import results_commands
 
-    commands.predict(record, images, to, normalise, voxel, list(map(str, plugins)), trust, console)
+    results_commands.predict(record, images, to, normalise, voxel, list(map(str, plugins)), trust, console)
 
 
 @app.command()
@@ -310,12 +310,12 @@ def methods(
     ] = None,
 ) -> None:
     """List all methods, or the settings of one method and their allowed values."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import method_commands
 
     if method is None:
-        commands.show_methods(console)
+        method_commands.show_methods(console)
     else:
-        commands.show_method(method, console)
+        method_commands.show_method(method, console)
 
 
 @app.command()
@@ -337,9 +337,9 @@ def new_method(
     teacher: Annotated[bool, typer.Option("--teacher", help="Start from a student with an EMA teacher.")] = False,
 ) -> None:
     """Write NAME.py into the current folder: a small working method to start from."""
-    from benchmark.command_line import commands
+    from benchmark.command_line import method_commands
 
-    commands.new_method(name, teacher, console)
+    method_commands.new_method(name, teacher, console)
 
 
 @data_app.command()

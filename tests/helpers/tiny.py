@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from benchmark.planning.experiment import Experiment
-from benchmark.planning.plan import make_plan, make_trials, write_plan
+from benchmark.planning.plan import make_plan, write_plan
+from benchmark.planning.trials import make_trials
 from benchmark.records import source_code
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.trial.run import run_trial
