@@ -44,13 +44,15 @@ class CAML(Method):
     def __init__(self, settings, backbone, schedule):
         super().__init__(settings, backbone, schedule)
         self.vanilla = backbone(separable=True)
-        self.auxiliary = backbone(separable=True, decoders=("linear",))
+        another = "transposed" if self.vanilla.upsamplings[0] == "linear" else "linear"
+        self.auxiliary = backbone(separable=True, decoders=(another,))
         self.attention = CrossModalAttention(self.auxiliary.encoder_channels[ATTENDED])
         self.level = len(self.auxiliary.encoder_channels) + ATTENDED
         width, features = self.vanilla.channels[-1], settings.embedding
         self.projections = nn.ModuleList([perceptron(width, features), perceptron(width, features)])
         self.predictions = nn.ModuleList([perceptron(features, features), perceptron(features, features)])
-        self.memory = VoxelMemory(backbone.classes + 1, settings.memory, features)
+        entries = 128 if backbone.dimensions == 3 else 256  # cases, or slices of cases
+        self.memory = VoxelMemory(backbone.classes + 1, settings.memory, features, entries)
 
     def training_step(self, batch, step, phase):
         labelled = len(batch.labelled_images)
@@ -66,7 +68,7 @@ class CAML(Method):
         (sure, first), (_, second) = (self.head.most_likely(p.detach()) for p in probabilities)
         labels = batch.labels.long()
         correct = (first[:labelled] == labels) & (second[:labelled] == labels)
-        self._remember([v[:labelled] for v in voxels], labels, correct, batch.labelled_ids, step)
+        self._remember([v[:labelled] for v in voxels], labels, correct, batch, step)
         agreed = first[labelled:] == second[labelled:]
         correlation = self._correlation([v[labelled:] for v in voxels], first[labelled:], agreed, sure[labelled:])
 
@@ -86,10 +88,11 @@ class CAML(Method):
         return self.auxiliary.decode(encoded, images.shape[2:], features=True)
 
     @torch.no_grad()
-    def _remember(self, voxels, labels, correct, case_ids, step):
+    def _remember(self, voxels, labels, correct, batch, step):
         """Store a sample of each class of each labelled patch, voxels that both networks get right."""
-        for i, case_id in enumerate(case_ids):
-            slot = self.memory.slot(case_id, step)
+        for i, case_id in enumerate(batch.labelled_ids):
+            part = 0 if self.backbone.dimensions == 3 else batch.labelled_origins[i, 2]  # the slice
+            slot = self.memory.slot(case_id, step, part)
             for c in range(self.backbone.classes + 1):
                 mask = (correct[i] & (labels[i] == c)).flatten()
                 chosen, valid = best_within(mask, torch.rand(mask.shape, device=mask.device), self.settings.memory)

@@ -1,5 +1,6 @@
 """Uncertainty-aware mean teacher (Yu et al., MICCAI 2019)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -57,8 +58,8 @@ class UAMT(Method):
             uncertainty = self.head.entropy(self._monte_carlo_mean(images))
             certain = (uncertainty < self.threshold(step)).float()
         self.log_image("uncertainty", uncertainty[0], images[0])
-        difference = (self.head.probabilities(logits[first:]) - target).square()
-        consistency = (certain * difference).sum() / (certain.expand_as(difference).sum() + 1e-16)
+        distance = self.head.squared_distance(self.head.probabilities(logits[first:]), target)
+        consistency = (certain * distance).sum() / (2 * certain.sum() + 1e-16)
 
         weight = self.log("consistency_weight", self.settings.consistency_weight * self.schedule.ramp_up(step))
         return {
@@ -69,8 +70,8 @@ class UAMT(Method):
         }
 
     def threshold(self, step: int) -> float:
-        """H(t) = (0.75 + 0.25 r(t)) times the largest entropy, where r is the ramp counted in iterations."""
-        return (0.75 + 0.25 * self.schedule.smooth_ramp_up(step)) * self.head.max_entropy
+        """H(t) = (0.75 + 0.25 r(t)) ln 2, where r is the ramp counted in iterations."""
+        return (0.75 + 0.25 * self.schedule.smooth_ramp_up(step)) * math.log(2)
 
     def _monte_carlo_mean(self, images: Tensor) -> Tensor:
         # Two copies at a time, so that batch norm sees the doubled batch, as in the release.

@@ -9,10 +9,11 @@ import torch
 from helpers.second_writing import FixedNetwork, as_numpy, random_logits, sigmoid, slopes
 from helpers.tiny_methods import build, make_batch, no_dropout
 
-from methods.caml import CrossModalAttention
+from methods.caml import CAML, CrossModalAttention
 from methods.shared.networks.backbone import Backbone
 from methods.shared.networks.network import NetworkError, Parts, SegmentationNetwork
-from methods.shared.voxel_memory import best_within
+from methods.shared.schedules import Schedule
+from methods.shared.voxel_memory import VoxelMemory, best_within
 
 SIZE = (8, 8, 8)
 SMALL = {"memory": 3, "queries": 20, "embedding": 4}
@@ -216,3 +217,18 @@ def test_the_network_without_attention_predicts():
     method = build("caml", **SMALL).eval()
     images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(method.predict(images), method.vanilla(images).logits.sigmoid())
+
+
+@pytest.mark.parametrize("network", ["vnet", "unet_2d", "unet_3d"])
+def test_the_networks_differ_in_upsampling(network):
+    method = CAML(CAML.Settings(**SMALL), Backbone(width=2, network=network), Schedule(100))
+    layers = [[type(layer) for layer in n.decoders.modules()] for n in (method.vanilla, method.auxiliary)]
+    assert layers[0] != layers[1]
+
+
+def test_a_slice_leaves_what_the_memory_has_of_other_slices_of_its_case():
+    memory = VoxelMemory(classes=1, size=2, features=3)
+    for part, value in [(4, 1.0), (5, 2.0), (4, 3.0)]:
+        slot = memory.slot("a", step=part, part=torch.tensor(part))
+        memory.store(slot, 0, torch.full((2, 3), value), torch.tensor([True, True]), count=torch.tensor(9))
+    assert memory.voxels[memory.counts > 0].unique().tolist() == [2.0, 3.0]

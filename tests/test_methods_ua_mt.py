@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers.tiny_methods import CPU, build, make_batch
+from helpers.tiny_methods import CPU, build, make_batch, no_dropout
 
 from benchmark.records.protocol import Training
 from benchmark.trial.training import _run_phase, initial_state
@@ -28,6 +28,34 @@ def test_the_published_thresholds(step, printed):
     method = build("ua_mt")
     assert method.threshold(step) == pytest.approx((0.75 + 0.25 * math.exp(-5 * (1 - step / 6000) ** 2)) * math.log(2))
     assert method.threshold(step) == pytest.approx(printed, abs=6e-4)
+
+
+def test_with_several_softmax_channels_it_is_that_of_the_release_for_slices():
+    """SSL4MIS: a threshold up to ln 2, and a sum over channels that is divided by twice the certain voxels."""
+    method = no_dropout(sharp(classes=3, dimensions=2, head="softmax")).train()
+    with torch.no_grad():
+        method.teacher.segmentation[0].weight.mul_(2)
+    batch = make_batch(method, size=(32, 32))
+    assert method.threshold(6000) == pytest.approx(math.log(2))
+    other = copy.deepcopy(method)
+    torch.manual_seed(5)
+    losses = method.training_step(batch, STEP, "train")
+
+    torch.manual_seed(5)
+    images = batch.images
+    student = other.student(images).logits.softmax(1)
+
+    def teacher(x):
+        noise = torch.clamp(0.1 * torch.randn(x.shape), -0.2, 0.2)
+        with torch.no_grad():
+            return other.teacher(x + noise).logits.softmax(1)
+
+    target = teacher(images)
+    mean = torch.stack([teacher(torch.cat([images, images])) for _ in range(4)]).unflatten(1, (2, 4)).mean((0, 1))
+    mask = -(mean * torch.log(mean + 1e-6)).sum(1, keepdim=True) < (0.75 + 0.25 * RAMP) * math.log(2)
+    assert 0 < mask.float().mean() < 1
+    expected = (mask * (student - target) ** 2).sum() / (2 * mask.sum() + 1e-16)
+    assert losses["consistency"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_the_threshold_counts_iterations_and_scales_with_their_number():

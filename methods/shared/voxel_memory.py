@@ -1,4 +1,4 @@
-"""A memory of labelled voxels, case by case, whose size does not depend on the patches."""
+"""A memory of labelled voxels, case by case or slice by slice, whose size does not depend on the patches."""
 
 import zlib
 
@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 
 class VoxelMemory(nn.Module):
-    """Features of labelled voxels: a random sample of each class of each case. All of it is in buffers.
+    """Features of labelled voxels: a random sample of each class of each entry. All of it is in buffers.
+
+    An entry is a case, or a slice of one.
 
     Args:
         classes: labels, background included.
-        size: voxels of a class that are stored of each case, and recalled of all.
+        size: voxels of a class that are stored of each entry, and recalled of all.
         features: of a voxel.
-        cases: that have room. Then the one that was stored longest ago leaves.
+        entries: that have room. Then the one that was stored longest ago leaves.
 
     Example:
         >>> memory = VoxelMemory(classes=1, size=2, features=3)
@@ -24,27 +26,30 @@ class VoxelMemory(nn.Module):
         (torch.Size([1, 2, 3]), [True])
     """
 
-    def __init__(self, classes: int, size: int, features: int, cases: int = 128):
+    def __init__(self, classes: int, size: int, features: int, entries: int = 128):
         super().__init__()
         self.size = size
-        self.register_buffer("owners", torch.full((cases,), -1))  # hash of the case
-        self.register_buffer("ages", torch.arange(cases) - cases)  # step of the last update
-        self.register_buffer("voxels", torch.zeros(cases, classes, size, features))
-        self.register_buffer("counts", torch.zeros(cases, classes, size))  # voxels that each stands for
+        self.register_buffer("owners", torch.full((entries,), -1))  # hash of the case, with the slice
+        self.register_buffer("ages", torch.arange(entries) - entries)  # step of the last update
+        self.register_buffer("voxels", torch.zeros(entries, classes, size, features))
+        self.register_buffer("counts", torch.zeros(entries, classes, size))  # voxels that each stands for
 
-    def slot(self, case_id: str, step: int) -> Tensor:
-        """The place of a case, (1,), which is its own from this step on. The device is not waited for."""
-        owner = zlib.crc32(case_id.encode())
+    def slot(self, case_id: str, step: int, part: Tensor | int = 0) -> Tensor:
+        """The place of a case or of its slice `part`, (1,), which is its own from this step on.
+
+        The device is not waited for.
+        """
+        owner = zlib.crc32(case_id.encode()) + (part << 32)
         ages = torch.where(self.owners == owner, torch.iinfo(torch.long).min, self.ages)
         slot = ages.argmin(0, keepdim=True)
         self.owners[slot], self.ages[slot] = owner, step
         return slot
 
     def store(self, slot: Tensor, label: int, voxels: Tensor, valid: Tensor, count: Tensor) -> None:
-        """Replace what a case has of a class.
+        """Replace what an entry has of a class.
 
         Args:
-            slot: of the case.
+            slot: of the entry.
             label: of the class.
             voxels: (size, F).
             valid: (size,), which of them count.

@@ -158,6 +158,7 @@ class SegmentationNetwork(AutocastNetwork):
             )
         self.name, self.dimensions, self.multiple = name, dimensions, parts.multiple
         self.channels, self._encoder_channels = parts.channels, parts.encoder_channels
+        self.upsamplings = parts.upsamplings
         self.encoder = use_safe_convolutions(parts.encoder)
         self.decoders = nn.ModuleList([use_safe_convolutions(parts.decoder(upsampling)) for upsampling in decoders])
         dropout = CHANNEL_DROPOUT[dimensions]
