@@ -8,6 +8,7 @@ import hashlib
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,35 +84,51 @@ def has_label(path: Path) -> bool:
 
 def series(folder: Path) -> tuple[np.ndarray, Geometry]:
     """See `data.scans.read_series`."""
-    found = [
-        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(inner), name)
-        for inner in sorted({path.parent for path in folder.rglob("*") if path.is_file()})
-        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(inner))
-    ]
+    inner = sorted({path.parent for path in folder.rglob("*") if path.is_file()})
+    found = [(name, str(at)) for at in inner for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(at))]
+    if len(found) > 1 and len({name for name, _ in found}) == 1:
+        raise DataError(f"{folder}: one DICOM series lies in {len(found)} folders: put its files into one")
     if len(found) != 1:
         raise DataError(f"{folder} holds {len(found) or 'no'} DICOM series: it must hold one")
-    files = list(found[0])
-    if uneven := _read_or_raise(folder, lambda: _uneven_slices(files)):
-        raise DataError(f"{folder}: the DICOM series has a gap or a slice twice {uneven}: download it again")
+    [(name, at)] = found
+    files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(at, name))
+    known = {Path(file).name for file in files}
+    if damaged := [path.name for path in sorted(Path(at).glob("*.dcm")) if path.name not in known]:
+        raise DataError(f"{at}: {shorten_list(damaged)} cannot be read as DICOM slices: download them again")
+    if problem := _read_or_raise(folder, lambda: _problem_of_slices(files)):
+        raise DataError(f"{folder}: {problem}: download the series again")
     image = _read_or_raise(folder, lambda: sitk.ReadImage(files, imageIO="GDCMImageIO"))
     size, spacing, origin = image.GetSize(), image.GetSpacing(), image.GetOrigin()
     geometry = Geometry(size, spacing, origin, tuple(image.GetDirection()), "stored")
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32), geometry
 
 
-def _uneven_slices(files: list[str]) -> str:
-    """Where slices are not equally far apart; "" if all are."""
-    positions = []
+def _problem_of_slices(files: list[str]) -> str:
+    """In what slices differ that must be alike, with the file; "" if they fit together."""
+    headers = []
     for file in files:
         reader = sitk.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(file)
         reader.ReadImageInformation()
-        direction = np.reshape(reader.GetDirection(), (3, 3))
-        positions.append(float(direction[:, 2] @ np.array(reader.GetOrigin())))
+        headers.append(reader)
+    for what, of in {
+        "pixels": lambda header: header.GetSize()[:2],
+        "mm a pixel": lambda header: header.GetSpacing()[:2],
+        "direction cosines": lambda header: header.GetDirection(),
+    }.items():
+        values = [tuple(round(float(value), 3) for value in of(header)) for header in headers]
+        [(most, _)] = Counter(values).most_common(1)
+        for file, value in zip(files, values, strict=True):
+            if value != most:
+                return f"{Path(file).name} has {by(value)} {what}, and most slices {by(most)}"
+    direction = np.reshape(headers[0].GetDirection(), (3, 3))
+    positions = [float(direction[:, 2] @ np.array(header.GetOrigin())) for header in headers]
     gaps = np.diff(positions)
     wrong = np.flatnonzero(~np.isclose(gaps, np.median(gaps), rtol=0.05) | (np.abs(gaps) < 1e-3))
-    return f"at {positions[wrong[0]]:g} mm" if wrong.size else ""
+    if not wrong.size:
+        return ""
+    return f"the DICOM series has a gap or a slice twice at {positions[wrong[0]]:g} mm, at {Path(files[wrong[0]]).name}"
 
 
 def file_hash(path: Path) -> str:

@@ -25,7 +25,7 @@ from data.formats.dispatch import H5, MAY_BE_DETACHED, METAIMAGE, NRRD, SUFFIXES
 from data.geometry import Geometry
 from data.names import nearly
 from data.reading import Reading
-from data.recipes.recipe import recipe_of
+from data.recipes.recipe import PREPARED, recipe_of
 from data.scan_files import scan_files
 from data.scans import file_hash, has_label, read_geometry, read_label
 from data.settings import CommonSettings, existing_folder
@@ -223,8 +223,9 @@ class FolderSource:
         if isinstance(settings.split, ListFiles):
             chosen = read_lists(self._root, settings.split)
             if missing := [case for case in (*chosen[0], *chosen[1]) if case not in self._images]:
+                again = "resume `data prepare`, or " if (self._root / PREPARED).exists() else ""
                 raise DataError(
-                    f"data.split names cases that {self._root} does not hold: {shorten_list(missing)}; correct it"
+                    f"data.split names cases that {self._root} lacks: {shorten_list(missing)}; {again}correct it"
                 )
         elif settings.split == "given":
             if not test:

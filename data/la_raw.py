@@ -61,7 +61,9 @@ def raw_cases(folder: Path) -> list[str]:
     """The cases of a folder, sorted. Raises DataError if there is none, or if a label is missing."""
     cases = sorted(path.parent.name for path in folder.glob(f"*/{IMAGE}"))
     if not cases:
-        raise DataError(f"{folder} holds no <case>/{IMAGE}: give the folder of the challenge's training set")
+        below = sorted({str(path.parents[1]) for path in folder.rglob(IMAGE)})
+        found = f"; {shorten_list(below)} does" if below else ""
+        raise DataError(f"{folder} holds no <case>/{IMAGE}: give the folder of the challenge's training set{found}")
     if missing := [case for case in cases if not (folder / case / LABEL).is_file()]:
         raise DataError(f"{len(missing)} of {len(cases)} cases in {folder} have no {LABEL}: {shorten_list(missing)}")
     return cases
@@ -101,7 +103,7 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
         write_record()  # before the first case, so that an interrupted preparation is recognised
         for case in raw_cases(folder):
             target = to / IMAGES / case / FILE
-            raw = " ".join(file_hash(folder / case / name) for name in (IMAGE, LABEL))
+            raw = _hash_of_raw(folder / case)
             if case not in done or done[case].raw != raw or not target.is_file():
                 image, label, done[case] = _prepare_case(folder / case, raw, crop, seed)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +112,13 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
             yield done[case]
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
+
+
+def _hash_of_raw(folder: Path) -> str:
+    try:
+        return " ".join(file_hash(folder / name) for name in (IMAGE, LABEL))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): download it again") from error
 
 
 def _read_record(record: Path, description: dict) -> dict[str, PreparedCase]:

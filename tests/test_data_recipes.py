@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 import yaml
 from helpers.command_line import one_line_error
@@ -216,14 +218,37 @@ def same_scan_twice(folder):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, other)
 
 
+def slices(folder):
+    return sorted(next(folder.rglob("PANCREAS_0001")).rglob("*.dcm"))
+
+
+def other_pixels(folder):
+    one = pydicom.dcmread(slices(folder)[4])
+    one.PixelSpacing = [1.2, 1.2]
+    one.save_as(slices(folder)[4])
+
+
+def cut_off(folder):
+    slices(folder)[4].write_bytes(slices(folder)[4].read_bytes()[:100])
+
+
+def in_two_folders(folder):
+    for path in slices(folder)[:9]:
+        (path.parent.parent / "rest").mkdir(exist_ok=True)
+        path.rename(path.parent.parent / "rest" / path.name)
+
+
 BAD = {
+    "slice with other pixels": (other_pixels, "has 1.2 x 1.2 mm a pixel, and most slices 0.8 x 0.9"),
+    "slice cut off": (cut_off, "1-004.dcm cannot be read as DICOM slices"),
+    "series in two folders": (in_two_folders, "one DICOM series lies in 2 folders"),
     "label turned": (turned, "turned against each other"),
     "scaled before": (scaled, "scaled before"),
     "label of another grid": (other_grid, "not on the grid"),
     "label with other values": (other_values, "may hold 0, 1"),
     "slice missing": (with_a_gap, "a gap or a slice twice"),
     "two series": (lambda folder: write_series(folder / "PANCREAS_0001/c/d", ct(9)[0]), "there twice|2 DICOM series"),
-    "case doubled": (same_scan_twice, "have the same files"),
+    "case doubled": (same_scan_twice, "have the same image"),
     "case twice": (lambda folder: shutil.copytree(folder, folder / "copy"), "is there twice"),
     "no label": (lambda folder: next(folder.rglob("label0001.nii.gz")).unlink(), "without a label"),
     "nothing": (lambda folder: [shutil.rmtree(inner) for inner in folder.iterdir()], "holds no case"),
@@ -242,6 +267,136 @@ def test_bad_raw_files_have_one_line(tmp_path, what):
     shutil.rmtree(tmp_path / "raw")
     write_pancreas(tmp_path / "raw", [1, 2])  # once it is mended, the same command goes on
     assert len(list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to"))) == 2
+
+
+FRAMES = [f"patient001_frame{rank}" for rank in ("01", "02")], [f"patient002_frame{rank}" for rank in ("01", "02")]
+
+
+def test_a_frame_without_its_image_does_not_give_its_label_to_another(tmp_path):
+    write_acdc(tmp_path / "raw", {"patient001": (1, 12), "patient002": (1, 9)})
+    next(tmp_path.rglob("patient001_frame01.nii.gz")).unlink()
+    recipe = small("acdc", *FRAMES)
+    assert "patient001_frame01" not in list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to", True))
+    image, label = read(tmp_path / "to", "patient001_frame02")
+    assert np.array_equal(label, heart(11)[1]) and np.allclose(image, heart(11)[0] / 900)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("patient001_frame01*", r"there are 1 numbers \(12\) instead of 2"),
+        ("patient001_frame01_gt*", "frame01.nii.gz without"),
+    ],
+)
+def test_an_incomplete_frame_is_refused_by_its_file(tmp_path, pattern, message):
+    write_acdc(tmp_path / "raw", {"patient001": (1, 12), "patient002": (1, 9)})
+    for path in tmp_path.rglob(pattern):
+        path.unlink()
+    with pytest.raises(DataError, match=message):
+        list(prepare_recipe(small("acdc", *FRAMES), tmp_path / "raw", tmp_path / "to", True))
+
+
+BRATS = ["BraTS19_2013_2_1", "BraTS19_CBICA_AAB_1", "BraTS19_TCIA01_131_1"]
+
+
+def file_of(folder, case, kind):
+    return next(folder.rglob(f"{case}_{kind}.nii.gz"))
+
+
+def store(path, change=lambda array: array, spacing=(1, 1, 1), orientation="LPS"):
+    array = read_image(path, STORED)[0]
+    write(path, change(array), spacing, (0, -239, 0), orientation)
+
+
+def same_flair(folder):
+    shutil.copy(file_of(folder, BRATS[0], "flair"), file_of(folder, BRATS[1], "flair"))
+    store(file_of(folder, BRATS[1], "flair"), lambda array: array.astype(np.float64))  # another file, the same voxels
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (same_flair, "have the same image"),
+        (lambda folder: [store(file_of(folder, BRATS[1], kind), spacing=(1, 1, 3)) for kind in ("flair", "seg")],
+         "has voxels of 1 x 1 x 3 mm, and most scans of 1 x 1 x 1 mm"),
+    ],
+)  # fmt: skip
+def test_a_wrong_scan_is_refused_before_it_is_taken_for_a_right_one(tmp_path, change, message):
+    write_brats(tmp_path / "raw", BRATS)
+    change(tmp_path / "raw")
+    with pytest.raises(DataError, match=message):
+        list(prepare_recipe(small("brats2019", BRATS[:2], BRATS[2:]), tmp_path / "raw", tmp_path / "to"))
+
+
+def test_a_scan_along_other_axes_than_most_is_named(tmp_path, command):
+    write_brats(tmp_path / "raw", BRATS)
+    for kind in ("flair", "seg"):
+        store(file_of(tmp_path / "raw", BRATS[1], kind), orientation="RAS")
+    lines = []
+    recipe = small("brats2019", BRATS[:2], BRATS[2:])
+    assert len(list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to", warn=lines.append))) == 3
+    assert len(lines) == 1 and f"{BRATS[1]}_flair.nii.gz (RAS)" in lines[0] and "than most (LPS)" in lines[0]
+
+
+def capitals(folder):
+    for path in list(folder.rglob("*_flair.nii.gz")):
+        path.rename(path.with_name(path.name.replace("flair.nii.gz", "FLAIR.NII.GZ")))
+
+
+def behind_a_link(folder):
+    (folder / "HGG").rename(folder.parent / "elsewhere")
+    (folder / "HGG").symlink_to(folder.parent / "elsewhere")
+    (folder.parent / "elsewhere/back").symlink_to(folder)
+
+
+def a_folder_each(folder):
+    for path in list(folder.rglob("*.nii.gz")):
+        bare = path.rename(path.with_name("file"))
+        path.mkdir()
+        bare.rename(path / path.name)
+
+
+@pytest.mark.parametrize(
+    "change", [capitals, behind_a_link, a_folder_each, lambda folder: write_h5(folder / "cache/model.h5", *heart(1))]
+)
+def test_cases_are_found_however_they_are_unpacked(tmp_path, change):
+    write_brats(tmp_path / "raw", BRATS)
+    change(tmp_path / "raw")
+    assert len(list(prepare_recipe(small("brats2019", BRATS[:2], BRATS[2:]), tmp_path / "raw", tmp_path / "to"))) == 3
+
+
+def test_two_voxel_sizes_of_a_file_are_no_error_where_none_is_used(tmp_path):
+    write_acdc(tmp_path / "raw", {"patient001": (1, 12), "patient002": (1, 9)})
+    for path in tmp_path.rglob("patient001_frame01*.nii.gz"):
+        scan = nibabel.load(path)
+        scan.header["pixdim"][1:4] = 1
+        nibabel.save(nibabel.Nifti1Image(np.asarray(scan.dataobj), None, scan.header), path)
+    assert len(list(prepare_recipe(small("acdc", *FRAMES), tmp_path / "raw", tmp_path / "to"))) == 4
+
+
+def test_a_folder_that_cannot_hold_the_cases_is_refused(tmp_path):
+    write_brats(tmp_path / "raw", BRATS)
+    recipe = small("brats2019", BRATS[:2], BRATS[2:])
+    (tmp_path / "file").write_text("")
+    for to, message in ((tmp_path / "raw", "of the downloaded files"), (tmp_path / "file", "is a file")):
+        with pytest.raises(DataError, match=message):
+            list(prepare_recipe(recipe, tmp_path / "raw", to))
+    file_of(tmp_path / "raw", BRATS[0], "flair").unlink()
+    file_of(tmp_path / "raw", BRATS[0], "seg").with_name(f"{BRATS[0]}_flair.nii.gz").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"flair.nii.gz cannot be read"):
+        list(prepare_recipe(recipe, tmp_path / "raw", tmp_path / "to"))
+
+
+def test_what_is_left_out_is_named_and_an_interrupted_preparation_too(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_raw("brats2019", tmp_path / "raw")
+    status, said, _ = command("data", "prepare", "brats2019", "--from", "raw", "--skip-missing")
+    assert status == 0 and "left out, because they are not in raw: BraTS19" in said
+    next((tmp_path / "brats2019/imagesTr").iterdir()).unlink()
+    (tmp_path / "one.yaml").write_text(
+        yaml.safe_dump({"name": "one", "recipe": "brats2019", "methods": ["vnet"], "labelled": [2]})
+    )
+    assert "resume `data prepare`" in one_line_error(command("run", "one.yaml", "--dry-run"))
 
 
 def test_missing_cases_are_named_with_the_reason(tmp_path, command):

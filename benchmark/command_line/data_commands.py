@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data import fetch
+from data.case import shorten_list
 from data.example import write_example
 from data.la import FILE
 from data.la_raw import Crop, prepare_la, raw_cases
@@ -52,6 +53,13 @@ def verify_la(root: Path, console: Console) -> bool:
 def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Console) -> None:
     """Make a left-atrium folder from raw scans, and say what the crop has cost."""
     cases = list(follow(prepare_la(folder, to, seed, crop), "preparing scans", total=len(raw_cases(folder))))
+    recipe = read_recipe("la")
+    if missing := [name for name in recipe.cases if name not in {case.case for case in cases}]:
+        console.print(
+            f"{len(missing)} of the {len(recipe.cases)} published cases are not there: {shorten_list(missing)}. An "
+            "experiment without them needs lists of its own in data.split",
+            style="yellow", soft_wrap=True,
+        )  # fmt: skip
     for case in cases:
         if case.label_lost:
             console.print(f"{case.case}: {case.label_lost:.2%} of its label lies outside the crop", soft_wrap=True)
@@ -64,7 +72,14 @@ def prepare(name: str, folder: Path, to: Path | None, skip_missing: bool, consol
     """Make the cases of a recipe, which is one of the project's or a file."""
     recipe = read_recipe(name)
     to = to or Path(recipe.id)
-    cases = list(follow(prepare_recipe(recipe, folder, to, skip_missing), "preparing cases", total=len(recipe.cases)))
+
+    def warn(line: str) -> None:
+        console.print(line, style="yellow", soft_wrap=True)
+
+    prepared = prepare_recipe(recipe, folder, to, skip_missing, warn)
+    cases = list(follow(prepared, "preparing cases", total=len(recipe.cases)))
+    if left_out := [case for case in recipe.cases if case not in set(cases)]:
+        warn(f"left out, because they are not in {folder}: {shorten_list(left_out)}")
     console.print(f"{len(cases)} of {len(recipe.cases)} cases of {recipe.title} in {to}", soft_wrap=True)
     console.print(f"an experiment with `recipe: {name}` and `data: {{root: {to}}}` reads them", soft_wrap=True)
 

@@ -1,8 +1,8 @@
 """Finds the files of a distribution by the patterns of a recipe."""
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,47 +19,85 @@ class CaseFiles(NamedTuple):
     label: Path
 
 
+class Match(NamedTuple):
+    """A path below the user's folder that fits a pattern, and what the names in braces stand for."""
+
+    path: str
+    groups: dict[str, str]
+
+    @property
+    def others(self) -> tuple[tuple[str, str], ...]:
+        """All but the rank."""
+        return tuple((name, value) for name, value in self.groups.items() if name != "rank")
+
+
 def find_files(recipe: Recipe, folder: Path) -> tuple[dict[str, CaseFiles], Raw | H5]:
     """The cases that a folder holds: h5 files as papers share them, else those of the original distribution.
+
+    Capitals make no difference, and links to folders are followed.
 
     Args:
         recipe: has the patterns.
         folder: where to look, at any depth.
 
     Returns:
-        {case: files}, and which of the recipe's two ways found them.
+        {case: files} of the cases in the recipe's lists, and which of the recipe's two ways found them.
 
     Raises:
-        DataError: there is no such folder, no case in it, a case twice, or an image without a label.
+        DataError: there is no such folder, no case in it, a case twice, an image without a label, or some of the files
+            that only their rank tells apart.
     """
     if not folder.is_dir():
         raise DataError(f"--from {folder}: there is no such folder; give the one with the downloaded files")
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    if recipe.h5 is not None and (found := _by_case(recipe.h5.file, recipe.h5.case, paths)):
+    paths = _paths_below(folder)
+    if recipe.h5 is not None and (found := _by_case(_matches(recipe.h5.file, paths), recipe.h5.case, recipe, {})):
         return {case: CaseFiles(folder / path, folder / path) for case, path in found.items()}, recipe.h5
-    found = {} if recipe.raw is None else _by_case(recipe.raw.image, recipe.raw.case, paths)
+    images = [] if recipe.raw is None else _matches(recipe.raw.image, paths)
+    labels = [] if recipe.raw is None else _matches(recipe.raw.label, paths)
+    ranks = {} if recipe.raw is None else _ranks([*images, *labels], recipe, folder)
+    found = _by_case(images, recipe.raw.case, recipe, ranks) if images else {}
     if not found:
-        ways = [way for way in (recipe.raw and recipe.raw.image, recipe.h5 and recipe.h5.file) if way]
-        raise DataError(
-            f"{folder} holds no case of {recipe.title}, no {' and no '.join(ways)}: {recipe.obtain.strip()}"
-        )
-    labels = _by_case(recipe.raw.label, recipe.raw.case, paths)
-    if lacking := [case for case in found if case not in labels and case in recipe.cases]:
+        raise DataError(f"{folder} holds no case of {recipe.title}. {recipe.obtain.strip()}")
+    label_of = _by_case(labels, recipe.raw.case, recipe, ranks)
+    if lacking := [found[case] for case in found if case not in label_of]:
         raise DataError(
             f"{folder}: {shorten_list(lacking)} without a label ({recipe.raw.label}): add the distributed labels"
         )
-    return {
-        case: CaseFiles(folder / found[case], folder / labels[case]) for case in found if case in labels
-    }, recipe.raw
+    return {case: CaseFiles(folder / found[case], folder / label_of[case]) for case in found}, recipe.raw
 
 
-def _by_case(pattern: str, case: str, paths: list[str]) -> dict[str, str]:
-    """{name of the case: path} of the paths that fit. Raises DataError if two paths are of one case."""
-    expression = re.compile(_expression(pattern))
-    matches = [(path, match.groupdict()) for path in paths if (match := expression.fullmatch(path))]
+def _paths_below(folder: Path) -> list[str]:
+    """All files and folders, sorted; folders end with a slash."""
+    found, seen = [], set()
+    for inner, folders, files in os.walk(folder, followlinks=True):
+        at = Path(inner).relative_to(folder)
+        real = os.path.realpath(inner)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [(at / name).as_posix() + "/" for name in folders] + [(at / name).as_posix() for name in files]
+    return sorted(found)
+
+
+def _matches(pattern: str, paths: list[str]) -> list[Match]:
+    """The paths that fit. Folders fit only a pattern without an ending, which is of a DICOM series."""
+    expression = re.compile(_expression(pattern), re.IGNORECASE)
+    of_folders = "." not in pattern.rsplit("/", 1)[-1]
+    return [
+        Match(path.rstrip("/"), match.groupdict())
+        for path in paths
+        if path.endswith("/") == of_folders and (match := expression.fullmatch(path.rstrip("/")))
+    ]
+
+
+def _by_case(matches: list[Match], case: str, recipe: Recipe, ranks: dict[tuple, list[int]]) -> dict[str, str]:
+    """{case of the lists: its path}. Raises DataError if two paths are of one case."""
+    names = {name.lower(): name for name in recipe.cases}
     found: dict[str, str] = {}
-    for path, groups in zip([path for path, _ in matches], _ranked([groups for _, groups in matches]), strict=True):
-        name = case.format(**groups)
+    for path, groups in [(match.path, _with_rank(match, ranks)) for match in matches]:
+        if (name := names.get(case.format(**groups).lower())) is None:
+            continue
         if name in found:
             raise DataError(f"case {name} is there twice, as {found[name]} and as {path}: remove one")
         found[name] = path
@@ -83,18 +121,35 @@ def _expression(pattern: str) -> str:
     return "".join(parts)
 
 
-def _ranked(found: list[Mapping[str, str]]) -> list[dict[str, str]]:
-    """With {rank} as 01, 02, … among those that agree in everything else."""
-    ranks: dict[tuple, set[int]] = defaultdict(set)
-    for groups in found:
-        if "rank" in groups:
-            ranks[_others(groups)].add(int(groups["rank"]))
-    return [
-        dict(groups) | ({"rank": f"{sorted(ranks[_others(groups)]).index(int(groups['rank'])) + 1:02d}"}
-                        if "rank" in groups else {})
-        for groups in found
-    ]  # fmt: skip
+def _ranks(matches: list[Match], recipe: Recipe, folder: Path) -> dict[tuple, list[int]]:
+    """The numbers in file names, in their order, of images and labels that differ in nothing else.
+
+    Raises:
+        DataError: these are not as many as the recipe lists. Then no one can tell which is the first.
+    """
+    found: dict[tuple, set[int]] = defaultdict(set)
+    paths: dict[tuple, str] = {}
+    for match in matches:
+        if "rank" in match.groups:
+            found[match.others].add(int(match.groups["rank"]))
+            paths[match.others] = match.path
+    names = {name.lower() for name in recipe.cases}
+    for others, numbers in found.items():
+        listed = 0
+        while recipe.raw.case.format(**dict(others), rank=f"{listed + 1:02d}").lower() in names:
+            listed += 1
+        if listed and len(numbers) != listed:
+            raise DataError(
+                f"{folder}: of files like {paths[others]} there are {len(numbers)} numbers "
+                f"({', '.join(map(str, sorted(numbers)))}) instead of {listed}, so no one can tell which is which: "
+                "complete them, or remove these"
+            )
+    return {others: sorted(numbers) for others, numbers in found.items()}
 
 
-def _others(groups: Mapping[str, str]) -> tuple:
-    return tuple(value for name, value in groups.items() if name != "rank")
+def _with_rank(match: Match, ranks: dict[tuple, list[int]]) -> dict[str, str]:
+    """Its groups, with {rank} as 01, 02, …"""
+    if "rank" not in match.groups:
+        return match.groups
+    place = ranks[match.others].index(int(match.groups["rank"])) + 1
+    return match.groups | {"rank": f"{place:02d}"}

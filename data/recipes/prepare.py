@@ -2,25 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data.case import DataError, shorten_list
 from data.files import replace_text
-from data.geometry import IDENTITY, Geometry
+from data.geometry import IDENTITY, Geometry, blank_image, by, orientation_of
 from data.reading import Reading
 from data.recipes.files import CaseFiles, find_files
 from data.recipes.recipe import H5, PREPARED, Raw, Recipe
 from data.recipes.steps import Scan, Step
-from data.scans import file_hash, read_image, read_label, read_series, write_image, write_labels
+from data.scans import file_hash, read_geometry, read_image, read_label, read_series, write_image, write_labels
 
 AS_STORED = Reading(orientation="stored", normalise="none")
-H5_READING = Reading(orientation="stored", normalise="none", voxel=(1.0, 1.0, 1.0))  # such files have no voxel size
+WITHOUT_SIZE = Reading(orientation="stored", normalise="none", voxel=(1.0, 1.0, 1.0))  # whatever files say, if anything
 
 
-def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = False) -> Iterator[str]:
+def prepare_recipe(
+    recipe: Recipe, folder: Path, to: Path, skip_missing: bool = False, warn: Callable[[str], None] = lambda line: None
+) -> Iterator[str]:
     """Write imagesTr, labelsTr, dataset.json and the lists of cases, as `source: folder` reads them.
 
     Re-running skips cases that were prepared from the same files by the same steps.
@@ -31,6 +34,7 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
         to: the new folder.
         skip_missing: whether cases that are not there are left out of the lists. The folder is then marked as
             incomplete.
+        warn: gets a line on what looks wrong and is used all the same.
 
     Yields:
         Each case, after it was written.
@@ -38,12 +42,17 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
     Raises:
         DataError: a case is missing, twice, or cannot be used; or `to` holds cases of another recipe.
     """
+    if to.exists() and (not to.is_dir() or to.resolve() == folder.resolve()):
+        what = "the folder of the downloaded files" if to.is_dir() else "a file"
+        raise DataError(f"--to {to} is {what}: choose another folder")
     files, way = find_files(recipe, folder)
     if (missing := [case for case in recipe.cases if case not in files]) and not skip_missing:
         raise DataError(_missing(recipe, folder, missing))
     steps = way.steps if isinstance(way, H5) else recipe.steps
     made_by = {"recipe": recipe.id, "lists": recipe.hash, "steps": _hash_of(way, steps)}
     done = _earlier(to, made_by)
+    if isinstance(way, Raw):
+        _look_at_grids(recipe, files, warn)
 
     def write_record() -> None:
         to.mkdir(parents=True, exist_ok=True)
@@ -52,18 +61,21 @@ def prepare_recipe(recipe: Recipe, folder: Path, to: Path, skip_missing: bool = 
     try:
         write_record()  # before the first case, so that an interrupted preparation is recognised
         _describe(recipe, to, missing)
-        contents: dict[str, str] = {}
+        of_voxels: dict[str, str] = {}
         for case in [name for name in recipe.cases if name in files]:
             source = _content(files[case])
-            if source in contents:
-                raise DataError(
-                    f"{folder}: {case} and {contents[source]} have the same files: download one of them again"
-                )
-            contents[source] = case
             image, label = (to / name / f"{case}.nii.gz" for name in ("imagesTr", "labelsTr"))
-            if done.get(case) != source or not (image.is_file() and label.is_file()):
-                _write(_prepared(recipe, way, steps, files[case]), list(recipe.structures.values()), image, label)
-                done[case] = source
+            new = case not in done or done[case]["files"] != source or not (image.is_file() and label.is_file())
+            scan = _read(recipe, way, files[case]) if new else None
+            voxels = hashlib.sha256(scan.image.tobytes()).hexdigest() if new else done[case]["voxels"]
+            if (other := of_voxels.setdefault(voxels, case)) != case:
+                raise DataError(
+                    f"{folder}: {case} and {other} have the same image ({files[case].image} and {files[other].image}): "
+                    "download one of them again"
+                )
+            if scan is not None:
+                _write(_stepped(scan, steps, files[case]), list(recipe.structures.values()), image, label)
+                done[case] = {"files": source, "voxels": voxels}
                 write_record()
             yield case
     except OSError as error:
@@ -83,7 +95,7 @@ def _missing(recipe: Recipe, folder: Path, missing: list[str]) -> str:
     )
 
 
-def _earlier(to: Path, made_by: dict[str, str]) -> dict[str, str]:
+def _earlier(to: Path, made_by: dict[str, str]) -> dict[str, dict[str, str]]:
     """The cases of an earlier preparation. Raises DataError if it was by another recipe or other steps."""
     path = to / PREPARED
     if not path.exists():
@@ -92,9 +104,11 @@ def _earlier(to: Path, made_by: dict[str, str]) -> dict[str, str]:
         return {}
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        cases = {str(case): str(source) for case, source in stored.pop("cases").items()}
+        cases = {
+            case: {name: found[name] for name in ("files", "voxels")} for case, found in stored.pop("cases").items()
+        }
         stored.pop("preparation")
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}): remove {to} and prepare the cases again") from error
     if stored != made_by:
         raise DataError(
@@ -114,18 +128,58 @@ def _describe(recipe: Recipe, to: Path, missing: list[str]) -> None:
     for side, cases in sides.items():
         there = [case for case in cases if case not in missing]
         if side != "validation" and not there:
-            raise DataError(f"no case of the {side} list of {recipe.title} is there: add some")
+            raise DataError(
+                f"no case of the {side} list of {recipe.title} is there: download some of {shorten_list(cases)}"
+            )
         replace_text(to / f"{side}.list", "".join(f"{case}\n" for case in there))
 
 
 def _content(files: CaseFiles) -> str:
     """A sha256 of the files of a case. Of a DICOM series each file counts."""
     image = sorted(path for path in files.image.rglob("*") if path.is_file()) if files.image.is_dir() else [files.image]
-    return hashlib.sha256(" ".join(file_hash(path) for path in (*image, files.label)).encode()).hexdigest()
+    try:
+        return hashlib.sha256(" ".join(file_hash(path) for path in (*image, files.label)).encode()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): download it again") from error
 
 
-def _prepared(recipe: Recipe, way: Raw | H5, steps: list[Step], files: CaseFiles) -> Scan:
-    scan = _from_h5(recipe, way, files) if isinstance(way, H5) else _from_raw(recipe, way, files)
+def _look_at_grids(recipe: Recipe, files: dict[str, CaseFiles], warn: Callable[[str], None]) -> None:
+    """Warn of scans along other axes than most. Refuse other voxels than most, unless the steps make them equal.
+
+    Only headers are read. Steps take voxels as they are stored, so a turned scan stays turned.
+
+    Raises:
+        DataError: a voxel size differs.
+    """
+    reading = _reading_of(recipe)
+    grids = {case: read_geometry(found.image, reading) for case, found in files.items() if not found.image.is_dir()}
+    if not grids:
+        return
+    axes = {case: orientation_of(blank_image(grid, (1, 1, 1))) for case, grid in grids.items()}
+    [(most, _)] = Counter(axes.values()).most_common(1)
+    if turned := [f"{files[case].image.name} ({found})" for case, found in axes.items() if found != most]:
+        warn(
+            f"{len(turned)} of {len(axes)} scans are stored along other axes than most ({most}), so they are turned or "
+            f"mirrored: {shorten_list(turned)}. Steps use voxels as stored; store these scans anew, or leave them out"
+        )
+    if any(step.resample or step.voxel for step in recipe.steps):
+        return
+    sizes = {case: by(round(side, 3) for side in grid.spacing) for case, grid in grids.items()}
+    [(most, _)] = Counter(sizes.values()).most_common(1)
+    if other := [f"{files[case].image.name} has voxels of {size} mm" for case, size in sizes.items() if size != most]:
+        raise DataError(f"{shorten_list(other)}, and most scans of {most} mm: download it again")
+
+
+def _reading_of(recipe: Recipe) -> Reading:
+    """A first step `voxel: unit` needs no voxel size, so files that state two are no error."""
+    return WITHOUT_SIZE if recipe.steps and recipe.steps[0].voxel == "unit" else AS_STORED
+
+
+def _read(recipe: Recipe, way: Raw | H5, files: CaseFiles) -> Scan:
+    return _from_h5(recipe, way, files) if isinstance(way, H5) else _from_raw(recipe, way, files)
+
+
+def _stepped(scan: Scan, steps: list[Step], files: CaseFiles) -> Scan:
     for step in steps:
         try:
             scan = step(scan)
@@ -135,8 +189,8 @@ def _prepared(recipe: Recipe, way: Raw | H5, steps: list[Step], files: CaseFiles
 
 
 def _from_h5(recipe: Recipe, way: H5, files: CaseFiles) -> Scan:
-    image, geometry = read_image(files.image, H5_READING)
-    label, label_geometry = read_label(files.label, H5_READING, list(recipe.structures.values()))
+    image, geometry = read_image(files.image, WITHOUT_SIZE)
+    label, label_geometry = read_label(files.label, WITHOUT_SIZE, list(recipe.structures.values()))
     if differences := label_geometry.differences(geometry):
         raise DataError(f"{files.label}: image and label differ, {', '.join(differences)}: download the file again")
     if way.axes == "zyx":
@@ -145,13 +199,14 @@ def _from_h5(recipe: Recipe, way: H5, files: CaseFiles) -> Scan:
 
 
 def _from_raw(recipe: Recipe, way: Raw, files: CaseFiles) -> Scan:
-    image, geometry = read_series(files.image) if files.image.is_dir() else read_image(files.image, AS_STORED)
+    reading = _reading_of(recipe)
+    image, geometry = read_series(files.image) if files.image.is_dir() else read_image(files.image, reading)
     stored = {value: way.values.get(value, [value]) for value in recipe.structures.values()}
-    label, label_geometry = read_label(files.label, AS_STORED, [v for values in stored.values() for v in values])
+    label, label_geometry = read_label(files.label, reading, [v for values in stored.values() for v in values])
     owners = [number for number, values in enumerate(stored.values(), 1) for _ in values]
     label = np.array([0, *owners], np.uint8)[label]
     if way.label_grid == "header":
-        mismatch = label_geometry.mismatch(geometry, AS_STORED.grid_tolerance)
+        mismatch = label_geometry.mismatch(geometry, reading.grid_tolerance)
     else:
         mismatch = "" if label.shape == image.shape else f"{label.shape} voxels, not {image.shape}"
     if mismatch:
