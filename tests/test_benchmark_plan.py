@@ -14,7 +14,7 @@ from helpers.scan_folder import write_folder
 from benchmark.planning.experiment import Experiment
 from benchmark.planning.experiment_file import load_experiment
 from benchmark.planning.plan import make_plan, write_plan
-from benchmark.planning.trials import make_trials
+from benchmark.planning.trials import make_trials, seed_by_seed
 from benchmark.records.results_folder import ResultsFolder
 from benchmark.records.states import planned_states
 from data.cache import prepare
@@ -323,3 +323,13 @@ def test_a_plan_holds_the_margin_and_fingerprints_of_the_cases_as_stored(tmp_pat
     assert coarse.data.stored_fingerprints == before.data.stored_fingerprints
     more = written(data={"train": 5}).data.stored_fingerprints
     assert more["train"] != before.data.stored_fingerprints["train"]
+
+
+def test_trials_as_listed_run_seed_by_seed_with_floors_and_ceiling_first():
+    planned = tiny.experiment(methods=["ua_mt", "dtc"], labelled=[2, 3], seeds={2: [9, 4], 3: [9]}, baseline="vnet")
+    order = seed_by_seed(make_trials(planned, prepare(planned.data)))
+    assert [(t.seed, t.method, t.cell.role, len(t.labelled)) for t in order] == [
+        (9, "vnet", "floor", 2), (9, "vnet", "floor", 3), (9, "vnet", "ceiling", 4),
+        (9, "ua_mt", "method", 2), (9, "dtc", "method", 2), (9, "ua_mt", "method", 3), (9, "dtc", "method", 3),
+        (4, "vnet", "floor", 2), (4, "vnet", "ceiling", 4), (4, "ua_mt", "method", 2), (4, "dtc", "method", 2),
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Ray: how much a trial asks for, and two runs through the command line, one whole and one interrupted."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,7 @@ from helpers import tiny
 
 from benchmark.command_line import app
 from benchmark.planning.experiment import Execution, ExperimentError
-from benchmark.planning.trials import make_trials
-from data.cache import prepare
+from benchmark.planning.experiment_file import load_experiment
 
 ENTRY = Path(__file__).parents[1] / "run_benchmark.py"
 
@@ -50,18 +50,6 @@ def test_shares_of_a_gpu_are_rounded_up_to_eighths(resources, asked, share):
 def test_without_a_gpu_none_is_asked_for(resources):
     assert resources.gpu_share(Execution(), 0) == 0
     assert resources.gpu_share(Execution(device="cpu", gpus_per_trial=0.5), 2) == 0
-
-
-def test_trials_as_listed_run_seed_by_seed_with_floors_and_ceiling_first(scheduler):
-    planned = tiny.experiment(methods=["ua_mt", "dtc"], labelled=[2, 3], seeds={2: [9, 4], 3: [9]}, baseline="vnet")
-    trials = make_trials(planned, prepare(planned.data))
-    by_id = {trial.id: trial for trial in trials}
-    order = [by_id[name] for name in scheduler.seed_by_seed(trials)]
-    assert [(t.seed, t.method, t.cell.role, len(t.labelled)) for t in order] == [
-        (9, "vnet", "floor", 2), (9, "vnet", "floor", 3), (9, "vnet", "ceiling", 4),
-        (9, "ua_mt", "method", 2), (9, "dtc", "method", 2), (9, "ua_mt", "method", 3), (9, "dtc", "method", 3),
-        (4, "vnet", "floor", 2), (4, "vnet", "ceiling", 4), (4, "ua_mt", "method", 2), (4, "dtc", "method", 2),
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -157,6 +145,22 @@ def test_a_whole_run(tmp_path, monkeypatch, capsys, own_registry, no_ray):
     )
     assert set(states(folder).values()) == {"done"} and len(states(folder)) == 9
     assert {path: path.stat().st_mtime_ns for path in written} == written, "what was done is left as it was"
+
+
+@pytest.mark.ray
+def test_trials_start_as_listed_also_if_some_are_done(tmp_path):
+    folder = tmp_path / "results"
+    given = {"baseline": None, "training": {"threads": os.cpu_count()}, "execution": {"order": "as_listed"}}
+    tiny.finish(load_experiment(tiny.write_experiment(tmp_path, methods=["vnet"], seeds=[5], **given)), folder)
+    path = tiny.write_experiment(tmp_path, methods=["vnet", "vnet_sdm"], seeds=[5, 4, 3, 2], **given)
+    out, _ = start(folder, path).communicate(timeout=300)
+    assert len(states(folder)) == 8 and set(states(folder).values()) == {"done"}, out
+    started = {}
+    for file in folder.glob("records/*/provenance.json"):
+        method, _, seed, _ = file.parent.name.split("-")
+        started[method, int(seed[1:])] = json.loads(file.read_text())["started"]
+    listed = [(method, seed) for seed in (5, 4, 3, 2) for method in ("vnet", "vnet_sdm")]
+    assert [started[trial] for trial in listed] == sorted(started.values())
 
 
 @pytest.mark.ray

@@ -51,7 +51,7 @@ def run_trials(
     """Run trials to records, as many at a time as CPUs, GPUs and memory hold, in the order that `execution` asks for.
 
     Args:
-        trials: what is to run. All must ask for the same threads (they share one protocol).
+        trials: what is to run, in the order of "as_listed". All ask for the same threads, as they share a protocol.
         results: their results folder.
         execution: how they are run.
         on_progress: gets each sign of life.
@@ -96,9 +96,9 @@ class _Run(tune.Callback, tune.Stopper):
         self.gpus = gpu_shares(self.trials, execution, self.work, on_progress, _labels(self.queue.avoided()))
         for share in set(self.gpus.values()):
             check_size(execution, self.threads, share)
-        self.order = sorted(self.trials, key=self._longest_first)
-        if execution.order == "as_listed":
-            self.order = seed_by_seed(trials)
+        self.order = list(self.trials)
+        if execution.order == "longest_first":
+            self.order.sort(key=self._longest_first)
         self.queue.add(self.order)
 
     def __getstate__(self) -> dict:
@@ -255,13 +255,6 @@ class _Run(tune.Callback, tune.Stopper):
         except OSError as error:  # the disk is full, say: the trial counts as interrupted, and why is said here
             folder = self.results.folder
             self.problem = ResultsError(f"{folder} cannot be written ({error.strerror}): {reason}")
-
-
-def seed_by_seed(trials: list[Trial]) -> list[str]:
-    """The ids of trials: all of the first seed, then all of the next. In each, floors and ceiling come first."""
-    seeds = list(dict.fromkeys(trial.seed for trial in trials))
-    order = sorted(trials, key=lambda trial: (seeds.index(trial.seed), trial.cell.role == "method"))
-    return [trial.id for trial in order]
 
 
 def _labels(avoided: set[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from benchmark.cluster import stop_signals
 from benchmark.command_line.progress import ProgressView
 from benchmark.planning.plan import Plan, PlannedTrial
+from benchmark.planning.trials import seed_by_seed
 from benchmark.records.files import ResultsError
 from benchmark.records.models import EXTERNAL, name_with_role
 from benchmark.records.results_folder import ResultsFolder
@@ -34,8 +35,11 @@ def run_trials(plan: Plan, todo: list[PlannedTrial], address: str, console: Cons
             "starting workers. Times left assume that the machine stays as busy as in the finished trials of this run",
             soft_wrap=True,
         )
+        trials = [planned.trial for planned in todo]
+        if plan.experiment.execution.order == "as_listed":  # also where some trials of a seed are done
+            ids = {trial.id for trial in trials}
+            trials = [trial for trial in seed_by_seed([p.trial for p in plan.trials]) if trial.id in ids]
         with ProgressView(todo, console) as view:
-            trials = [planned.trial for planned in todo]
             finished = run_trials(trials, plan.folder, plan.experiment.execution, view, address, view.note)
         failures = view.failures
     for planned, reason in failures:

@@ -68,6 +68,12 @@ def make_trials(experiment: Experiment, dataset: Dataset) -> list[Trial]:
     return list(trials.values())
 
 
+def seed_by_seed(trials: list[Trial]) -> list[Trial]:
+    """All trials of the first seed, then all of the next. In each, floors and ceiling come first."""
+    seeds = list(dict.fromkeys(trial.seed for trial in trials))
+    return sorted(trials, key=lambda trial: (seeds.index(trial.seed), trial.cell.role == "method"))
+
+
 def _baseline(experiment: Experiment) -> MethodEntry | None:
     """The baseline, under the name that the experiment gives it where it is among its methods too."""
     baseline = experiment.baseline
