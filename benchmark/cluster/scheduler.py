@@ -118,10 +118,8 @@ class _Run(tune.Callback, tune.Stopper):
             trials={name: (trial.model_dump_json(), self._run_facts(name)) for name, trial in self.trials.items()},
             work=self.work,
         )
-        # Tune queues 200 and looks at all of them at every step: what every CPU could take and some to spare will do. A
-        # free actor gets any of those that wait, so an order is kept only if one waits.
-        most = 1 if self.execution.order == "as_listed" else 16 + int(ray.cluster_resources()["CPU"])
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
+        # Tune queues 200 and looks at all of them at every step: what every CPU could take and some to spare will do.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(16 + int(ray.cluster_resources()["CPU"]))
         tune.Tuner(
             actor,
             tune_config=tune.TuneConfig(
