@@ -33,7 +33,7 @@ class DualFete(Method):
         feedback_weight: float = setting(1.0, "weight of the feedback", search=(0.1, 3.0), ge=0)
         ramp: float = setting(1.0, "share of the training in which the ramp rises (code: 0.2)", gt=0, le=1)
         virtual_step: float = setting(
-            0.05, "length of a virtual step: 5 times the first learning rate (Pancreas-CT: 0.01)", gt=0
+            0.05, "length of a virtual step: 5 times the published learning rate (Pancreas-CT: 0.01)", gt=0
         )
         normalised: bool = setting(True, "gradients of a virtual step have length 1 in each tensor (Pancreas-CT: not)")
         virtual_steps: Literal["undone", "released"] = setting(
