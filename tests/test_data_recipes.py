@@ -362,7 +362,9 @@ def a_folder_each(folder):
 def test_cases_are_found_however_they_are_unpacked(tmp_path, change):
     write_brats(tmp_path / "raw", BRATS)
     change(tmp_path / "raw")
-    assert len(list(prepare_recipe(small("brats2019", BRATS[:2], BRATS[2:]), tmp_path / "raw", tmp_path / "to"))) == 3
+    recipe = small("brats2019", BRATS[:2], BRATS[2:])
+    for to in (tmp_path / "to", tmp_path / "raw/to", tmp_path / "raw/to"):  # also below, also again
+        assert len(list(prepare_recipe(recipe, tmp_path / "raw", to))) == 3
 
 
 def test_two_voxel_sizes_of_a_file_are_no_error_where_none_is_used(tmp_path):

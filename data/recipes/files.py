@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.case import DataError, shorten_list
-from data.recipes.recipe import H5, Raw, Recipe
+from data.recipes.recipe import H5, PREPARED, Raw, Recipe
 
 DIGITS = ("number", "rank")
 
@@ -67,12 +67,12 @@ def find_files(recipe: Recipe, folder: Path) -> tuple[dict[str, CaseFiles], Raw 
 
 
 def _paths_below(folder: Path) -> list[str]:
-    """All files and folders, sorted; folders end with a slash."""
+    """All files and folders, sorted; folders end with a slash. Folders with prepared cases are left out."""
     found, seen = [], set()
     for inner, folders, files in os.walk(folder, followlinks=True):
         at = Path(inner).relative_to(folder)
         real = os.path.realpath(inner)
-        if real in seen:  # a link that leads back
+        if real in seen or PREPARED in files:  # a link that leads back, or what `data prepare` wrote
             folders.clear()
             continue
         seen.add(real)
