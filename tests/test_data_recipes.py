@@ -393,7 +393,7 @@ def test_what_is_left_out_is_named_and_an_interrupted_preparation_too(tmp_path, 
     monkeypatch.chdir(tmp_path)
     write_raw("brats2019", tmp_path / "raw")
     status, said, _ = command("data", "prepare", "brats2019", "--from", "raw", "--skip-missing")
-    assert status == 0 and "left out, because they are not in raw: BraTS19" in said
+    assert status == 0 and "cases left out, because they are not in raw: BraTS19" in said
     next((tmp_path / "brats2019/imagesTr").iterdir()).unlink()
     (tmp_path / "one.yaml").write_text(
         yaml.safe_dump({"name": "one", "recipe": "brats2019", "methods": ["vnet"], "labelled": [2]})

@@ -79,7 +79,7 @@ def prepare(name: str, folder: Path, to: Path | None, skip_missing: bool, consol
     prepared = prepare_recipe(recipe, folder, to, skip_missing, warn)
     cases = list(follow(prepared, "preparing cases", total=len(recipe.cases)))
     if left_out := [case for case in recipe.cases if case not in set(cases)]:
-        warn(f"left out, because they are not in {folder}: {shorten_list(left_out)}")
+        warn(f"{len(left_out)} cases left out, because they are not in {folder}: {shorten_list(left_out)}")
     console.print(f"{len(cases)} of {len(recipe.cases)} cases of {recipe.title} in {to}", soft_wrap=True)
     console.print(f"an experiment with `recipe: {name}` and `data: {{root: {to}}}` reads them", soft_wrap=True)
 
