@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist
 test: .venv/installed lint  ## everything that must hold
 	$(PYTEST)
 
-test-fast: .venv/installed lint  ## the same without what takes long: a first answer within eight minutes
+test-fast: .venv/installed lint  ## the same without what takes long: a first answer within seven minutes
 	$(PYTEST) -m "not slow and not ray and not browser"
 
 lint: .venv/installed
