@@ -21,7 +21,7 @@ from data.files import replace_text
 from data.la import FILE, IMAGES, MM, PREPARATION
 from data.randomness import generator
 from data.reading import Reading
-from data.scans import file_hash, read_image, read_label
+from data.scans import raw_hashes, read_image, read_label
 
 Crop = Literal["label", "centre"]
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -103,7 +103,7 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
         write_record()  # before the first case, so that an interrupted preparation is recognised
         for case in raw_cases(folder):
             target = to / IMAGES / case / FILE
-            raw = _hash_of_raw(folder / case)
+            raw = raw_hashes(folder / case / name for name in (IMAGE, LABEL))
             if case not in done or done[case].raw != raw or not target.is_file():
                 image, label, done[case] = _prepare_case(folder / case, raw, crop, seed)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,13 +112,6 @@ def prepare_la(folder: Path, to: Path, seed: int, crop: Crop) -> Iterator[Prepar
             yield done[case]
     except OSError as error:
         raise DataError(f"cannot write to {to}: {error}") from error
-
-
-def _hash_of_raw(folder: Path) -> str:
-    try:
-        return " ".join(file_hash(folder / name) for name in (IMAGE, LABEL))
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}): download it again") from error
 
 
 def _read_record(record: Path, description: dict) -> dict[str, PreparedCase]:

@@ -6,11 +6,13 @@ SimpleITK: origin, direction cosines and spacing in mm. Files are decoded in a p
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from data.case import DataError
 from data.formats.dispatch import DETACHED, MAY_BE_DETACHED, read_header, suffix_of
 from data.geometry import Geometry, blank_image, orientation_of, reorient
 from data.reader import decode
@@ -29,6 +31,14 @@ def file_hash(path: Path) -> str:
         return decode("file_hash", path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def raw_hashes(paths: Iterable[Path]) -> str:
+    """`file_hash` of each downloaded file, with spaces between. Raises DataError if one cannot be opened."""
+    try:
+        return " ".join(map(file_hash, paths))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): download it again") from error
 
 
 def read_image(path: Path, reading: Reading) -> tuple[np.ndarray, Geometry]:

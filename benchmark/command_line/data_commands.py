@@ -54,7 +54,8 @@ def prepare_la_raw(folder: Path, to: Path, seed: int, crop: Crop, console: Conso
     """Make a left-atrium folder from raw scans, and say what the crop has cost."""
     cases = list(follow(prepare_la(folder, to, seed, crop), "preparing scans", total=len(raw_cases(folder))))
     recipe = read_recipe("la")
-    if missing := [name for name in recipe.cases if name not in {case.case for case in cases}]:
+    there = {case.case for case in cases}
+    if missing := [name for name in recipe.cases if name not in there]:
         console.print(
             f"{len(missing)} of the {len(recipe.cases)} published cases are not there: {shorten_list(missing)}. An "
             "experiment without them needs lists of its own in data.split",
@@ -77,8 +78,8 @@ def prepare(name: str, folder: Path, to: Path | None, skip_missing: bool, consol
         console.print(line, style="yellow", soft_wrap=True)
 
     prepared = prepare_recipe(recipe, folder, to, skip_missing, warn)
-    cases = list(follow(prepared, "preparing cases", total=len(recipe.cases)))
-    if left_out := [case for case in recipe.cases if case not in set(cases)]:
+    cases = set(follow(prepared, "preparing cases", total=len(recipe.cases)))
+    if left_out := [case for case in recipe.cases if case not in cases]:
         warn(f"{len(left_out)} cases left out, because they are not in {folder}: {shorten_list(left_out)}")
     console.print(f"{len(cases)} of {len(recipe.cases)} cases of {recipe.title} in {to}", soft_wrap=True)
     console.print(f"an experiment with `recipe: {name}` and `data: {{root: {to}}}` reads them", soft_wrap=True)

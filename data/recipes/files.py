@@ -52,18 +52,18 @@ def find_files(recipe: Recipe, folder: Path) -> tuple[dict[str, CaseFiles], Raw 
     paths = _paths_below(folder)
     if recipe.h5 is not None and (found := _by_case(_matches(recipe.h5.file, paths), recipe.h5.case, recipe, {})):
         return {case: CaseFiles(folder / path, folder / path) for case, path in found.items()}, recipe.h5
-    images = [] if recipe.raw is None else _matches(recipe.raw.image, paths)
-    labels = [] if recipe.raw is None else _matches(recipe.raw.label, paths)
-    ranks = {} if recipe.raw is None else _ranks([*images, *labels], recipe, folder)
-    found = _by_case(images, recipe.raw.case, recipe, ranks) if images else {}
-    if not found:
-        raise DataError(f"{folder} holds no case of {recipe.title}. {recipe.obtain.strip()}")
-    label_of = _by_case(labels, recipe.raw.case, recipe, ranks)
-    if lacking := [found[case] for case in found if case not in label_of]:
-        raise DataError(
-            f"{folder}: {shorten_list(lacking)} without a label ({recipe.raw.label}): add the distributed labels"
-        )
-    return {case: CaseFiles(folder / found[case], folder / label_of[case]) for case in found}, recipe.raw
+    if recipe.raw is not None and (found := _raw_files(recipe, recipe.raw, paths, folder)):
+        return found, recipe.raw
+    raise DataError(f"{folder} holds no case of {recipe.title}. {recipe.obtain.strip()}")
+
+
+def _raw_files(recipe: Recipe, raw: Raw, paths: list[str], folder: Path) -> dict[str, CaseFiles]:
+    images, labels = _matches(raw.image, paths), _matches(raw.label, paths)
+    ranks = _ranks([*images, *labels], recipe, raw, folder)
+    image_of, label_of = (_by_case(matches, raw.case, recipe, ranks) for matches in (images, labels))
+    if lacking := [path for case, path in image_of.items() if case not in label_of]:
+        raise DataError(f"{folder}: {shorten_list(lacking)} without a label ({raw.label}): add the distributed labels")
+    return {case: CaseFiles(folder / path, folder / label_of[case]) for case, path in image_of.items()}
 
 
 def _paths_below(folder: Path) -> list[str]:
@@ -121,7 +121,7 @@ def _expression(pattern: str) -> str:
     return "".join(parts)
 
 
-def _ranks(matches: list[Match], recipe: Recipe, folder: Path) -> dict[tuple, list[int]]:
+def _ranks(matches: list[Match], recipe: Recipe, raw: Raw, folder: Path) -> dict[tuple, list[int]]:
     """The numbers in file names, in their order, of images and labels that differ in nothing else.
 
     Raises:
@@ -136,7 +136,7 @@ def _ranks(matches: list[Match], recipe: Recipe, folder: Path) -> dict[tuple, li
     names = {name.lower() for name in recipe.cases}
     for others, numbers in found.items():
         listed = 0
-        while recipe.raw.case.format(**dict(others), rank=f"{listed + 1:02d}").lower() in names:
+        while raw.case.format(**dict(others), rank=f"{listed + 1:02d}").lower() in names:
             listed += 1
         if listed and len(numbers) != listed:
             raise DataError(

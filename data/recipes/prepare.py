@@ -15,7 +15,7 @@ from data.reading import Reading
 from data.recipes.files import CaseFiles, find_files
 from data.recipes.recipe import H5, PREPARED, Raw, Recipe
 from data.recipes.steps import Scan, Step
-from data.scans import file_hash, read_geometry, read_image, read_label, read_series, write_image, write_labels
+from data.scans import raw_hashes, read_geometry, read_image, read_label, read_series, write_image, write_labels
 
 AS_STORED = Reading(orientation="stored", normalise="none")
 WITHOUT_SIZE = Reading(orientation="stored", normalise="none", voxel=(1.0, 1.0, 1.0))  # whatever files say, if anything
@@ -137,10 +137,7 @@ def _describe(recipe: Recipe, to: Path, missing: list[str]) -> None:
 def _content(files: CaseFiles) -> str:
     """A sha256 of the files of a case. Of a DICOM series each file counts."""
     image = sorted(path for path in files.image.rglob("*") if path.is_file()) if files.image.is_dir() else [files.image]
-    try:
-        return hashlib.sha256(" ".join(file_hash(path) for path in (*image, files.label)).encode()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}): download it again") from error
+    return hashlib.sha256(raw_hashes((*image, files.label)).encode()).hexdigest()
 
 
 def _look_at_grids(recipe: Recipe, files: dict[str, CaseFiles], warn: Callable[[str], None]) -> None:
